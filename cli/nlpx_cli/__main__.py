@@ -1,0 +1,142 @@
+"""Entry point: runs the command and turns whatever ends it into one clear message and an exit code.
+
+0 done    1 bug    2 usage or configuration    3 input    4 machine    5 result unusable    130 interrupted
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from nlpx import __version__
+from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, MachineError, UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `nlpx` with `arguments` (default: those of the process) and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words in (["--version"], ["-V"]):  # answered without importing Typer
+        print(f"nlpx {__version__}")
+        return 0
+    if "--debug" in words:  # belongs to no command: it is accepted anywhere
+        words.remove("--debug")
+        os.environ["NLPX_DEBUG"] = "1"
+    try:
+        exit_code = _run(words)
+        sys.stdout.flush()
+    except BaseException as error:
+        return _report(error, words)
+    return exit_code
+
+
+def _run(words: Sequence[str]) -> int:
+    from typer import Exit
+
+    from nlpx_cli.app import build
+    from nlpx_cli.console import Console
+
+    Console.current = None  # of an earlier call in the same process
+    command = build()
+    if "_NLPX_COMPLETE" in os.environ:  # the shell asks for completions; Typer answers and exits
+        command.main(args=list(words), prog_name="nlpx")
+    try:
+        # Not `command.main`: it would turn a closed pipe into exit code 1 and Ctrl-C into an abort.
+        with command.make_context("nlpx", list(words)) as context:
+            command.invoke(context)
+    except Exit as finished:
+        return int(finished.exit_code)
+    return 0
+
+
+def _report(error: BaseException, words: Sequence[str]) -> int:
+    from nlpx_cli.console import Console
+
+    console = Console.current or Console(json="--json" in words)
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else EXIT_BUG
+    if isinstance(error, BrokenPipeError) and _reader_has_left():
+        _silence_stdout()
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        console.error("interrupted", exit_code=EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
+    if hasattr(error, "format_message"):  # Typer's own usage errors; their class has no public name
+        return _usage(error, console=console, as_json="--json" in words)
+    known = error if isinstance(error, UserError) else _of_the_machine(error)
+    if os.environ.get("NLPX_DEBUG", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    if known is None:
+        return _bug(error, console=console)
+    console.error(known.message, hint=known.hint, exit_code=known.exit_code)
+    return known.exit_code
+
+
+def _usage(error: BaseException, *, console: object, as_json: bool) -> int:
+    exit_code: int = getattr(error, "exit_code", 2)
+    if as_json:
+        console.error(error.format_message(), hint="nlpx --help", exit_code=exit_code)  # type: ignore[attr-defined]
+    else:
+        error.show()  # type: ignore[attr-defined]
+    return exit_code
+
+
+def _of_the_machine(error: BaseException) -> UserError | None:
+    """What an error of the system means to the user, if it is one of the known ones."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(f"{error.filename or 'output'}: no space left on the disk", hint="free some space")
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return InputError(f"{error.filename}: permission denied", hint="check the owner and rights of the file")
+    # torch's class for it exists only once torch is loaded, and its CPU allocator has no class of its own.
+    no_memory = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and no_memory):
+        hint = "halve the batch, for example --set train.batch_tokens=N, or shorten the texts"
+        return MachineError("out of memory", hint=hint)
+    return None
+
+
+def _bug(error: BaseException, *, console: object) -> int:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    message = f"this is a bug in nlpx: {what} ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+    hint = f"the full traceback is in {_store_traceback(error)}\n--debug shows it here"
+    console.error(message, hint=hint, exit_code=EXIT_BUG)  # type: ignore[attr-defined]
+    return EXIT_BUG
+
+
+def _store_traceback(error: BaseException) -> Path:
+    runs = sys.modules.get("nlpx.run")
+    run = runs.active() if runs is not None else None
+    if run is not None and run.traceback.exists():  # written when the run was left
+        return Path(run.traceback)
+    handle, name = tempfile.mkstemp(prefix="nlpx-traceback-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    return Path(name)
+
+
+def _reader_has_left() -> bool:
+    # Pipes between processes break too, and that would be a bug: only a closed stdout is no error.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _silence_stdout() -> None:
+    # What is still buffered goes to the null device, so that the interpreter's last flush says nothing.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""`nlpx convert`: from any checkpoint nlpx reads to one that transformers or nlpx loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from nlpx_cli.console import Console
+from nlpx_cli.inspect import Checkpoint, Family
+from nlpx_cli.options import Json, Quiet
+
+Format = Literal["hf", "nlpx"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `nlpx convert`."""
+    app.command("convert")(convert)
+
+
+def convert(
+    source: Checkpoint,
+    target: Annotated[Path, typer.Argument(help="The directory to write.", metavar="DST")],
+    to: Annotated[Format, typer.Option("--to", help="hf: plain transformers; nlpx: keeps everything.")] = "hf",
+    family: Family = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a part, such as pooler=none. Repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    allow_partial: Annotated[
+        list[str] | None,
+        typer.Option("--allow-partial", help="Parameters that may be missing. Repeatable.", metavar="PATTERN"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST if it exists.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Convert a checkpoint to a directory and print its path.
+
+    With --to hf, transformers computes the same outputs from it. A model that
+    transformers cannot hold is refused with the feature it lacks.
+
+    \b
+    Examples:
+      nlpx convert chinese_L-12_H-768_A-12 bert-hf --to hf
+      nlpx convert bert-hf bert-long --to nlpx --set position=hierarchical
+    """
+    from nlpx.jobs.convert import convert
+
+    console = Console(json=json, quiet=quiet)
+    written = convert(
+        source,
+        target,
+        to=to,
+        family=family,
+        overwrite=overwrite,
+        allow_partial=tuple(allow_partial or ()),
+        choices=_choices(set_ or []),
+    )
+    heads = ", ".join(written["heads"]) or "none"
+    console.note(f"family {written['family']}, heads: {heads}, tokenizer: {written['tokenizer'] or 'none'}")
+    for name in written["left_over"]:
+        console.note(f"left out: {name}")
+    console.result(written, value=target)
+
+
+def _choices(arguments: list[str]) -> dict[str, Any]:
+    from nlpx.errors import UsageError
+
+    choices: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {argument}: expected KEY=VALUE", hint="for example --set position=hierarchical")
+        choices[key.strip()] = _parsed(value)
+    return choices
+
+
+def _parsed(value: str) -> Any:
+    import yaml
+
+    return yaml.safe_load(value)

@@ -1,0 +1,95 @@
+"""Options that several commands share, declared once, and what the shell completes for them.
+
+Completion reads file names only: it answers while a key is held down, so it can afford no heavy import.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlpx import registry
+from nlpx.preset_files import preset_names
+
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Names of shipped presets; files are left to the shell."""
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+def complete_tasks(incomplete: str) -> list[str]:
+    """Names of tasks."""
+    return [name for name in registry.plugins("tasks") if name.startswith(incomplete)]
+
+
+def complete_overrides(incomplete: str) -> list[str]:
+    """`tricks.<name>.` of every trick; the other keys are shown by `nlpx presets show`."""
+    return [key for name in registry.plugins("tricks") if (key := f"tricks.{name}.").startswith(incomplete)]
+
+
+def complete_runs(incomplete: str) -> list[str]:
+    """`last` and the run folders below `runs`."""
+    names = ["last", *sorted(manifest.parent.name for manifest in Path("runs").glob("*/manifest.json"))]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_devices(incomplete: str) -> list[str]:
+    """The forms a device may take."""
+    return [name for name in ("auto", "cpu", "cuda", "cuda:0", "mps") if name.startswith(incomplete)]
+
+
+Task = Annotated[
+    str | None, typer.Option("--task", help="What to learn.", metavar="NAME", autocompletion=complete_tasks)
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Settings to start from: a name of `nlpx presets list`, a YAML file, or a run folder.",
+        metavar="NAME|FILE",
+        autocompletion=complete_presets,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change one setting, such as optim.learning_rate=2e-5; null clears it. Repeatable.",
+        metavar="KEY=VALUE",
+        autocompletion=complete_overrides,
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of every random choice.  [default: the preset's]", min=0)
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda, cuda:N or mps.  [default: the preset's]",
+        metavar="NAME",
+        autocompletion=complete_devices,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The run folder itself.  [default: a new one in runs/]", metavar="DIR"),
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume", help="Go on with this run: a folder, or `last`.", metavar="RUN", autocompletion=complete_runs
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in --out.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan; write nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, and errors as JSON on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One value on stdout, only errors on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Add timings and the weight report on stderr.")]
+Run = Annotated[
+    str,
+    typer.Argument(help="A run folder, its name in runs/, or `last`.", metavar="RUN", autocompletion=complete_runs),
+]
+Root = Annotated[Path, typer.Option("--root", help="The folder that holds the runs.", metavar="DIR")]

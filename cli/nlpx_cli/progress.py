@@ -1,0 +1,87 @@
+"""How far a long command is: a bar on a terminal, and plain lines for pipes and the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+_SECONDS = 10.0
+_SHARE = 0.05
+
+
+class Progress:
+    """Counts from `initial` towards `total` (None: unknown). Made by `Console.progress`.
+
+    `say` gets a plain line every 10 seconds, and every 5 % where those take longer than a second.
+    """
+
+    def __init__(
+        self, total: int | None, description: str, *, initial: int = 0, bar: bool, say: Callable[[str], None]
+    ) -> None:
+        self.total = total
+        self.description = description
+        self.completed = self._initial = self._last_completed = initial
+        self._say = say
+        self._start = self._last_time = time.monotonic()
+        self._values: dict[str, Any] = {}
+        self._bar = _rich_bar(description, total, initial) if bar else None
+
+    def update(self, completed: int | None = None, *, advance: int = 0, **values: float | str) -> None:
+        """Set or advance the count; `values`, such as loss=0.3 or rate="900 tokens/s", are shown beside it."""
+        self.completed = (self.completed if completed is None else completed) + advance
+        self._values |= values
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self.completed, values=self._shown_values())
+        if self._is_due():
+            self._say_line()
+
+    def write_above(self, text: str) -> bool:
+        """Print above the bar without breaking it; False if there is no bar."""
+        if self._bar is None:
+            return False
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return True
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self.completed != self._last_completed:
+            self._say_line()
+
+    def _is_due(self) -> bool:
+        if self.total is not None and self.completed - self._last_completed >= max(1, self.total * _SHARE):
+            return time.monotonic() - self._last_time >= 1
+        return time.monotonic() - self._last_time >= _SECONDS
+
+    def _say_line(self) -> None:
+        count = f"{self.completed}/{self.total}" if self.total is not None else str(self.completed)
+        parts = [f"{self.description} {count}", self._shown_values(), self._remaining()]
+        self._say("  ".join(part for part in parts if part))
+        self._last_time, self._last_completed = time.monotonic(), self.completed
+
+    def _shown_values(self) -> str:
+        shown = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in self._values.values())
+        return "  ".join(f"{name} {value}" for name, value in zip(self._values, shown, strict=True))
+
+    def _remaining(self) -> str:
+        done = self.completed - self._initial  # what was there before took none of this time
+        if self.total is None or done <= 0:
+            return ""
+        seconds = round((time.monotonic() - self._start) / done * (self.total - self.completed))
+        return f"{seconds // 60}:{seconds % 60:02d} left"
+
+
+def _rich_bar(description: str, total: int | None, initial: int) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, TextColumn("{task.fields[values]}"), console=Console(stderr=True), refresh_per_second=4)
+    bar.add_task(description, total=total, completed=initial, values="")
+    return bar

@@ -1,0 +1,1 @@
+"""Reading rows and arranging them in batches; pure functions of (rows, seed)."""

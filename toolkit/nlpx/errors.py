@@ -1,0 +1,50 @@
+"""Errors a user can act on. Each says what is wrong, where, and what to do; the command line prints them as such.
+
+Everything that is not a `UserError` is a bug in nlpx and exits with code 1.
+"""
+
+from __future__ import annotations
+
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Base of the errors that are shown without a traceback.
+
+    `message` names what is wrong and the place (`file:line`, a key, a tensor); `hint` is the way out.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class UsageError(UserError):
+    """A wrong option, key, preset or name (exit code 2)."""
+
+    exit_code = 2
+
+
+class InputError(UserError):
+    """Input data that cannot be used: a missing file, a broken row, a wrong vocabulary or checkpoint (exit code 3)."""
+
+    exit_code = 3
+
+
+class MachineError(UserError):
+    """The machine lacks something: a device, memory, disk, an extra, the network (exit code 4)."""
+
+    exit_code = 4
+
+
+class ResultError(UserError):
+    """The run finished without a usable result: loss not finite, score below `--require` (exit code 5)."""
+
+    exit_code = 5

@@ -1,0 +1,1 @@
+"""What each command does, as plain functions; `nlpx_cli` only parses and prints."""

@@ -1,0 +1,63 @@
+"""`nlpx convert`: any checkpoint nlpx reads becomes a directory that plain transformers, or nlpx, loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from nlpx.errors import InputError, UsageError
+
+
+def convert(
+    source: str,
+    target: Path,
+    *,
+    to: Literal["hf", "nlpx"],
+    family: str | None = None,
+    overwrite: bool = False,
+    allow_partial: tuple[str, ...] = (),
+    choices: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write `target` with every head the source holds; returns what was written.
+
+    Raises `InputError` naming the feature that transformers has no counterpart for, `UsageError` if `target` exists.
+    """
+    from nlpx.io import replace_directory
+    from nlpx.models.hub import resolve
+    from nlpx.models.load import describe, load_model
+    from nlpx.models.save import export_model, save_model
+
+    if target.exists() and (not target.is_dir() or any(target.iterdir())) and not overwrite:
+        raise UsageError(f"{target}: already exists", hint="choose another directory, or --overwrite to replace it")
+    path = resolve(source)
+    described = describe(path, family)
+    if described is None:
+        raise InputError(f"{path}: none of nlpx's families", hint="transformers reads it as it is")
+    stored = described.config
+    kept: dict[str, Any] = {
+        name: getattr(stored, name) for name in ("heads", "pooler", "classification_pooling", "mask")
+    }
+    model = load_model(path, family, allow_partial=allow_partial, **(kept | dict(choices or {})))
+    with replace_directory(target) as temporary:
+        (export_model if to == "hf" else save_model)(model, temporary)
+        tokenizer = _copy_tokenizer(path, temporary)
+    return {
+        "path": str(target),
+        "format": to,
+        "family": model.config.family,
+        "heads": list(model.config.heads),
+        "left_over": model.load_report.left_over,
+        "tokenizer": tokenizer,
+    }
+
+
+def _copy_tokenizer(source: Path, target: Path) -> str | None:
+    from nlpx.tokenizers.load import load_tokenizer
+
+    folder = source if source.is_dir() else source.parent
+    if not any((folder / name).exists() for name in ("vocab.txt", "tokenizer.json", "nlpx_tokenizer.json")):
+        return None
+    tokenizer = load_tokenizer(folder)
+    tokenizer.save(target)
+    return tokenizer.kind

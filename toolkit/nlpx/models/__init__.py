@@ -1,0 +1,1 @@
+"""The one Transformer, its parts, and the checkpoints it reads and writes."""

@@ -1,0 +1,135 @@
+"""What a Transformer is made of: one name per part. Holds strings and numbers only, so it is checked without torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Position = Literal["learned", "hierarchical", "rotary", "relative", "none"]
+Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh", "linear"]
+Mask = Literal["bidirectional", "causal", "unilm"]
+Head = Literal["lm", "sentence", "discriminator", "classification"]
+
+
+class ModelConfig(BaseModel):
+    """Every choice of one Transformer. Unknown keys and contradictions are refused with both names.
+
+    Sizes left at 0 are derived: `head_size` = `hidden_size` / `num_attention_heads`, `key_size` = `head_size`,
+    `embedding_size` = `hidden_size`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: str = Field("bert", description="checkpoint family; a file of nlpx/models/families")
+    vocab_size: int = Field(gt=0)
+    hidden_size: int = Field(gt=0)
+    num_layers: int = Field(gt=0)
+    num_attention_heads: int = Field(gt=0)
+    intermediate_size: int = Field(gt=0)
+    head_size: int = Field(0, ge=0, description="width of a value vector per head")
+    key_size: int = Field(0, ge=0, description="width of a query and key vector per head")
+    embedding_size: int = Field(0, ge=0, description="width of the word table; projected to hidden_size if it differs")
+
+    position: Position = "learned"
+    max_position_embeddings: int = Field(
+        512,
+        gt=0,
+        description="rows of the position table (learned, hierarchical); a statement only for the others",
+    )
+    hierarchical_alpha: float = Field(
+        0.4, gt=0, lt=1, description="weight of the block part of a hierarchical position"
+    )
+    max_relative_position: int = Field(64, gt=0, description="distances beyond it share one vector (relative)")
+    type_vocab_size: int = Field(2, ge=0, description="number of segments; 0 = the model has none")
+
+    hidden_act: Activation = "gelu"
+    feed_forward: Literal["dense", "gated"] = "dense"
+    norm: Literal["layer", "rms"] = "layer"
+    norm_place: Literal["post", "pre"] = "post"
+    norm_scale: bool = Field(True, description="norms learn a scale and, for layer norm, an offset")
+    norm_eps: float = Field(1e-12, gt=0)
+    embedding_norm: bool = Field(True, description="normalise the summed embeddings")
+    use_bias: bool = Field(True, description="linear maps learn an offset")
+    share_layers: Literal["none", "all"] = "none"
+    attention_scale: Literal["sqrt", "none"] = "sqrt"
+
+    condition_size: int = Field(0, ge=0, description="width of the vector that modulates every norm; 0 = none")
+    num_conditions: int = Field(0, ge=0, description="rows of the table of such vectors; 0 = the caller gives vectors")
+    condition_hidden_size: int = Field(0, ge=0, description="width of a projection before the modulation; 0 = none")
+    condition_hidden_act: Activation = "linear"
+
+    hidden_dropout: float = Field(0.1, ge=0, lt=1)
+    attention_dropout: float = Field(0.1, ge=0, lt=1)
+    initializer_range: float = Field(0.02, gt=0)
+
+    mask: Mask = Field("bidirectional", description="the mask a call gets that names none")
+    heads: tuple[Head, ...] = ()
+    pooler: Literal["none", "tanh", "linear"] = "none"
+    lm_transform: bool = Field(True, description="dense, activation and norm before the vocabulary product")
+    lm_bias: bool = Field(True, description="an offset per vocabulary entry")
+    tie_word_embeddings: bool = True
+    num_labels: int = Field(2, gt=0, description="classes of the classification head")
+    classification_pooling: Literal["mean", "first", "pooler"] = "mean"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_sizes(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "hidden_size" not in values or "num_attention_heads" not in values:
+            return values
+        hidden_size, num_heads = values["hidden_size"], values["num_attention_heads"]
+        if not values.get("head_size"):
+            if not isinstance(hidden_size, int) or not isinstance(num_heads, int) or num_heads < 1:
+                return values
+            if hidden_size % num_heads:
+                raise ValueError(
+                    f"hidden_size {hidden_size} is not a multiple of num_attention_heads {num_heads}; give head_size"
+                )
+            values = values | {"head_size": hidden_size // num_heads}
+        return values | {
+            "key_size": values.get("key_size") or values["head_size"],
+            "embedding_size": values.get("embedding_size") or hidden_size,
+        }
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        for wrong, message in (
+            (
+                self.position == "hierarchical" and self.hierarchical_alpha == 0.5,
+                "position `hierarchical` with hierarchical_alpha 0.5 gives (i, j) and (j, i) the same vector",
+            ),
+            (self.position == "rotary" and self.key_size % 2, "position `rotary` needs an even key_size"),
+            (
+                self.position == "relative" and self.key_size != self.head_size,
+                "position `relative` adds one vector to keys and values: key_size must equal head_size",
+            ),
+            (self.norm == "rms" and self.condition_size and not self.norm_scale, _scale_free("rms", self)),
+            (self.num_conditions and not self.condition_size, "num_conditions needs condition_size above 0"),
+            (
+                self.condition_hidden_size and not self.condition_size,
+                "condition_hidden_size needs condition_size above 0",
+            ),
+            (
+                self.mask == "unilm" and not self.type_vocab_size,
+                "mask `unilm` reads the segments: type_vocab_size 0",
+            ),
+            (
+                "sentence" in self.heads and self.pooler == "none",
+                "head `sentence` reads the pooler, which is `none`",
+            ),
+            (
+                "classification" in self.heads and self.classification_pooling == "pooler" and self.pooler == "none",
+                "classification_pooling `pooler` reads the pooler, which is `none`",
+            ),
+        ):
+            if wrong:
+                raise ValueError(message)
+        return self
+
+    def with_choices(self, **choices: Any) -> ModelConfig:
+        """The same model with some choices changed; everything is checked again."""
+        return ModelConfig(**(self.model_dump() | choices))
+
+
+def _scale_free(norm: str, config: ModelConfig) -> str:
+    return f"norm `{norm}` without norm_scale has nothing that condition_size {config.condition_size} could modulate"

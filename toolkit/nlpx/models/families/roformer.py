@@ -1,0 +1,82 @@
+"""RoFormer (rotary positions), RoFormer-Sim with its linear pooler, and chinese_char and word releases alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nlpx.errors import InputError
+from nlpx.models.checkpoint import Checkpoint
+from nlpx.models.config import ModelConfig
+from nlpx.models.families import roformer_v2
+from nlpx.models.family import bert_style_config, bert_style_export, has_no_model_type, no_counterpart
+from nlpx.models.names import NameMap, Names, bert_style, masked_language_head, pooler_and_sentence_head
+from nlpx.models.positions import sinusoids
+
+MODEL_TYPE = "roformer"
+PREFIX = "roformer."
+NAMES = (
+    bert_style("roformer")
+    | masked_language_head()
+    | pooler_and_sentence_head("roformer")
+    | {
+        "embeddings.project": Names(
+            ("roformer.embeddings_project",),
+            ("roformer/embeddings_project", "bert/encoder/embedding_hidden_mapping_in"),
+        )
+    }
+)
+
+
+def recognise(checkpoint: Checkpoint) -> str | None:
+    """By `model_type`, or by BERT's variables without a position table (which fits NEZHA too)."""
+    if roformer_v2.recognise(checkpoint):
+        return None
+    if has_no_model_type(checkpoint):
+        return without_position_table(checkpoint) if not checkpoint.config.get("use_relative_position") else None
+    return "config.json says model_type roformer" if checkpoint.config["model_type"] == "roformer" else None
+
+
+def without_position_table(checkpoint: Checkpoint) -> str | None:
+    """The reason if the layers have BERT's names, biases too, and no absolute position is stored."""
+    names = checkpoint.names()
+    layered = any(("/layer_0/" in name or ".layer.0." in name) and name.endswith("bias") for name in names)
+    stored = any("position_embeddings" in name for name in names)
+    return "BERT's names without a position table" if layered and not stored else None
+
+
+def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
+    """As BERT's; a stored pooler is RoFormer-Sim's and linear."""
+    if raw.get("rotary_value"):
+        raise InputError(f"{tensors.checkpoint.path}: rotary_value true is not supported: no release rotates values")
+    values = bert_style_config(raw, tensors) | {"position": "rotary"}
+    if values["pooler"] != "none":
+        values["pooler"] = "linear"
+    values["max_position_embeddings"] = raw.get("max_position_embeddings", 1536)
+    return values
+
+
+def recomputed_tensors(config: ModelConfig) -> dict[str, Tensor]:
+    """The fixed sinusoid table that transformers stores with the weights: all sines, then all cosines."""
+    table = sinusoids(config.max_position_embeddings, config.key_size)
+    return {"roformer.encoder.embed_positions.weight": torch.cat([table[:, 0::2], table[:, 1::2]], dim=1)}
+
+
+def write_config(config: ModelConfig) -> dict[str, Any]:
+    """Refuses a pooler, which transformers' RoFormer lacks."""
+    if config.pooler != "none":
+        raise no_counterpart(f"pooler `{config.pooler}` of a RoFormer")
+    values = bert_style_export(config.with_choices(position="learned"), share_layers=("none",))
+    architecture = "RoFormerModel"
+    if "lm" in config.heads:
+        architecture = "RoFormerForCausalLM" if config.mask == "causal" else "RoFormerForMaskedLM"
+    if "classification" in config.heads:
+        raise no_counterpart("a one-layer classification head of a RoFormer")
+    return values | {
+        "embedding_size": config.embedding_size,
+        "rotary_value": False,
+        "architectures": [architecture],
+    }

@@ -1,0 +1,96 @@
+"""What sits on top of the encoder: pooler, vocabulary product, sentence relation, discriminator, classifier."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nlpx.models.activations import activation
+from nlpx.models.config import ModelConfig
+from nlpx.models.dropout import Dropout, NoisePool
+from nlpx.models.norms import Norm
+
+
+class Pooler(nn.Module):
+    """First token's hidden state (B, T, D) -> (B, D), through a linear map and tanh (BERT) or nothing (SimBERT)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.act = activation(config.pooler)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.dense(hidden_states[:, 0])))
+
+
+class LanguageModelHead(nn.Module):
+    """Hidden states (..., D) -> vocabulary logits (..., V), for masked and causal language models alike.
+
+    The product uses the word table itself unless the checkpoint carries a matrix of its own.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.transform = config.lm_transform
+        if config.lm_transform:
+            self.dense: nn.Module = nn.Linear(config.hidden_size, config.embedding_size, bias=config.use_bias)
+            self.act = activation(config.hidden_act)
+            self.norm = Norm(config.embedding_size, config)
+        elif config.embedding_size != config.hidden_size:
+            self.dense = nn.Linear(config.hidden_size, config.embedding_size, bias=config.use_bias)
+        else:
+            self.dense = nn.Identity()
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.lm_bias else None
+        self.decoder = (
+            None if config.tie_word_embeddings else nn.Parameter(torch.empty(config.vocab_size, config.embedding_size))
+        )
+
+    def forward(self, hidden_states: Tensor, word_embeddings: Tensor, condition: Tensor | None) -> Tensor:
+        hidden = self.dense(hidden_states)
+        if self.transform:
+            hidden = self.norm(self.act(hidden), condition)
+        table = word_embeddings if self.decoder is None else self.decoder
+        return functional.linear(hidden, table, self.bias)
+
+
+class Discriminator(nn.Module):
+    """ELECTRA's replaced-token score per position: (B, T, D) -> (B, T); above 0 means replaced."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.act = activation(config.hidden_act)
+        self.prediction = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return cast(Tensor, self.prediction(self.act(self.dense(hidden_states))).squeeze(-1))
+
+
+class Classifier(nn.Module):
+    """Class logits (B, num_labels) from the mean over real tokens, the first token, or the pooled vector."""
+
+    def __init__(self, config: ModelConfig, pool: NoisePool) -> None:
+        super().__init__()
+        self.pooling = config.classification_pooling
+        self.dropout = Dropout(config.hidden_dropout, pool)
+        self.linear = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, hidden_states: Tensor, pooled: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        if self.pooling == "pooler" and pooled is not None:
+            vector = pooled
+        elif self.pooling == "first":
+            vector = hidden_states[:, 0]
+        else:
+            vector = masked_mean(hidden_states, attention_mask)
+        return cast(Tensor, self.linear(self.dropout(vector)))
+
+
+def masked_mean(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Mean over the real tokens: (B, T, D), mask (B, T) or None -> (B, D)."""
+    if attention_mask is None:
+        return hidden_states.mean(dim=1)
+    weights = attention_mask.to(hidden_states.dtype)[..., None]
+    return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)

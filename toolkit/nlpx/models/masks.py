@@ -1,0 +1,59 @@
+"""Which position may attend to which. Masks are boolean, True = visible, and become an additive bias once a call."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nlpx.errors import UsageError
+
+
+def visible(
+    mask: str | Tensor,
+    attention_mask: Tensor | None,
+    segment_ids: Tensor | None,
+    length: int,
+    device: torch.device,
+) -> Tensor | None:
+    """Visibility (B or 1, 1, T or 1, T), or None if every position sees every other.
+
+    `mask` is `bidirectional`, `causal`, `unilm`, or an explicit boolean tensor (B, T, T) or (T, T).
+    `attention_mask` (B, T) hides padding as a key. Raises `UsageError` for an unknown name.
+    """
+    pattern = _pattern(mask, segment_ids, length, device)
+    if attention_mask is None:
+        return pattern
+    keys = attention_mask.to(torch.bool)[:, None, None, :]
+    return keys if pattern is None else pattern & keys
+
+
+def _pattern(mask: str | Tensor, segment_ids: Tensor | None, length: int, device: torch.device) -> Tensor | None:
+    if isinstance(mask, Tensor):
+        explicit = mask.to(torch.bool)
+        return explicit[None, None] if explicit.dim() == 2 else explicit[:, None]
+    if mask == "bidirectional":
+        return None
+    if mask == "causal":
+        return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
+    if mask == "unilm":
+        if segment_ids is None:
+            raise UsageError("mask `unilm` needs segment_ids: 0 for the source, 1 for the target")
+        return unilm(segment_ids)[:, None]
+    raise UsageError(f"unknown mask `{mask}`", hint="masks: bidirectional, causal, unilm, or a boolean tensor")
+
+
+def unilm(segment_ids: Tensor) -> Tensor:
+    """UniLM visibility (B, T, T): position i sees j iff cumsum(segment)[j] <= cumsum(segment)[i].
+
+    The source (segment 0) is bidirectional and never sees the target, which is causal (arXiv 1905.03197).
+    """
+    order = segment_ids.cumsum(dim=1)
+    return order[:, None, :] <= order[:, :, None]
+
+
+def additive(visibility: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """0 where visible, the lowest finite number elsewhere: a row that sees nothing becomes uniform, never NaN."""
+    if visibility is None:
+        return None
+    bias = torch.zeros(visibility.shape, dtype=dtype, device=visibility.device)
+    return bias.masked_fill(~visibility, torch.finfo(dtype).min)

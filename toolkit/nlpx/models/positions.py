@@ -1,0 +1,110 @@
+"""Where a token stands: learned tables, their hierarchical extension, rotation, and relative vectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nlpx.errors import InputError
+
+
+class PositionEmbeddings(nn.Module):
+    """Position table (n, D), `learned` for n positions or `hierarchical` for n * n from the same n rows.
+
+    Hierarchical (kexue.fm/archives/7947): position k = x n + y gets alpha u_x + (1 - alpha) u_y with
+    u = (p - alpha p_0) / (1 - alpha); the first n positions keep their vectors. As one sum:
+    q_k = p_y + alpha / (1 - alpha) (p_x - p_0).
+    """
+
+    def __init__(self, num_positions: int, size: int, *, alpha: float | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_positions, size))
+        self.alpha = alpha
+
+    @property
+    def max_length(self) -> int:
+        """The longest text the table can place."""
+        rows = self.weight.shape[0]
+        return rows if self.alpha is None else rows * rows
+
+    def forward(self, position_ids: Tensor, num_positions: int) -> Tensor:
+        """Vectors (..., D) of integer positions (...) below `num_positions`.
+
+        Raises `InputError` if `num_positions` exceeds `max_length`.
+        """
+        if num_positions > self.max_length:
+            raise InputError(
+                f"a text of {num_positions} tokens is longer than the model's {self.max_length} positions",
+                hint="shorten the texts (max_length), or load the model with position=hierarchical",
+            )
+        rows = self.weight.shape[0]
+        if self.alpha is None or num_positions <= rows:
+            return functional.embedding(position_ids, self.weight)
+        block = functional.embedding(position_ids // rows, self.weight) - self.weight[0]
+        inside = functional.embedding(position_ids % rows, self.weight)
+        return inside + self.alpha / (1 - self.alpha) * block
+
+
+def hierarchical_rows(table: Tensor, num_rows: int, alpha: float) -> Tensor:
+    """The first `num_rows` hierarchical positions of a learned table (n, D), written out as (num_rows, D)."""
+    positions = torch.arange(num_rows)
+    rows = table.shape[0]
+    extended = table[positions % rows] + alpha / (1 - alpha) * (table[positions // rows] - table[0])
+    extended[: min(rows, num_rows)] = table[:num_rows]
+    return extended
+
+
+def sinusoids(num_positions: int, size: int) -> Tensor:
+    """Fixed table (num_positions, size): sine on even, cosine on odd dimensions (arXiv 1706.03762)."""
+    frequencies = 10000.0 ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+    angles = torch.arange(num_positions, dtype=torch.float64)[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
+
+
+class Rotary(nn.Module):
+    """Rotates neighbouring dimension pairs (0, 1), (2, 3), ... of queries and keys (RoFormer, arXiv 2104.09864).
+
+    LLaMA-style code pairs the two halves instead; the two are not interchangeable on trained weights.
+    """
+
+    def __init__(self, key_size: int) -> None:
+        super().__init__()
+        self.key_size = key_size
+        # Recomputed, never loaded or saved: plain attributes, so that no checkpoint and no broadcast carries them.
+        self._cos, self._sin = torch.empty(0), torch.empty(0)
+
+    def tables(self, position_ids: Tensor, num_positions: int) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine of each position (B or 1, T), both (B or 1, 1, T, key_size), for `rotate`."""
+        if self._cos.shape[0] < num_positions or self._cos.device != position_ids.device:
+            self._grow(num_positions, position_ids.device)
+        return self._cos[position_ids][:, None], self._sin[position_ids][:, None]
+
+    def _grow(self, length: int, device: torch.device) -> None:
+        frequencies = 10000.0 ** (-torch.arange(0, self.key_size, 2, dtype=torch.float64) / self.key_size)
+        angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+        sign = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+        self._cos = angles.cos().repeat_interleave(2, dim=1).float().to(device)
+        self._sin = (angles.sin()[..., None] * sign).flatten(1).float().to(device)
+
+
+def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
+    """x (B, H, T, D) rotated by its positions: (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin)."""
+    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return x * cos.to(x.dtype) + swapped * signed_sin.to(x.dtype)
+
+
+class RelativePositions(nn.Module):
+    """NEZHA's fixed vectors of the distance j - i, clipped to +-max_distance (arXiv 1909.00204)."""
+
+    def __init__(self, max_distance: int, size: int) -> None:
+        super().__init__()
+        self.max_distance = max_distance
+        self.table = sinusoids(2 * max_distance + 1, size)
+
+    def forward(self, position_ids: Tensor) -> Tensor:
+        """Vectors (T, T, D) of row i looking at column j; `position_ids` is (1, T)."""
+        positions = position_ids[0]
+        distance = (positions[None, :] - positions[:, None]).clamp(-self.max_distance, self.max_distance)
+        self.table = self.table.to(positions.device)
+        return self.table[distance + self.max_distance]

@@ -1,0 +1,1 @@
+"""Optimizers, rate schedules and parameter rules."""

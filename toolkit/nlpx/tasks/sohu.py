@@ -1,0 +1,183 @@
+"""Text matching in six variants with one network whose norms know the variant (Sohu 2021; kexue.fm/archives/8337).
+
+Each variant t in 0..5 has a vector c = E[t] that modulates every norm, starting from zero. The head is the mean over
+real tokens and one linear map. Score: F1 over the loose variants A and the strict variants B, averaged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from nlpx.data.sohu import VARIANTS, Pair, Splits, read_pairs, read_splits
+from nlpx.objectives import Loss
+from nlpx.report.binary import CRITERIA, best_threshold, evaluate
+from nlpx.section import Section
+from nlpx.tasks import Evaluation, Examples
+
+if TYPE_CHECKING:
+    from nlpx.data.rows import OnBadRow, RowReport
+    from nlpx.tokenizers.base import Tokenizer
+
+
+class Config(Section):
+    """What only this task has."""
+
+    conditional: bool = Field(True, description="the variant modulates every norm; false: one model blind to it")
+    condition_size: int = Field(128, gt=0, description="width of the variant's vector")
+    condition_hidden_size: int = Field(0, ge=0, description="width of a projection of that vector; 0: none")
+    pooling: Literal["mean", "first"] = Field("mean", description="which states the classifier reads")
+    threshold: float | Literal["best"] = Field(
+        0.5, description="probability from which a pair matches; best: the highest F1 on dev, for A and B each"
+    )
+
+
+class Item(NamedTuple):
+    """One encoded pair."""
+
+    token_ids: list[int]
+    second_start: int  # where segment 1 begins
+    variant: int
+    label: int  # -1 if unknown
+
+
+class Task:
+    """Six-variant matching."""
+
+    headline = "score"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.thresholds = dict.fromkeys(CRITERIA, 0.5 if config.threshold == "best" else config.threshold)
+
+    def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Splits:
+        """Train, dev and test pairs of a contest folder, JSON lines or stdin."""
+        return read_splits(data, encoding=encoding, on_bad_row=on_bad_row, report=report)
+
+    def read_rows(
+        self, source: str, *, encoding: str, format: Any, on_bad_row: OnBadRow, report: RowReport
+    ) -> Iterator[Pair]:
+        """Pairs in file order, labelled or not."""
+        return read_pairs(
+            source, require_label=False, encoding=encoding, format=format, on_bad_row=on_bad_row, report=report
+        )
+
+    def texts(self, rows: Iterable[Pair]) -> Iterator[str]:
+        """Sources and targets."""
+        for pair in rows:
+            yield pair.source
+            yield pair.target
+
+    def model_choices(self) -> dict[str, Any]:
+        """Two classes over the pooled states; a condition table unless the task is unconditional."""
+        choices: dict[str, Any] = {
+            "heads": ("classification",),
+            "num_labels": 2,
+            "classification_pooling": self.config.pooling,
+            "pooler": "none",
+        }
+        if self.config.conditional:
+            choices |= {
+                "num_conditions": len(VARIANTS),
+                "condition_size": self.config.condition_size,
+                "condition_hidden_size": self.config.condition_hidden_size,
+            }
+        return choices
+
+    def encode(self, rows: Sequence[Pair], tokenizer: Tokenizer, max_length: int) -> Examples:
+        """[CLS] source [SEP] target [SEP], the longer text cut from its end until both fit."""
+        encodings = tokenizer.encode_batch(
+            [pair.source for pair in rows], [pair.target for pair in rows], max_length=max_length
+        )
+        items = [
+            Item(
+                encoding.token_ids,
+                encoding.segment_ids.index(1),
+                pair.variant,
+                -1 if pair.label is None else pair.label,
+            )
+            for encoding, pair in zip(encodings, rows, strict=True)
+        ]
+        return Examples(items, [len(item.token_ids) for item in items])
+
+    def collate(self, examples: Examples, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
+        """token_ids, segment_ids, attention_mask (B, T), condition and labels (B,), num_targets."""
+        import numpy as np
+        import torch
+
+        items: list[Item] = [examples.items[row] for row in rows]
+        lengths = np.array([len(item.token_ids) for item in items])
+        columns = np.arange(lengths.max())
+        real = columns < lengths[:, None]
+        token_ids = np.full(real.shape, pad_token_id, dtype=np.int64)
+        token_ids[real] = np.concatenate([item.token_ids for item in items])
+        starts = np.array([item.second_start for item in items])
+        return {
+            "token_ids": torch.from_numpy(token_ids),
+            "segment_ids": torch.from_numpy((real & (columns >= starts[:, None])).astype(np.int64)),
+            "attention_mask": torch.from_numpy(real),
+            "condition": torch.tensor([item.variant for item in items]),
+            "labels": torch.tensor([item.label for item in items]),
+            "num_targets": len(items),
+        }
+
+    def objective(self, model: Any, batch: dict[str, Any]) -> Loss:
+        """Mean cross entropy of the two classes."""
+        from nlpx.objectives.classify import classification_loss
+
+        logits = self._logits(model, batch)
+        return Loss(classification_loss(logits, batch), {"logits": logits})
+
+    def label_counts(self, rows: Iterable[Pair]) -> list[int]:
+        """How many pairs do not match and do."""
+        counts = Counter(pair.label for pair in rows)
+        return [counts[0], counts[1]]
+
+    def outputs(self, model: Any, batch: dict[str, Any]) -> list[float]:
+        """Probability of a match, a row each."""
+        probabilities: list[float] = self._logits(model, batch).float().softmax(-1)[:, 1].tolist()
+        return probabilities
+
+    def evaluate(self, rows: Sequence[Pair], outputs: Sequence[float]) -> Evaluation:
+        """F1 per variant, of A and of B, and their mean; confusion counts and reliability."""
+        variants = [pair.variant for pair in rows]
+        labels = [pair.label or 0 for pair in rows]
+        if self.config.threshold == "best":
+            self._choose_thresholds(variants, outputs, labels)
+        record = evaluate(outputs, labels, variants, thresholds=self.thresholds)
+        table = [{"variant": name, **figures} for name, figures in record["variants"].items()]
+        table += [{"variant": f"all {name}", **record[name]} for name in CRITERIA if record[name]]
+        table.append({"variant": record["score_is"], "f1": record["score"]})
+        columns = ("variant", "f1", "precision", "recall", "accuracy", "support", "positives")
+        return Evaluation(record["score"], record, table, columns)
+
+    def predicted_row(self, row: Pair, output: float) -> dict[str, Any]:
+        """The row with `label` and `probability`."""
+        label = int(output >= self.thresholds[CRITERIA[row.variant % 2]])
+        # A row of type ss, sl or ll stands for two pairs, and a folder's rows name no variant: say which this is.
+        name = VARIANTS[row.variant]
+        variant = {} if name in (row.row.get("variant"), row.row.get("type")) else {"variant": name}
+        return row.row | variant | {"label": label, "probability": round(output, 6)}
+
+    def state(self) -> dict[str, Any]:
+        """The thresholds in force."""
+        return {"thresholds": self.thresholds}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The thresholds of a finished run."""
+        self.thresholds = dict(state["thresholds"])
+
+    def _logits(self, model: Any, batch: dict[str, Any]) -> Any:
+        condition = batch["condition"] if self.config.conditional else None
+        output = model(batch["token_ids"], batch["segment_ids"], batch["attention_mask"], condition=condition)
+        return output.logits
+
+    def _choose_thresholds(self, variants: Sequence[int], outputs: Sequence[float], labels: Sequence[int]) -> None:
+        for bit, name in enumerate(CRITERIA):
+            chosen = [index for index, variant in enumerate(variants) if variant % 2 == bit]
+            if chosen:
+                of_criterion = [outputs[index] for index in chosen], [labels[index] for index in chosen]
+                self.thresholds[name] = best_threshold(*of_criterion)

@@ -1,0 +1,1 @@
+"""Character-level and word-level tokenizers behind one small interface."""

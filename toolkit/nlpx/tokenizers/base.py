@@ -1,0 +1,192 @@
+"""What both tokenizers share: special tokens, pairs, truncation, decoding. How a text is cut is their own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
+
+from nlpx.errors import InputError, UsageError
+from nlpx.tokenizers.decode import join_tokens
+from nlpx.tokenizers.encoding import Encoding, Span
+from nlpx.tokenizers.truncate import truncated_lengths
+from nlpx.tokenizers.vocab import Kind, Vocab
+
+# Ids of every text and, on request, spans of every text. The lists are the caller's to change.
+Rows = tuple[list[list[int]], list[list[Span]] | None]
+
+# Texts are cut in blocks of about this many characters: the arrays then stay in the processor's cache, and
+# memory does not grow with the batch.
+_BLOCK = 1 << 17
+_SPECIAL_SPAN = (0, 0)
+
+
+class Tokenizer(ABC):
+    """A tokenizer over one vocabulary. Ids of special tokens that the vocabulary lacks are None.
+
+    `kind` is "char" or "word", `reason` the sentence that says why. An absent [CLS] or [SEP] is left out of
+    encodings. Objects can be pickled, so worker processes may hold them.
+    """
+
+    kind: Kind
+
+    def __init__(self, vocab: Vocab, *, do_lower_case: bool = True, reason: str | None = None) -> None:
+        self.vocab = vocab
+        self.do_lower_case = do_lower_case
+        self.reason = reason if reason is not None else vocab.recognise()[1]
+        self.pad_token_id = vocab.ids.get("[PAD]")
+        self.unk_token_id = vocab.ids["[UNK]"]
+        self.cls_token_id = vocab.ids.get("[CLS]")
+        self.sep_token_id = vocab.ids.get("[SEP]")
+        self.mask_token_id = vocab.ids.get("[MASK]")
+        self._start = [] if self.cls_token_id is None else [self.cls_token_id]
+        self._end = [] if self.sep_token_id is None else [self.sep_token_id]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of entries of the vocabulary."""
+        return len(self.vocab)
+
+    def tokenize(self, text: str) -> list[str]:
+        """The tokens of `text` as the vocabulary writes them, without [CLS] and [SEP]."""
+        rows, _ = self._checked_rows([text], return_offsets=False)
+        return [self.vocab.tokens[index] for index in rows[0]]
+
+    def encode(
+        self,
+        text: str,
+        pair: str | None = None,
+        *,
+        max_length: int | None = None,
+        return_offsets: bool = False,
+    ) -> Encoding:
+        """Encode one text or one pair; see `encode_batch`."""
+        pairs = None if pair is None else [pair]
+        return self.encode_batch([text], pairs, max_length=max_length, return_offsets=return_offsets)[0]
+
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        return_offsets: bool = False,
+    ) -> list[Encoding]:
+        """Encode every text, with its partner in `pairs` if given, to at most `max_length` ids.
+
+        What is too long loses tokens at its end, a pair always at the end of its longer text (on equal
+        lengths the first); [CLS] and both [SEP] stay. Raises `InputError` for a lone surrogate, with its
+        place, and `UsageError` for a `max_length` below the number of special tokens or `pairs` of another
+        length.
+        """
+        limit = self._limit(max_length, is_pair=pairs is not None)
+        if pairs is not None and len(pairs) != len(texts):
+            raise UsageError(f"{len(texts)} texts but {len(pairs)} partners")
+        ids, spans = self._checked_rows(texts, return_offsets=return_offsets)
+        if pairs is None:
+            row_spans = repeat(None) if spans is None else iter(spans)
+            return [self._single(row, next(row_spans), limit) for row in ids]
+        more_ids, more_spans = self._checked_rows(pairs, return_offsets=return_offsets)
+        rows = zip(ids, more_ids, strict=True)
+        if spans is None or more_spans is None:
+            return [self._pair(row, None, limit) for row in rows]
+        pair_spans = zip(spans, more_spans, strict=True)
+        return [self._pair(row, span, limit) for row, span in zip(rows, pair_spans, strict=True)]
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of `ids`: Chinese closed up, other words apart. Raises `InputError` for an id out of range."""
+        special = self._special_ids() if skip_special_tokens else frozenset()
+        return join_tokens([self._token(index) for index in map(int, ids) if index not in special])
+
+    @abstractmethod
+    def save(self, directory: str | Path) -> None:
+        """Write the files from which `load_tokenizer` makes the same tokenizer again."""
+
+    @abstractmethod
+    def _rows(self, texts: Sequence[str], *, return_offsets: bool) -> Rows:
+        """Ids and, on request, spans of every text, without special tokens.
+
+        Raises `UnicodeEncodeError` if a text holds a lone surrogate.
+        """
+
+    def _checked_rows(self, texts: Sequence[str], *, return_offsets: bool) -> Rows:
+        ids: list[list[int]] = []
+        spans: list[list[Span]] = []
+        for first, block in _blocks(texts):
+            try:
+                block_ids, block_spans = self._rows(block, return_offsets=return_offsets)
+            except UnicodeEncodeError:
+                raise _surrogate_error(block, first) from None
+            ids += block_ids
+            spans += block_spans or []
+        return ids, spans if return_offsets else None
+
+    def _single(self, ids: list[int], spans: list[Span] | None, limit: int | None) -> Encoding:
+        # Changed in place: a second list a row would cost more than the look-up of its characters.
+        if limit is not None:
+            del ids[limit:]
+        ids[:0] = self._start
+        ids += self._end
+        offsets = None if spans is None else self._with_specials(spans[:limit])
+        return Encoding(ids, [0] * len(ids), offsets)
+
+    def _pair(
+        self,
+        ids: tuple[list[int], list[int]],
+        spans: tuple[list[Span], list[Span]] | None,
+        limit: int | None,
+    ) -> Encoding:
+        first, second = len(ids[0]), len(ids[1])
+        if limit is not None:
+            first, second = truncated_lengths(first, second, limit=limit)
+        head = self._start + ids[0][:first] + self._end
+        tail = ids[1][:second] + self._end
+        offsets = None
+        if spans is not None:
+            offsets = self._with_specials(spans[0][:first]) + self._with_specials(spans[1][:second], start=0)
+        return Encoding(head + tail, [0] * len(head) + [1] * len(tail), offsets)
+
+    def _with_specials(self, spans: list[Span], *, start: int = 1) -> list[Span]:
+        return [_SPECIAL_SPAN] * len(self._start[:start]) + spans + [_SPECIAL_SPAN] * len(self._end)
+
+    def _limit(self, max_length: int | None, *, is_pair: bool) -> int | None:
+        if max_length is None:
+            return None
+        limit = max_length - len(self._start) - (2 if is_pair else 1) * len(self._end)
+        if limit < 0:
+            raise UsageError(f"max_length {max_length} leaves no room for [CLS] and [SEP]")
+        return limit
+
+    def _special_ids(self) -> frozenset[int | None]:
+        frame = (self.pad_token_id, self.unk_token_id, self.cls_token_id, self.sep_token_id)
+        return frozenset((*frame, self.mask_token_id))
+
+    def _token(self, index: int) -> str:
+        if not 0 <= index < len(self.vocab):
+            raise InputError(f"id {index} is outside the vocabulary of {len(self.vocab):,} entries")
+        return self.vocab.tokens[index]
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Consecutive parts of `texts`, each with the index of its first text."""
+    first = size = 0
+    for index, text in enumerate(texts):
+        size += len(text)
+        if size > _BLOCK:
+            yield first, texts[first : index + 1]
+            first, size = index + 1, 0
+    if first < len(texts):
+        yield first, texts[first:]
+
+
+def _surrogate_error(texts: Sequence[str], first: int) -> InputError:
+    for index, text in enumerate(texts):
+        for position, character in enumerate(text):
+            if "\ud800" <= character <= "\udfff":
+                code = f"U+{ord(character):04X}"
+                return InputError(
+                    f"text {first + index} holds the lone surrogate {code} at character {position}",
+                    hint="half of a character is no text: repair the row where it was cut",
+                )
+    raise AssertionError("an encoding error without a surrogate")

@@ -1,0 +1,105 @@
+"""Word-level tokenization of WoBERT and RoFormer, with the ids of bert4keras.
+
+The order is the author's: lower-case, strip accents, segment (HMM off), keep a segment that is in the
+vocabulary, else apply BERT's rules inside it. Differences from `CharTokenizer`, which follows transformers:
+
+* a word may have 200 characters (100 there) before it is unknown as a whole;
+* special tokens written in a text are ordinary text;
+* the character classes are Python's Unicode tables: private-use and unassigned characters stay (there they
+  are dropped), U+2B820-U+2B91F count as Chinese (there they do not), and a final Σ becomes ς;
+* a dropped character (NUL, zero-width space) still parts words when the segmenter cuts there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from nlpx.io import write_json, write_text
+from nlpx.tokenizers.base import Rows, Tokenizer
+from nlpx.tokenizers.cache import BoundedCache
+from nlpx.tokenizers.characters import lower_and_strip
+from nlpx.tokenizers.encoding import Span
+from nlpx.tokenizers.segment import build_segmenter
+from nlpx.tokenizers.user_dictionary import UserWord
+from nlpx.tokenizers.vocab import Vocab
+from nlpx.tokenizers.wordpiece import word_pieces
+
+
+class WordTokenizer(Tokenizer):
+    """Segmenter first, WordPiece inside what the vocabulary does not know.
+
+    `segmenter` is "rjieba" or "jieba" (the reference). User words are lower-cased like the text; they move
+    word borders, and become tokens of their own where the vocabulary has them.
+    """
+
+    kind = "word"
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        *,
+        do_lower_case: bool = True,
+        segmenter: str = "rjieba",
+        user_words: Sequence[UserWord] = (),
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(vocab, do_lower_case=do_lower_case, reason=reason)
+        self.segmenter = segmenter
+        lowered = (entry._replace(word=lower_and_strip(entry.word)) for entry in user_words)
+        self.user_words = [entry for entry in (lowered if do_lower_case else user_words) if entry.word]
+        self._cut = build_segmenter(segmenter, self.user_words)
+        # Tuples hold their items inline: look-ups here wait for memory, and a list would be one more jump.
+        self._segment_ids: BoundedCache[tuple[int, ...]] = BoundedCache(lambda word: tuple(self._pieces(word)[0]))
+        self._segment_spans: BoundedCache[list[Span]] = BoundedCache(lambda word: self._pieces(word)[1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = (self.do_lower_case, self.segmenter, self.user_words, self.reason)
+        return _rebuild, (self.vocab, *options)
+
+    def save(self, directory: str | Path) -> None:
+        """Write vocab.txt and nlpx_tokenizer.json; nothing in tokenizer.json could express the segmenter."""
+        folder = Path(directory)
+        write_text(folder / "vocab.txt", self.vocab.text())
+        description = {
+            "kind": self.kind,
+            "do_lower_case": self.do_lower_case,
+            "segmenter": self.segmenter,
+            "user_dictionary": self.user_words,
+        }
+        write_json(folder / "nlpx_tokenizer.json", description)
+
+    def _rows(self, texts: Sequence[str], *, return_offsets: bool) -> Rows:
+        "".join(texts).encode()  # refuses lone surrogates, whichever segmenter is used
+        look_up, cut = self._segment_ids.__getitem__, self._cut
+        normalised = map(lower_and_strip, texts) if self.do_lower_case else texts
+        if not return_offsets:
+            return [list(chain.from_iterable(map(look_up, cut(text)))) for text in normalised], None
+        segments = [cut(text) for text in normalised]
+        rows = [list(chain.from_iterable(map(look_up, words))) for words in segments]
+        return rows, [self._offsets(*row) for row in zip(texts, segments, strict=True)]
+
+    def _pieces(self, word: str) -> tuple[list[int], list[Span]]:
+        index = self.vocab.ids.get(word)
+        if index is not None:
+            return [index], [(0, len(word))]
+        return word_pieces(word, self.vocab.ids, unknown=self.unk_token_id)
+
+    def _offsets(self, text: str, words: list[str]) -> list[Span]:
+        spans: list[Span] = []
+        start = 0
+        for word in words:
+            spans += [(start + first, start + last) for first, last in self._segment_spans[word]]
+            start += len(word)
+        normalised = "".join(words)
+        if len(normalised) == len(text) and normalised in (text, text.lower()):
+            return spans
+        # Accents were dropped or characters decomposed: find each normalised character's origin.
+        origin = [place for place, character in enumerate(text) for _ in lower_and_strip(character)]
+        return [(origin[first], origin[last - 1] + 1) for first, last in spans]
+
+
+def _rebuild(vocab: Vocab, lower: bool, segmenter: str, user_words: Sequence[UserWord], reason: str) -> WordTokenizer:
+    return WordTokenizer(vocab, do_lower_case=lower, segmenter=segmenter, user_words=user_words, reason=reason)

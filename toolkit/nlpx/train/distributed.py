@@ -1,0 +1,159 @@
+"""Several processes as one: `torchrun` starts them, each sees a share of every batch, gradients are averaged.
+
+Without `torchrun` there is one process and every function here does the obvious thing, so that callers
+never ask. Small facts travel as CPU tensors over gloo also beside nccl, which spares the accelerator a
+synchronisation.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import json
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+# Torch 2.13 renamed the option that sends buffers around before every forward pass.
+BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel.__init__).parameters
+)
+
+# The first process evaluates while the others wait for it.
+PATIENCE = timedelta(hours=4)
+
+
+class Replica(DistributedDataParallel):
+    """DDP that shows the attributes of the model inside: objectives and tricks need not know of it."""
+
+    alive: ClassVar[WeakSet[Replica]] = WeakSet()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("module"), name)
+
+
+@contextmanager
+def process_group(*, device: str = "cpu") -> Iterator[None]:
+    """Join the group that `torchrun` describes in the environment, and leave it; without one do neither."""
+    if "WORLD_SIZE" not in os.environ or dist.is_initialized():
+        yield
+        return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(local_rank())
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        _let_go_of_the_group()
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """This process's number on its machine, which is also its accelerator's."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that evaluates, logs and writes."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    total(0)
+
+
+def total(count: int) -> int:
+    """The sum of a count over all processes."""
+    if world_size() == 1:
+        return count
+    counts = torch.tensor(count, dtype=torch.int64)
+    dist.all_reduce(counts)
+    return int(counts)
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is up in at least one process."""
+    return total(int(flag)) > 0
+
+
+def add_up(value: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, on its own device."""
+    if world_size() > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def gather(value: Any) -> list[Any]:
+    """What every process gave, in rank order; values are JSON, because nothing is ever unpickled."""
+    if world_size() == 1:
+        return [value]
+    encoded = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
+    dist.all_gather(sizes, torch.tensor([len(encoded)]))
+    width = max(int(size) for size in sizes)
+    padded = [torch.zeros(width, dtype=torch.uint8) for _ in sizes]
+    dist.all_gather(padded, nn.functional.pad(encoded, (0, width - len(encoded))))
+    return [json.loads(bytes(row[: int(size)].tolist())) for row, size in zip(padded, sizes, strict=True)]
+
+
+def from_main(value: Any) -> Any:
+    """What the first process gave, in every process: a decision to stop, a score, a path."""
+    return gather(value)[0]
+
+
+def replicate(model: nn.Module) -> nn.Module:
+    """The model to compute losses with: itself, or a replica that starts from the first process's weights."""
+    if world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    constant_buffers: dict[str, Any] = {BUFFERS: False}
+    replica = Replica(
+        model,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        find_unused_parameters=True,  # a task may leave a part of its model alone
+        gradient_as_bucket_view=True,
+        **constant_buffers,
+    )
+    Replica.alive.add(replica)
+    return replica
+
+
+def gradients_shared(model: nn.Module, *, shared: bool) -> AbstractContextManager[Any]:
+    """Around one forward and backward pass: average gradients at its end, or let them pile up here."""
+    if shared or not isinstance(model, DistributedDataParallel):
+        return nullcontext()
+    return model.no_sync()
+
+
+def _let_go_of_the_group() -> None:
+    # A replica that outlives its group keeps the group's threads, and the process then dies by SIGABRT on its way out:
+    # torch leaves it in a reference cycle, and the frames of an exception may hold it.
+    for replica in list(Replica.alive):
+        for attribute in ("reducer", "logger", "process_group"):
+            replica.__dict__.pop(attribute, None)
+    gc.collect()

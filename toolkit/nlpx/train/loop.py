@@ -1,0 +1,214 @@
+"""The training loop. There is one.
+
+It yields a `StepInfo` after every update, and does nothing else: whoever consumes it logs, evaluates, saves
+and stops. At every `yield` the run's state is complete, so `training.save(...)` there resumes bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlpx.data.bucketing import BatchRows, BucketedBatches
+from nlpx.optim.config import OptimConfig
+from nlpx.optim.groups import build_optimizer
+from nlpx.optim.schedule import build_schedule, warmup_steps
+from nlpx.section import Section
+from nlpx.train import distributed
+from nlpx.train.collapse import CollapseDetector
+from nlpx.train.config import Every, TrainConfig
+from nlpx.train.early_stopping import EarlyStopping
+from nlpx.train.interrupt import InterruptGuard
+from nlpx.train.memory import out_of_memory_named
+from nlpx.train.precision import resolve_precision
+from nlpx.train.state import Training
+from nlpx.train.step import (
+    Backward,
+    Batch,
+    Objective,
+    Update,
+    accumulating_backward,
+    build_tricks,
+    clip_gradients,
+    in_precision,
+    plain_update,
+    set_learning_rate,
+    wrapped,
+)
+from nlpx.train.watch import LossWatch, Unchecked
+
+Collate = Callable[[list[int]], Batch]
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """One update. Reading `loss` or `gradient_norm` waits for the accelerator: do it where you log."""
+
+    step: int  # from 1
+    total_steps: int
+    epoch: int  # from 0
+    ends_epoch: bool
+    learning_rate: float
+    num_tokens: int  # real ones, over all processes
+    num_targets: int
+    seconds: float  # of this process; an accelerator may still be at work
+    warning: str | None
+    loss_tensor: Tensor
+    norm_tensor: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The mean over the targets of all processes, in nats."""
+        return float(self.loss_tensor)
+
+    @property
+    def gradient_norm(self) -> float:
+        """The gradient's length before it was cut."""
+        return float(self.norm_tensor)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the run ends here."""
+        return self.step == self.total_steps
+
+    def due(self, every: Every) -> bool:
+        """Whether what happens every so many steps, or each "epoch", is to happen now; the end counts."""
+        if every is None:
+            return False
+        return self.is_last or (self.ends_epoch if every == "epoch" else self.step % every == 0)
+
+
+def prepare(
+    model: nn.Module,
+    *,
+    lengths: Sequence[int],
+    config: TrainConfig,
+    optim: OptimConfig,
+    tricks: Mapping[str, Section] | None = None,
+    seed: int = 0,
+    label_entropy: float | None = None,
+) -> Training:
+    """A run at its beginning.
+
+    `lengths`: tokens of each row; `tricks`: settings by name, innermost first; `label_entropy`: nats, turns
+    the collapse detector on.
+    """
+    limits = {key: getattr(config, key) for key in ("batch_tokens", "batch_size", "max_batch_size")}
+    batches = BucketedBatches(
+        lengths, seed=seed, rank=distributed.rank(), world_size=distributed.world_size(), **limits
+    )
+    total_steps = config.steps or batches.num_updates(config.epochs or 1, accumulation=config.accumulation)
+    collapse = None
+    if label_entropy is not None and config.collapse_window is not None:
+        warmup = warmup_steps(optim.schedule, total_steps=total_steps)
+        collapse = CollapseDetector(label_entropy, warmup_steps=warmup, window=config.collapse_window)
+    return Training(
+        model=model,
+        optimizer=build_optimizer(model, optim),
+        schedule=build_schedule(optim, total_steps=total_steps),
+        batches=batches,
+        total_steps=total_steps,
+        tricks=build_tricks(tricks or {}),
+        early_stopping=EarlyStopping(config.patience),
+        watch=LossWatch(collapse),
+    )
+
+
+def train(
+    training: Training,
+    *,
+    objective: Objective,
+    collate: Collate,
+    config: TrainConfig,
+    guard: InterruptGuard | None = None,
+) -> Iterator[StepInfo]:
+    """Train from where `training` stands to its last step, one `StepInfo` an update.
+
+    `collate` makes a batch on the CPU from row numbers. After an interrupt the step at hand is finished and
+    the iteration ends with `training.interrupted` set. Raises `ResultError` when a loss or gradient is not
+    finite.
+    """
+    parts = _parts(training, objective, config)
+    while training.step < training.total_steps:
+        if distributed.any_rank(guard is not None and guard.requested):
+            training.interrupted = True
+            return
+        yield _one_update(training, parts, collate, config)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What stays the same from step to step."""
+
+    device: torch.device
+    parameters: list[Tensor]
+    replica: nn.Module
+    backward: Backward
+    update: Update
+    noise_pools: list[Any]
+
+
+def _parts(training: Training, objective: Objective, config: TrainConfig) -> _Parts:
+    model, tricks = training.model, training.tricks
+    device = next(model.parameters()).device
+    if config.compile:
+        model.compile(dynamic=True)
+    precision, _ = resolve_precision(config.precision, device=device)
+    cast = in_precision(wrapped(objective, place="objective", tricks=tricks), precision, device=device)
+    return _Parts(
+        device=device,
+        parameters=[parameter for parameter in model.parameters() if parameter.requires_grad],
+        replica=distributed.replicate(model),
+        backward=wrapped(accumulating_backward(cast), place="backward", tricks=tricks),
+        update=wrapped(plain_update, place="update", tricks=tricks),
+        noise_pools=[module.noise_pool for module in model.modules() if hasattr(module, "noise_pool")],
+    )
+
+
+def _one_update(training: Training, parts: _Parts, collate: Collate, config: TrainConfig) -> StepInfo:
+    started = time.perf_counter()
+    taken = training.batches.take(config.accumulation)
+    training.step += 1
+    step, epoch = training.step, training.batches.epoch
+    training.model.train()  # the consumer may have evaluated
+    for pool in parts.noise_pools:
+        pool.at_step(step, training.batches.seed + training.batches.rank)
+
+    with out_of_memory_named(config):
+        batches = [_on_device(collate(part.rows), part, parts.device) for part in taken]
+        losses = parts.backward(parts.replica, batches)
+    norm = clip_gradients(parts.parameters, max_norm=config.max_gradient_norm)
+
+    rows = [row for part in taken for row in part.rows if part.counts]
+    # On a CPU every step is looked at, before a bad gradient reaches the weights.
+    check = parts.device.type == "cpu" or step % config.log_every == 0 or step == training.total_steps
+    training.watch.add(Unchecked(step, epoch, rows, losses.loss, norm), check=check)
+
+    rate = training.schedule(step)
+    set_learning_rate(training.optimizer, rate)
+    parts.update(training.model, training.optimizer)
+    return StepInfo(
+        step=step,
+        total_steps=training.total_steps,
+        epoch=epoch,
+        ends_epoch=training.batches.at_epoch_end,
+        learning_rate=rate,
+        num_tokens=sum(part.num_tokens for part in taken),
+        num_targets=losses.num_targets,
+        seconds=time.perf_counter() - started,
+        warning=training.watch.take_warning(),
+        loss_tensor=losses.loss,
+        norm_tensor=norm,
+    )
+
+
+def _on_device(batch: Batch, part: BatchRows, device: torch.device) -> Batch:
+    moved = {
+        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()
+    }
+    return moved if part.counts else moved | {"weightless": True}

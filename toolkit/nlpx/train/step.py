@@ -1,0 +1,144 @@
+"""One training step in three parts, each of which a trick may wrap.
+
+    objective(model, batch) -> Loss           the task's
+    backward(model, batches) -> StepLoss      leaves gradients behind
+    update(model, optimizer)                  consumes them
+
+A batch is a `dict[str, Tensor | int]` whose `num_targets` says, before the forward pass, over how many
+terms its loss is the mean. Several batches make one update: each weighs its share of all targets, over all
+processes too, so the gradient is that of one big batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nlpx import registry
+from nlpx.errors import UsageError
+from nlpx.objectives import Loss
+from nlpx.section import Section
+from nlpx.train import distributed
+from nlpx.train.precision import autocast
+from nlpx.tricks import conflict
+
+Batch = dict[str, Any]
+Part = TypeVar("Part", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """The mean loss over every target of an update, all processes included, and their number."""
+
+    loss: Tensor  # 0-d, on the model's device, without a graph
+    num_targets: int
+
+
+Objective = Callable[[nn.Module, Batch], Loss]
+Backward = Callable[[nn.Module, list[Batch]], StepLoss]
+Update = Callable[[nn.Module, Optimizer], None]
+
+
+class Trick(Protocol):
+    """What `nlpx/tricks/<name>.py` calls `Trick`."""
+
+    def wrap(self, inner: Any) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class NamedTrick:
+    """A trick, its file's name, and the part of the step it wraps."""
+
+    name: str
+    wraps: str
+    trick: Trick
+
+
+def build_tricks(settings: Mapping[str, Section]) -> list[NamedTrick]:
+    """The configured tricks, innermost first; two that cannot be joined are a `UsageError`."""
+    problem = conflict(list(settings))
+    if problem is not None:
+        raise UsageError(problem)
+    modules = {name: registry.load("tricks", name) for name in settings}
+    return [NamedTrick(name, modules[name].WRAPS, modules[name].Trick(config)) for name, config in settings.items()]
+
+
+def wrapped(part: Part, *, place: str, tricks: Sequence[NamedTrick]) -> Part:
+    """One part of the step inside the tricks for its place."""
+    for named in tricks:
+        if named.wraps == place:
+            part = named.trick.wrap(part)
+    return part
+
+
+@contextmanager
+def evaluation_weights(model: nn.Module, tricks: Iterable[NamedTrick]) -> Iterator[None]:
+    """Within it, `model` holds the weights to evaluate and publish; then the trained ones, bit for bit."""
+    with ExitStack() as stack:
+        for named in tricks:
+            if hasattr(named.trick, "evaluation_weights"):
+                stack.enter_context(named.trick.evaluation_weights(model))
+        yield
+
+
+def in_precision(objective: Objective, precision: str, *, device: torch.device) -> Objective:
+    """The objective with its matrix products in that precision."""
+
+    def cast(model: nn.Module, batch: Batch) -> Loss:
+        with autocast(precision, device=device):
+            return objective(model, batch)
+
+    return cast
+
+
+def accumulating_backward(objective: Objective) -> Backward:
+    """A backward pass whose gradient equals that of all its batches in one, over all processes."""
+
+    def backward(model: nn.Module, batches: list[Batch]) -> StepLoss:
+        num_targets = distributed.total(sum(_counted(batch) for batch in batches))
+        mean = torch.zeros(())
+        for index, batch in enumerate(batches):
+            share = _counted(batch) / max(num_targets, 1)
+            with distributed.gradients_shared(model, shared=index == len(batches) - 1):
+                loss = objective(model, batch).loss
+                # Replicas are averaged, not summed, hence the factor.
+                (loss * (share * distributed.world_size())).backward()
+            mean = mean.to(loss.device) + loss.detach() * share
+        return StepLoss(distributed.add_up(mean), num_targets)
+
+    return backward
+
+
+def plain_update(model: nn.Module, optimizer: Optimizer) -> None:
+    """Let the optimizer consume the gradients."""
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def clip_gradients(parameters: Sequence[Tensor], *, max_norm: float | None) -> Tensor:
+    """The length of the whole gradient before it is cut to `max_norm`; None leaves it alone."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    # To look at the number is free on a CPU and saves a pass over all gradients; elsewhere it would mean
+    # waiting.
+    if max_norm is not None and (norm.device.type != "cpu" or norm > max_norm):
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give every parameter group the scheduled rate times its own scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("learning_rate_scale", 1.0)
+
+
+def _counted(batch: Batch) -> int:
+    return 0 if batch.get("weightless") else int(batch["num_targets"])
