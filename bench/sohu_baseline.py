@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from nlpx import bundled
 from nlpx.data.sohu import VARIANTS, Pair, Splits, read_splits
+from nlpx.errors import UserError
 from nlpx.report.binary import evaluate
 from nlpx.report.build import FIGURES, evaluation_table
 from nlpx.report.tables import render
@@ -79,7 +80,10 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="also write the table here")
     options = parser.parse_args()
-    table = run(options.data, split=options.split, strength=options.strength)
+    try:
+        table = run(options.data, split=options.split, strength=options.strength)
+    except UserError as error:
+        raise SystemExit(f"Error: {error}") from None
     print(table)
     if options.output is not None:
         options.output.write_text(table + "\n", encoding="utf-8")

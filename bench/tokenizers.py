@@ -10,7 +10,6 @@ every step of ours but the segmenter.
 from __future__ import annotations
 
 import argparse
-import gc
 import gzip
 import json
 import os
@@ -19,26 +18,23 @@ import sys
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rounds import SHARED, Variant, in_process, markdown, ratios, spread
+
+from nlpx.tokenizers.char import CharTokenizer
+from nlpx.tokenizers.vocab import Vocab
+from nlpx.tokenizers.word import WordTokenizer
+
 os.environ["RAYON_NUM_THREADS"] = "2"  # read by the library at its first use
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
-# This file is called like the library it measures.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
-from nlpx.tokenizers.char import CharTokenizer  # noqa: E402
-from nlpx.tokenizers.vocab import Vocab  # noqa: E402
-from nlpx.tokenizers.word import WordTokenizer  # noqa: E402
-
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 FILES = ("corpus_0", "cls_shopping10", "match_sohu_ssA", "match_news_slA", "sts_bq")
 TEXT_FIELDS = ("text", "text1", "text2", "source", "target")
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-Variant = tuple[str, Callable[[], object]]
 
 
 def read_lines(folder: Path, num_lines: int) -> list[str]:
@@ -86,31 +82,13 @@ def plain_word_encode(text: str, engine: Any, vocab: Vocab, inside: Any) -> list
     return [*ids, vocab.ids["[SEP]"]]
 
 
-def rounds(variants: Sequence[Variant], clock: Callable[[], float], num_rounds: int) -> list[list[float]]:
-    """Seconds of each variant in each round, after one round that does not count."""
-    seconds: list[list[float]] = [[] for _ in variants]
-    for number in range(num_rounds + 1):
-        for times, (_, encode) in zip(seconds, variants, strict=True):
-            gc.collect()  # so that nobody pays for another's leavings
-            start = clock()
-            result = encode()
-            elapsed = clock() - start
-            del result
-            if number:
-                times.append(elapsed)
-    return seconds
-
-
 def print_table(title: str, variants: Sequence[Variant], seconds: list[list[float]], num_characters: int) -> None:
-    ours = seconds[0]
-    print(
-        f"\n{title}\n\n| variant | million characters/s | ours is faster by (median, smallest-largest) |\n|---|---|---|"
-    )
+    ours, rows = seconds[0], []
     for (name, _), times in zip(variants, seconds, strict=True):
         speed = num_characters / statistics.median(times) / 1e6
-        ratios = [peer / own for peer, own in zip(times, ours, strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-        print(f"| {name} | {speed:.2f} | {spread if times is not ours else '1'} |")
+        rows.append([name, f"{speed:.2f}", spread(ratios(times, ours)) if times is not ours else "1"])
+    columns = ("variant", "million characters/s", "ours is faster by (median, smallest-largest)")
+    print(f"\n{title}\n\n{markdown(columns, rows)}")
 
 
 def measure_characters(lines: list[str], num_rounds: int) -> None:
@@ -126,7 +104,7 @@ def measure_characters(lines: list[str], num_rounds: int) -> None:
         ("tokenizers encode_batch, ids and offsets read",
          lambda: [(row.ids, row.offsets) for row in library.encode_batch(lines)]),
     ]  # fmt: skip
-    seconds = rounds(variants, time.perf_counter, num_rounds)
+    seconds = in_process(variants, time.perf_counter, num_rounds)
     print_table("Characters, wall clock, two threads", variants, seconds, sum(map(len, lines)))
 
 
@@ -154,7 +132,7 @@ def measure_words(lines: list[str], num_rounds: int) -> None:
         ("nlpx with jieba", lambda: reference.encode_batch(lines)),
         ("nlpx with jieba, with offsets", lambda: reference.encode_batch(lines, return_offsets=True)),
     ]
-    seconds = rounds(variants, time.process_time, num_rounds)
+    seconds = in_process(variants, time.process_time, num_rounds)
     print_table("Words, CPU seconds, one thread", variants, seconds, sum(map(len, lines)))
 
 

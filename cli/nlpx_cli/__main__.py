@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):  # answered without importing Typer
         print(f"nlpx {__version__}")
         return 0
+    # Threads that wait by spinning steal the cores from whatever else runs; on a busy machine that costs tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch's C++ side warns programmers, from every process and past every filter of Python.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if "--debug" in words:  # belongs to no command: it is accepted anywhere
         words.remove("--debug")
         os.environ["NLPX_DEBUG"] = "1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,11 @@ Data = Annotated[
 ]
 Model = Annotated[
     str | None, typer.Option("--model", help="A checkpoint directory, a hub name, or `new`.  [default: new]")
+]
+# Short for data.encoding and data.on_bad_row; hidden because the errors that call for them name them.
+Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the rows, such as gb18030.", hidden=True)]
+OnBadRow = Annotated[
+    Literal["fail", "skip"] | None, typer.Option("--on-bad-row", help="Stop, or leave the row out.", hidden=True)
 ]
 Require = Annotated[
     float | None, typer.Option("--require", help="Exit with 5 if the best dev score is lower.", metavar="SCORE")
@@ -46,6 +51,8 @@ def finetune(
     model: Model = None,
     preset: Preset = None,
     set_: Set = None,
+    encoding: Encoding = None,
+    on_bad_row: OnBadRow = None,
     seed: Seed = None,
     device: Device = None,
     out: Out = None,
@@ -71,10 +78,24 @@ def finetune(
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """
     from nlpx.jobs.finetune import RunOptions, finetune, plan
+    from nlpx.presets import Flag
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
     options = RunOptions(out=out, overwrite=overwrite, resume=resume, require=require)
-    resolved = _resolve(task, data, model, preset, set_ or [], seed, device, resume, console)
+    flags = {
+        "task": task,
+        "data.path": Flag(data, "--data"),
+        "data.encoding": encoding,
+        "data.on_bad_row": on_bad_row,
+        "model.name": Flag(model, "--model"),
+        "seed": seed,
+        "device": device,
+    }
+    if resume is None:
+        resolved = _resolve(preset or _default_preset(task, model, console), set_ or [], flags)
+    else:
+        _refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
+        resolved = _resolve_resumed(resume, set_ or [], flags)
     if dry_run:
         facts = plan(resolved, options, console).facts
         console.result(facts, value="\n".join(f"{name}: {value}" for name, value in facts.items()))
@@ -84,35 +105,36 @@ def finetune(
         _show(finished, console)
 
 
-def _resolve(
-    task: str | None,
-    data: str | None,
-    model: str | None,
-    preset: str | None,
-    overrides: list[str],
-    seed: int | None,
-    device: str | None,
-    resume: str | None,
-    console: Console,
-) -> Resolved:
-    from nlpx.jobs.finetune import Config, preset_for
-    from nlpx.presets import Flag, resolve
+def _resolve(preset: str, overrides: list[str], flags: dict[str, Any]) -> Resolved:
+    from nlpx.jobs.finetune import Config
+    from nlpx.presets import resolve
 
-    flags: dict[str, Any] = {
-        "task": task,
-        "data.path": Flag(data, "--data"),
-        "model.name": Flag(model, "--model"),
-        "seed": seed,
-        "device": device,
-    }
-    if resume is not None:
-        return _resolve_resumed(resume, overrides, flags)
-    if preset is None:
-        preset = preset_for(task or "sohu", model)
-        console.note(f"preset {preset}")
-    elif (Path(preset) / "config.yaml").is_file():
-        preset = str(Path(preset) / "config.yaml")
-    return resolve(Config, preset=preset, overrides=overrides, flags=flags)
+    of_run = Path(preset) / "config.yaml"
+    return resolve(Config, preset=str(of_run) if of_run.is_file() else preset, overrides=overrides, flags=flags)
+
+
+def _default_preset(task: str | None, model: str | None, console: Console) -> str:
+    from nlpx import registry
+    from nlpx.errors import UsageError
+    from nlpx.jobs.finetune import preset_for
+
+    chosen, tasks = task or "sohu", registry.plugins("tasks")
+    if chosen not in tasks:
+        message, hint = registry.unknown("task", chosen, tasks)
+        raise UsageError(message, hint=hint)
+    preset = preset_for(chosen, model)
+    console.note(f"preset {preset}")
+    return preset
+
+
+def _refuse_beside_resume(*, preset: str | None, out: Path | None, overwrite: bool) -> None:
+    from nlpx.errors import UsageError
+
+    for option, given in (("--preset", preset), ("--out", out), ("--overwrite", overwrite)):
+        if given:
+            raise UsageError(
+                f"--resume and {option} contradict each other", hint="a run goes on as it is, in its folder"
+            )
 
 
 def _resolve_resumed(resume: str, overrides: list[str], flags: dict[str, Any]) -> Resolved:
@@ -135,7 +157,9 @@ def _resolve_resumed(resume: str, overrides: list[str], flags: dict[str, Any]) -
 
 def _show(finished: Finished, console: Console) -> None:
     cells = [[row.get(name) for name in finished.columns] for row in finished.table]
-    console.table(finished.columns, cells)
-    console.note(f"best dev score {finished.score:.4f}; report: {finished.run}/report.md")
+    if cells:
+        console.table(finished.columns, cells)
+    if finished.score is not None:
+        console.note(f"best dev score {finished.score:.4f}; report: {finished.run}/report.md")
     console.hint(f"nlpx predict {finished.run} rows.jsonl")
     console.result({"run": finished.run, "score": finished.score, "table": finished.table}, value=finished.run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,9 +56,19 @@ def predict(
         raise UsageError("no rows: stdin is a terminal", hint="name a file, or pipe rows into the command")
     report = RowReport()
     rows = predict(run, file or "-", device=device or "auto", encoding=encoding, on_bad_row=on_bad_row, report=report)
-    _write(rows, out, "jsonl" if json else format_)
+    chosen: RowFormat = "jsonl" if json else format_
+    _write(_with_id(rows) if chosen == "csv" else rows, out, chosen)
     if report.num_skipped:
         console.warn(f"{report.num_skipped} bad rows were left out; the first: {report.errors[0]}")
+
+
+def _with_id(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    from nlpx.errors import InputError
+
+    for number, row in enumerate(rows, start=1):
+        if row.get("id") is None:
+            raise InputError(f"row {number} has no `id`, which the CSV needs", hint="--format jsonl does without")
+        yield row
 
 
 def _write(rows: Any, out: Path | None, format_: RowFormat) -> None:

@@ -122,7 +122,7 @@ def test_every_character_of_the_basic_plane(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_character_of_the_other_planes(both: tuple[CharTokenizer, object]) -> None:
-    for plane in range(0x10000, 0x110000, 0x10000):
+    for plane in (0x10000, 0x20000, 0x30000, 0xE0000, 0xF0000):  # the rest is unassigned or private like the last
         assert_equal(both, around(range(plane, plane + 0x10000)))
 
 

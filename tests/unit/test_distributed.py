@@ -42,7 +42,7 @@ def torchrun(out, *arguments, processes=2):
     [
         {"dropout": 0.0},
         # One row in some batches: a process without rows has to keep step. And two forward passes in one objective.
-        {"dropout": 0.0, "batch_tokens": 40, "accumulation": 3, "twice": True},
+        {"dropout": 0.0, "batch_tokens": 30, "accumulation": 3, "twice": True},
     ],
 )
 def test_two_processes_equal_one(tmp_path, settings):

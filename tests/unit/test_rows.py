@@ -150,9 +150,7 @@ def test_utf16_and_unknown_encodings(tmp_path: Path) -> None:
             read_rows(path, encoding=encoding)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
-)
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
 def test_truncated_archives_are_refused_even_when_skipping(tmp_path: Path, suffix: str, pack: object) -> None:
     content = "".join(json.dumps({"number": number**7}) + "\n" for number in range(20_000)).encode()
     packed = pack(content)  # type: ignore[operator]

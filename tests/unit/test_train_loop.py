@@ -318,3 +318,9 @@ def test_a_first_score_that_is_no_number_is_not_the_best():
     stopping = EarlyStopping()
     assert not stopping.observe(float("nan"), step=1)
     assert stopping.observe(-1.0, step=2)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_the_same():
+    expected = toy_run.run(*toy_run.build(dropout=0.0, steps=6))
+    assert toy_run.run(*toy_run.build(dropout=0.0, steps=6, compile=True)) == pytest.approx(expected, abs=1e-4)

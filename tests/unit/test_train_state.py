@@ -185,6 +185,12 @@ def test_cut_weights_are_refused(tmp_path):
         toy_run.build()[0].load(path.parent)
 
 
+def test_another_format_is_refused(tmp_path):
+    path = saved(tmp_path) / "training.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    refused(path.parent, "another version")
+
+
 def test_another_runs_settings_are_refused(tmp_path):
     directory = saved(tmp_path)
     refused(directory, "tricks .* ema", tricks={})

@@ -118,13 +118,22 @@ def full_disk_named(target: Path, consequence: str) -> Iterator[None]:
     """Turn "no space left" inside the block into a `MachineError` that names `target` and what became of it."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except Exception as error:
+        if not _says_full(error):
             raise
         raise MachineError(
             f"{target}: no space left on the disk; {consequence}",
             hint="free some space, or write elsewhere with --out",
         ) from error
+
+
+def _says_full(error: BaseException | None) -> bool:
+    if isinstance(error, MachineError):  # of a file inside a directory: the directory is what the user knows
+        return _says_full(error.__cause__)
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    # safetensors writes outside Python: its error carries the system's number in its text alone.
+    return any(f"(os error {number})" in str(error) for number in _FULL)
 
 
 def _temporary(target: Path) -> Path:

@@ -40,6 +40,7 @@ class RowReport:
     errors: list[str] = field(default_factory=list)
 
     def add_skipped(self, error: InputError) -> None:
+        """Count a bad row that was left out; the first few messages are kept."""
         self.num_skipped += 1
         if len(self.errors) < NUM_KEPT_ERRORS:
             self.errors.append(error.message)
@@ -71,6 +72,7 @@ def check_encoding(encoding: str) -> None:
 
 
 def open_source(source: str | Path) -> tuple[str, BinaryIO]:
+    """Open a file (unpacked if it is packed) or stdin (`-`) as bytes; returns its name for messages, and the stream."""
     if str(source) == "-":
         return "stdin", sys.stdin.buffer
     path = Path(source)
@@ -103,9 +105,7 @@ def near_files(path: Path) -> str:
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
     if near:
         return "did you mean " + " or ".join(f"`{folder / name}`" for name in near) + "?"
-    return f"{folder} holds: " + (
-        ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "nothing"
-    )
+    return f"{folder} holds: " + (", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "nothing")
 
 
 @dataclass(slots=True)
@@ -127,6 +127,7 @@ class Lines:
     first_error: InputError | None = None
 
     def place(self, number: int) -> str:
+        """Where a line stands, such as `rows.jsonl:12`."""
         return f"{self.name}:{number}"
 
     def refuse(self, error: InputError) -> None:

@@ -28,8 +28,7 @@ def convert(
     from nlpx.models.load import describe, load_model
     from nlpx.models.save import export_model, save_model
 
-    if target.exists() and (not target.is_dir() or any(target.iterdir())) and not overwrite:
-        raise UsageError(f"{target}: already exists", hint="choose another directory, or --overwrite to replace it")
+    _check_target(target, overwrite=overwrite)
     path = resolve(source)
     described = describe(path, family)
     if described is None:
@@ -50,6 +49,16 @@ def convert(
         "left_over": model.load_report.left_over,
         "tokenizer": tokenizer,
     }
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not overwrite:
+        raise UsageError(f"{target}: already exists", hint="choose another directory, or --overwrite to replace it")
+    if not (target / "config.json").is_file():  # a slip of the hand must not cost a home directory
+        hint = "choose another directory, or remove it yourself"
+        raise UsageError(f"{target}: not a checkpoint directory, so --overwrite does not touch it", hint=hint)
 
 
 def _copy_tokenizer(source: Path, target: Path) -> str | None:

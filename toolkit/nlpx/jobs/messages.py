@@ -11,34 +11,68 @@ from typing import Any, Protocol
 class Progress(Protocol):
     """How far a job is."""
 
-    def update(self, completed: int | None = None, *, advance: int = 0, **values: float | str) -> None: ...
+    def update(self, completed: int | None = None, *, advance: int = 0, **values: float | str) -> None:
+        """Set or advance the count, and show the latest values beside it."""
+        ...
 
 
 class Messages(Protocol):
     """What a job tells people; its product is what the function returns."""
 
-    def note(self, text: str) -> None: ...
-    def detail(self, text: str) -> None: ...
-    def hint(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None: ...
-    def progress(
-        self, total: int | None, description: str, *, initial: int = 0
-    ) -> AbstractContextManager[Progress]: ...
-    def log_to(self, path: str | Path) -> None: ...
+    def note(self, text: str) -> None:
+        """Something people should know."""
+        ...
+
+    def detail(self, text: str) -> None:
+        """Something only those want who asked for more."""
+        ...
+
+    def hint(self, text: str) -> None:
+        """What to try next."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Something that is probably not meant so."""
+        ...
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Figures in columns."""
+        ...
+
+    def progress(self, total: int | None, description: str, *, initial: int = 0) -> AbstractContextManager[Progress]:
+        """A bar, or lines, for as long as the context lasts."""
+        ...
+
+    def log_to(self, path: str | Path) -> None:
+        """Keep all of it in this file too, from now on."""
+        ...
 
 
 class Silent:
     """Says nothing: for programs, and for every process of a group but the first."""
 
-    def note(self, text: str) -> None: ...
-    def detail(self, text: str) -> None: ...
-    def hint(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None: ...
-    def update(self, completed: int | None = None, *, advance: int = 0, **values: float | str) -> None: ...
-    def log_to(self, path: str | Path) -> None: ...
+    def note(self, text: str) -> None:
+        """Nothing, as all of these."""
+
+    def detail(self, text: str) -> None:
+        """Nothing."""
+
+    def hint(self, text: str) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        """Nothing."""
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Nothing."""
+
+    def update(self, completed: int | None = None, *, advance: int = 0, **values: float | str) -> None:
+        """Nothing."""
+
+    def log_to(self, path: str | Path) -> None:
+        """Nothing."""
 
     @contextmanager
     def progress(self, total: int | None, description: str, *, initial: int = 0) -> Iterator[Progress]:
+        """No bar."""
         yield self

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from nlpx.errors import InputError
 
@@ -18,12 +21,15 @@ WINDOW = 1024  # rows sorted by length together; more waste less padding, and ho
 
 def find_checkpoint(reference: str, root: Path = Path("runs")) -> Path:
     """The published checkpoint of a run, or a checkpoint directory given itself."""
+    from nlpx.io import recover_directory
     from nlpx.jobs.inference import TASK_FILE
     from nlpx.run import RunFolder
 
     if (Path(reference) / TASK_FILE).exists():
         return Path(reference)
     run = RunFolder.open(reference, root=root)
+    if run.state != "running":  # a run at work may be between the two renames itself
+        recover_directory(run.best_checkpoint)
     if not run.best_checkpoint.exists():
         raise InputError(
             f"{run.path}: the run has no checkpoint to predict with", hint="train it to an evaluation first"
@@ -53,6 +59,8 @@ def predict(
     import torch
 
     predictor = Predictor(checkpoint, torch.device(choose(device).device))
+    if source == "-":
+        _detach_stdin()
     rows = predictor.task.read_rows(source, encoding=encoding, format=format, on_bad_row=on_bad_row, report=report)
     arranged = as_they_arrive(rows, WINDOW) if source == "-" else in_windows(rows, WINDOW)
     for window in arranged:
@@ -104,6 +112,19 @@ def as_they_arrive(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
             raise error
         if ended:
             return
+
+
+def _detach_stdin() -> None:
+    """Let `sys.stdin` be a reader that the interpreter leaves alone when it exits.
+
+    It would close its own, and abort the process if the thread that reads ahead still waits in there: that is what
+    happens when the reader of our answers leaves while the producer of rows is silent.
+    """
+    try:
+        reader = io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False))
+    except OSError:  # not a file of the system: nothing waits there
+        return
+    sys.stdin = cast(TextIO, SimpleNamespace(buffer=reader))
 
 
 def _take(arrived: queue.Queue[Any], size: int, done: object) -> tuple[list[Any], BaseException | None, bool]:

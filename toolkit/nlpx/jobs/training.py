@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 
 from nlpx.io import replace_directory
 from nlpx.jobs.messages import Messages, Progress
+from nlpx.jobs.tracking import TensorBoard
 from nlpx.run import RunFolder
 from nlpx.tasks import Evaluation
 from nlpx.train import distributed
@@ -34,11 +37,18 @@ class Follower:
     save_model: Callable[[nn.Module, Path], None]  # the model's own files, in a checkpoint for resuming
     publish: Callable[[Path], None]  # everything a prediction needs
 
-    def follow(self, objective: Objective, collate: Collate) -> Evaluation | None:
+    def follow(self, objective: Objective, collate: Collate) -> Evaluation:
         """Train to the end, an interrupt, or the end of patience; returns the last evaluation.
 
         Raises `KeyboardInterrupt` after an interrupt, when the state is saved.
         """
+        try:
+            return self._follow(objective, collate)
+        finally:
+            if self._board is not None:
+                self._board.close()
+
+    def _follow(self, objective: Objective, collate: Collate) -> Evaluation:
         evaluation, training = None, self.training
         announce = "finishing this step and saving; press Ctrl-C again to leave at once"
         with (
@@ -46,21 +56,22 @@ class Follower:
             self.messages.progress(training.total_steps, "training", initial=training.step) as progress,
         ):
             clock = _Clock()
-            for info in train(training, objective=objective, collate=collate, config=self.config, guard=guard):
+            steps = train(training, objective=objective, collate=collate, config=self.config, guard=guard)
+            for info in () if self._stop_early() else steps:
                 self._log(info, progress, clock)
                 if info.due(self.config.eval_every):
-                    evaluation = self._evaluate(info) or evaluation
-                    clock.restart()
-                if info.due(self.config.save_every) or info.is_last:
+                    evaluation = self._evaluate()
+                stopping = self._stop_early()
+                if info.due(self.config.save_every) or info.is_last or stopping:
                     self._save()
-                    clock.restart()
-                if self._stop_early():
+                clock.restart()
+                if stopping:
                     self.messages.note(f"no better score in {self.config.patience} evaluations: stopping")
                     break
         if training.interrupted:
             self._save()
             raise KeyboardInterrupt
-        return evaluation
+        return evaluation or self._evaluate()  # a run that never evaluates still has a score and a best checkpoint
 
     def _log(self, info: StepInfo, progress: Progress, clock: _Clock) -> None:
         clock.add(info.num_tokens)
@@ -82,24 +93,21 @@ class Follower:
         }
         self._record(record)
 
-    def _evaluate(self, info: StepInfo) -> Evaluation | None:
-        """Every process waits for the first, and all learn its score."""
+    def _evaluate(self) -> Evaluation:
+        """Score the weights that evaluations use, in the first process; all learn the score."""
         self.training.watch.flush()
-        evaluation, started = None, time.perf_counter()
+        step, started = self.training.step, time.perf_counter()
         with evaluation_weights(self.training.model, self.training.tricks):
-            if distributed.is_main():
-                evaluation = self.evaluate()
-            score = distributed.from_main(None if evaluation is None else evaluation.score)
-            is_best = self.training.early_stopping.observe(score, step=info.step)
-            if evaluation is not None and is_best:
+            evaluation = self.evaluate() if distributed.is_main() else None
+            evaluation = evaluation or Evaluation(math.nan, {})
+            score = distributed.from_main(evaluation.score)
+            is_best = self.training.early_stopping.observe(score, step=step)
+            if is_best:
                 self._publish()
-        if evaluation is not None:
-            seconds = round(time.perf_counter() - started, 4)
-            self._record(
-                {"step": info.step, "epoch": info.epoch, "split": "dev", **evaluation.record, "seconds": seconds}
-            )
-            best = " (best so far)" if is_best else ""
-            self.messages.note(f"step {info.step}: dev score {evaluation.score:.4f}{best}")
+        seconds = round(time.perf_counter() - started, 4)
+        place = {"step": step, "epoch": self.training.batches.epoch, "split": "dev"}
+        self._record(place | evaluation.record | {"seconds": seconds})
+        self.messages.note(f"step {step}: dev score {score:.4f}{' (best so far)' if is_best else ''}")
         return evaluation
 
     def _publish(self) -> None:
@@ -114,6 +122,14 @@ class Follower:
     def _record(self, record: dict[str, Any]) -> None:
         if self.run is not None:
             self.run.metrics(record)
+        if self._board is not None:
+            self._board.write(record)
+
+    @cached_property
+    def _board(self) -> TensorBoard | None:
+        if self.run is None or not self.config.tensorboard:
+            return None
+        return TensorBoard(self.run.path / "tensorboard")
 
     def _stop_early(self) -> bool:
         return self.training.early_stopping.exhausted

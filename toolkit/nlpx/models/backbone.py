@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_model as save_weights
 from torch import Tensor, nn
 
 from nlpx.errors import InputError, UsageError
+from nlpx.io import write_atomically, write_json
+from nlpx.models.checkpoint import SAFETENSORS, read_config
 from nlpx.models.heads import masked_mean
 from nlpx.models.report import LoadReport
+from nlpx.models.save import usual_rights
 from nlpx.models.transformer import ModelOutput
+
+OWN_MODEL_TYPE = "nlpx_backbone"  # what `save` writes: an encoder of transformers with our classifier
 
 
 class Backbone(nn.Module):
@@ -32,15 +42,33 @@ class Backbone(nn.Module):
             raise UsageError(f"{path}: `{next(iter(choices))}` can be chosen for nlpx families only")
         if head not in (None, "classification", "mlm"):
             raise UsageError(f"{path}: head `{head}` is not available for encoders loaded through transformers")
-        from transformers import AutoModel, AutoModelForMaskedLM
+        own = read_config(path)
+        with _quiet_transformers(), _explained(path):
+            if own.get("model_type") == OWN_MODEL_TYPE:
+                return cls._load_own(path, own).eval()
+            return cls(_from_pretrained(path, head), num_labels=num_labels).eval()
 
-        loader = AutoModelForMaskedLM if head == "mlm" else AutoModel
-        try:
-            model = loader.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{path}: neither an nlpx family nor known to transformers: {reason}") from None
-        return cls(model, num_labels=num_labels).eval()
+    @classmethod
+    def _load_own(cls, path: Path, own: dict[str, Any]) -> Backbone:
+        backbone = cls(_without_weights(own["encoder"]), num_labels=own["num_labels"])
+        load_weights(backbone, path / SAFETENSORS)
+        return backbone
+
+    @staticmethod
+    def count_parameters(path: Path) -> int:
+        """How many numbers the encoder has, without reading them."""
+        with torch.device("meta"), _quiet_transformers(), _explained(path):
+            model = _without_weights(read_config(path))
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    def save(self, directory: Path) -> None:
+        """Write weights and configuration, the classifier included; `load` reads them back."""
+        num_labels = None if self.classifier is None else self.classifier.out_features
+        config = {"model_type": OWN_MODEL_TYPE, "num_labels": num_labels, "encoder": self.model.config.to_dict()}
+        directory.mkdir(parents=True, exist_ok=True)
+        with write_atomically(directory / SAFETENSORS) as temporary, usual_rights(temporary):
+            save_weights(self, str(temporary), metadata={"format": "pt"})
+        write_json(directory / "config.json", config)
 
     def forward(
         self,
@@ -72,3 +100,42 @@ class Backbone(nn.Module):
             pooled=getattr(output, "pooler_output", None),
             logits=logits,
         )
+
+
+def _from_pretrained(path: Path, head: str | None) -> Any:
+    from transformers import AutoModel, AutoModelForMaskedLM
+
+    loader = AutoModelForMaskedLM if head == "mlm" else AutoModel
+    return loader.from_pretrained(str(path), local_files_only=True, trust_remote_code=False, dtype=torch.float32)
+
+
+def _without_weights(config: dict[str, Any]) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    kinds = {key: value for key, value in config.items() if key not in ("architectures", "dtype", "torch_dtype")}
+    return AutoModel.from_config(AutoConfig.for_model(**kinds))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or ["unknown"])[0]
+        raise InputError(f"{path}: neither an nlpx family nor known to transformers: {reason}") from None
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Its reports are for its own users; ours says what was loaded."""
+    from transformers.utils import logging
+
+    verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bar:
+            logging.enable_progress_bar()

@@ -150,8 +150,11 @@ def bert_style_export(config: ModelConfig, **unsupported: Any) -> dict[str, Any]
         embedding_norm=(True,),
         lm_transform=(True,),
         lm_bias=(True,),
-        **unsupported,
+        mask=("bidirectional", "causal"),
+        **({"pooler": ("none", "tanh")} | unsupported),
     )
+    if "classification" in config.heads:
+        refuse_unless(config, classification_pooling=("pooler",))
     if config.key_size != config.head_size or config.head_size * config.num_attention_heads != config.hidden_size:
         raise no_counterpart(
             f"key_size {config.key_size} and head_size {config.head_size} with hidden_size {config.hidden_size} and "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def export_model(model: Transformer, directory: Path) -> None:
     _write(directory, config | {"dtype": "float32"}, tensors)
 
 
+@contextmanager
+def usual_rights(file: Path) -> Iterator[None]:
+    """Give `file` the rights of any new file: safetensors would leave it to its owner alone."""
+    file.touch()
+    mode = file.stat().st_mode
+    yield
+    file.chmod(mode)
+
+
 def unfused(name: str, tensor: Tensor, config: ModelConfig, table: Mapping[str, Names]) -> list[tuple[str, Tensor]]:
     """A parameter as the family stores it: query, key and value apart unless the family fuses them too."""
     if FUSED not in name or written_name(table, name) is not None:
@@ -74,7 +84,7 @@ def unfused(name: str, tensor: Tensor, config: ModelConfig, table: Mapping[str, 
 
 
 def _write(directory: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    with write_atomically(directory / SAFETENSORS) as temporary:
+    with write_atomically(directory / SAFETENSORS) as temporary, usual_rights(temporary):
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
             temporary,

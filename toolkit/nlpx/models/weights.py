@@ -92,11 +92,18 @@ class Assembler:
         self.model.load_state_dict(state, strict=False)
 
     def _assemble(self, name: str, parameter: Tensor) -> Tensor | None:
+        if self._is_another_classifier(name, parameter):
+            return None
         whole = self._read(name, name)
         if whole is not None or FUSED not in name:
             return whole
         parts = [self._read(name, name.replace(FUSED, part)) for part in PARTS]
         return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
+
+    def _is_another_classifier(self, name: str, parameter: Tensor) -> bool:
+        """Whether a classifier is stored that was trained for another number of classes: a new one takes its place."""
+        stored = self.tensors.shape(name) if name.startswith("classifier.") else None
+        return stored is not None and stored != tuple(parameter.shape)
 
     def _read(self, ours: str, wanted: str) -> Tensor | None:
         found = self.tensors.find(wanted)
@@ -114,8 +121,8 @@ class Assembler:
             tensor = self._place(tensor, parameter.shape[0])
         if tensor.shape != parameter.shape:
             raise InputError(
-                f"{self.tensors.checkpoint.path}: tensor `{self.report.used[name][0]}` has shape {_shape(stored)}, "
-                f"but the configuration asks for {_shape(parameter.shape)} ({name})",
+                f"{self.tensors.checkpoint.path}: {_have_shape(self.report.used[name])} {_shape(stored)}, but the "
+                f"configuration asks for {_shape(parameter.shape)} ({name})",
                 hint="the configuration and the weights are of different models, or a size in it is wrong",
             )
         if stored != tensor.shape:
@@ -169,6 +176,11 @@ def decoder_is_tied(tensors: NameMap) -> bool:
 def _patterns(names: Sequence[str]) -> list[str]:
     roots = dict.fromkeys(name.split(".")[0] for name in names)
     return [f"'{root}.*'" for root in roots]
+
+
+def _have_shape(names: Sequence[str]) -> str:
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"tensor {listed} has shape" if len(names) == 1 else f"tensors {listed} together have shape"
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -34,6 +34,7 @@ class TrainConfig(Section):
     eval_every: Every = Field(default="epoch", description="updates between evaluations, or `epoch`; null: never")
     log_every: PositiveInt = Field(default=10, description="updates between records in the metrics")
     save_every: Every = Field("epoch", description="updates between checkpoints, or `epoch`; null: only at the end")
+    tensorboard: bool = Field(default=False, description="write the metrics for TensorBoard too, into the run folder")
     patience: PositiveInt | None = Field(
         default=None, description="stop after so many evaluations without a better score; null: never"
     )

@@ -87,8 +87,9 @@ class Training:
             recover_directory(directory)
         distributed.barrier()
         state = read_state(Path(directory))
+        self._refuse_another_run(state, Path(directory))
         load_model(self.model, Path(directory))
-        self._restore(state, Path(directory))
+        self._restore(state)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -101,19 +102,25 @@ class Training:
             "collapse": None if self.watch.collapse is None else self.watch.collapse.state_dict(),
         }
 
-    def _restore(self, state: dict[str, Any], directory: Path) -> None:
-        tricks = {named.name: named.trick for named in self.tricks}
-        _same(state["tricks"].keys(), tricks.keys(), f"{directory}: the checkpoint's tricks")
+    def _refuse_another_run(self, state: dict[str, Any], directory: Path) -> None:
+        if state.get("format") != FORMAT:
+            raise InputError(
+                f"{directory}: written by another version of nlpx", hint="resume with the version that started the run"
+            )
+        names = [named.name for named in self.tricks]
+        _same(state["tricks"], names, f"{directory}: the checkpoint's tricks")
         saved, ours = _parameter_names(state["optimizer"]), _parameter_names(self.optimizer.state_dict())
         _same(saved, ours, f"{directory}: the checkpoint's trained parameters")
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.batches.load_state_dict(state["batches"])
         self.step = state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.early_stopping.load_state_dict(state["early_stopping"])
         if self.watch.collapse is not None and state["collapse"] is not None:
             self.watch.collapse.load_state_dict(state["collapse"])
-        for name, trick in tricks.items():
-            trick.load_state_dict(state["tricks"][name])
+        for named in self.tricks:
+            named.trick.load_state_dict(state["tricks"][named.name])
         # With another number of processes no generator has a saved state of its own: the run's seed stands.
         if len(state["random"]) == distributed.world_size():
             _restore_random_state(state["random"][distributed.rank()])

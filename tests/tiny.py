@@ -1,0 +1,112 @@
+"""Rows, vocabularies and checkpoints small enough to train and convert in a test, for tests only."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+CHARACTERS = list("春夏秋冬风雨雷电山川湖海日月星云花草树木鱼鸟虫兽东南西北")
+VOCAB = SPECIAL + CHARACTERS
+VARIANTS = ("ssA", "ssB", "slA", "slB", "llA", "llB")
+FOLDERS = ("短短匹配A类", "短短匹配B类", "短长匹配A类", "短长匹配B类", "长长匹配A类", "长长匹配B类")
+
+# A new model of a few thousand numbers, two passes over the rows.
+SMALL = (
+    "model.new={hidden_size: 16, num_layers: 1, num_attention_heads: 2, intermediate_size: 16, vocab_size: 60}",
+    "task_options.condition_size=4",
+    "data.max_length=24",
+    "train.epochs=2",
+    "train.batch_tokens=160",
+    "train.log_every=1",
+)
+SIZES: dict[str, Any] = {
+    "vocab_size": len(VOCAB),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 24,
+}
+
+
+def settings(*overrides: str) -> list[str]:
+    """`--set` for each."""
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def rows(count: int, *, variants: Iterable[str] = VARIANTS, seed: int = 0) -> list[dict[str, Any]]:
+    """Labelled pairs: a text and itself, or a text and another one; every second matches."""
+    chance, names, made = random.Random(seed), list(variants), []
+    for number in range(count):
+        variant = names[number // 2 % len(names)]
+        source = "".join(chance.choices(CHARACTERS, k=chance.randint(3, 9)))
+        other = "".join(chance.choices(CHARACTERS, k=chance.randint(3, 9)))
+        label = number % 2
+        row = {"id": f"r{number}", "source": source, "target": source if label else other, "variant": variant}
+        made.append(row | {f"label{variant[-1]}": label})
+    return made
+
+
+def write_rows(path: Path, content: Iterable[Any]) -> Path:
+    """JSON lines; a text is written as it is."""
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in content]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def contest(folder: Path, *, names: Iterable[str] = FOLDERS, count: int = 16) -> Path:
+    """The contest's layout: train.txt, valid.txt and an unlabelled test_with_id.txt in each folder."""
+    for name in names:
+        label = f"label{name[-2]}"
+        made = [
+            {"source": row["source"], "target": row["target"], label: str(number % 2)}
+            for number, row in enumerate(rows(count, seed=len(name)))
+        ]
+        unlabelled = [
+            {"id": f"{name}{n}", **{k: v for k, v in row.items() if k != label}} for n, row in enumerate(made)
+        ]
+        write_rows(folder / name / "train.txt", made)
+        write_rows(folder / name / "valid.txt", made[:6])
+        write_rows(folder / name / "test_with_id.txt", unlabelled[:4])
+    return folder
+
+
+def write_vocab(folder: Path, entries: Iterable[str] = VOCAB) -> Path:
+    """`vocab.txt` in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+    return folder
+
+
+def checkpoint(folder: Path, config: str, model: str, *, vocab: Iterable[str] = VOCAB, **sizes: Any) -> Any:
+    """A transformers model with random weights, biases and norms, saved with its vocabulary; returns it."""
+    import transformers
+
+    chosen = ({} if "GPT2" in config else SIZES) | sizes
+    torch.manual_seed(1)
+    made = getattr(transformers, model)(getattr(transformers, config)(**chosen)).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.requires_grad:  # RoFormer's sinusoid table is a frozen parameter
+                parameter.normal_(std=0.2)
+    made.save_pretrained(folder)
+    write_vocab(folder, vocab)
+    return made
+
+
+def bert(folder: Path, model: str = "BertForMaskedLM", **sizes: Any) -> Any:
+    """A tiny BERT."""
+    return checkpoint(folder, "BertConfig", model, **sizes)
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The records of a run without what differs from time to time."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
