@@ -41,7 +41,7 @@ def serve(address: str) -> None:
     """Answer calls until killed."""
     with suppress(ImportError):  # an extra
         import matplotlib.backends.backend_agg  # noqa: F401
-    import torch  # noqa: F401
+    import torch._dynamo  # noqa: F401 - what the first optimizer would import
     import transformers  # noqa: F401
 
     import nlpx.jobs.convert

@@ -12,6 +12,7 @@ import os
 import sys
 import unicodedata
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ class Console:
         self.verbose = verbose
         self._warned: set[str] = set()
         self._log: TextIO | None = None
+        self._before_log: deque[str] = deque(maxlen=100)  # said before the run had a folder
         self._progress: Progress | None = None
         Console.current = self
         warnings.showwarning = self._library_warning  # type: ignore[assignment]
@@ -108,16 +110,20 @@ class Console:
             self._progress = None
 
     def log_to(self, path: str | Path) -> None:
-        """From now on also append to this file what people are told."""
+        """Append to this file what people were told so far and are told from now on."""
         if self._log is not None:
             self._log.close()
         self._log = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open until the end
+        self._log.writelines(f"{text}\n" for text in self._before_log)
+        self._before_log.clear()
 
     def _tell(self, text: str, *, shown: bool) -> None:
         if shown:
             self._write(text)
         if self._log is not None:
             self._log.write(text + "\n")
+        else:
+            self._before_log.append(text)
 
     def _write(self, text: str) -> None:
         if self._progress is not None and self._progress.write_above(text):

@@ -92,7 +92,8 @@ def finetune(
         "device": device,
     }
     if resume is None:
-        resolved = _resolve(preset or _default_preset(task, model, console), set_ or [], flags)
+        named = model or _overridden(set_ or [], "model.name")
+        resolved = _resolve(preset or _default_preset(task, named, console), set_ or [], flags)
     else:
         _refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
         resolved = _resolve_resumed(resume, set_ or [], flags)
@@ -111,6 +112,12 @@ def _resolve(preset: str, overrides: list[str], flags: dict[str, Any]) -> Resolv
 
     of_run = Path(preset) / "config.yaml"
     return resolve(Config, preset=str(of_run) if of_run.is_file() else preset, overrides=overrides, flags=flags)
+
+
+def _overridden(overrides: list[str], key: str) -> str | None:
+    """The value that `--set` gives a key, the last one if several do."""
+    values = [value for name, _, value in (argument.partition("=") for argument in overrides) if name.strip() == key]
+    return values[-1].strip() if values else None
 
 
 def _default_preset(task: str | None, model: str | None, console: Console) -> str:

@@ -369,6 +369,17 @@ def test_the_written_run_folder_is_one(document, prepared):
     assert all((prepared / "runs" / "first" / path).exists() for path in named)
 
 
+def test_the_written_layout_is_the_layout():
+    layout = documents.blocks(ROOT / "docs" / "architecture.md", "text")[0].text
+    package, command_line = ROOT / "toolkit" / "nlpx", ROOT / "cli" / "nlpx_cli"
+    there = {path.name for root in (package, command_line) for path in root.rglob("*.py")}
+    assert set(re.findall(r"\w+\.py", layout)) - there == set()
+    files = {path.name for root in (package, command_line) for path in root.glob("*.py")}
+    inits = [*package.glob("*/__init__.py"), *package.glob("models/*/__init__.py")]
+    folders = {f"{path.parent.name}/" for path in inits}
+    assert {name for name in files | folders if name not in layout} == set()
+
+
 def test_make_targets_and_scripts_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for lines in SOURCES.values():

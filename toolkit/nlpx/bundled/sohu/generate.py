@@ -57,13 +57,16 @@ class Dice:
         self.random = random.Random(seed).random
 
     def pick(self, items: Sequence[Item]) -> Item:
+        """One of the items."""
         return items[int(self.random() * len(items))]
 
     def shuffled(self, items: Sequence[Item]) -> list[Item]:
+        """The items in another order."""
         keys = [self.random() for _ in items]
         return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__)]
 
     def weighted(self, choices: Sequence[tuple[str, float]]) -> str:
+        """One of the names, each as likely as its share."""
         point = self.random()
         for name, share in choices:
             point -= share
