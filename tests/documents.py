@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
@@ -69,3 +69,22 @@ def anchors(document: Path) -> set[str]:
     """What `#...` may point to, by GitHub's rule."""
     headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands() -> dict[tuple[str, ...], Any]:
+    """Every command by its words; () is `nlpx` itself."""
+    from nlpx_cli.app import build
+
+    def walk(command: Any, words: tuple[str, ...]) -> dict[tuple[str, ...], Any]:
+        found = {words: command}
+        for name, child in getattr(command, "commands", {}).items():
+            found |= walk(child, (*words, name))
+        return found
+
+    return walk(build(), ())
+
+
+def examples(command: Any) -> list[str]:
+    """The lines under `Examples:` of a command's help."""
+    _, _, after = (command.help or "").partition("Examples:\n")
+    return [line.strip() for line in after.split("\n\n")[0].splitlines() if line.strip()]

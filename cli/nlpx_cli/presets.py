@@ -63,7 +63,7 @@ def show(
     Examples:
       nlpx presets show finetune/sohu > mine.yaml
       nlpx presets show finetune/sohu --section optim --origin
-      nlpx presets show finetune/sohu --set tricks.rdrop.alpha=4
+      nlpx presets show finetune/sohu --set tricks.ema.decay=0.99
     """
     from nlpx.presets import configuration_error, examine
 

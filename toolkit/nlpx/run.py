@@ -4,6 +4,7 @@ manifest.json   what ran, on what, with what outcome; written first (state runni
 config.yaml     the resolved configuration; feeding it back repeats the run
 metrics.jsonl   one object per record    log.txt        what stderr said
 checkpoints/    last and best            samples.jsonl  what the model produced
+predictions/    dev and test rows with the best checkpoint's answers
 report.md plots/
 """
 
@@ -43,6 +44,7 @@ class RunFolder:
         self.last_checkpoint = self.checkpoints / "last"
         self.best_checkpoint = self.checkpoints / "best"
         self.samples = self.path / "samples.jsonl"
+        self.predictions = self.path / "predictions"
         self.report = self.path / "report.md"
         self.plots = self.path / "plots"
         self.traceback = self.path / "traceback.txt"
@@ -150,6 +152,10 @@ class RunFolder:
             for line in lines:
                 if line.endswith("\n"):
                     yield json.loads(line)
+
+    def last_step(self) -> int:
+        """The last step that `metrics.jsonl` speaks of; 0 if it is empty."""
+        return max((int(record.get("step", 0)) for record in self.records()), default=0)
 
     def truncate_metrics(self, after_step: int) -> None:
         """Drop the records of steps beyond `after_step`, which a resumed run makes anew."""

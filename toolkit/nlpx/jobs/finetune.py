@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from nlpx.jobs.messages import Messages
     from nlpx.presets import Resolved
     from nlpx.run import RunFolder
-    from nlpx.tasks import Evaluation
 
 __all__ = ["Config", "Finished", "Plan", "RunOptions", "finetune", "plan", "preset_for"]
 
@@ -82,8 +81,8 @@ def finetune(resolved: Resolved, options: RunOptions, messages: Messages) -> Fin
             return None
         with _open_run(resolved, options, device.device, earlier) as run:
             said.log_to(run.log)
-            evaluation = job.train(run, state)
-            return _finish(run, job, evaluation, options)
+            job.train(run, state)
+            return _finish(run, job, options)
 
 
 def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
@@ -125,11 +124,19 @@ def _num_steps(config: Config, lengths: list[int]) -> int:
     return train.steps or batches.num_updates(train.epochs or 1, accumulation=train.accumulation)
 
 
-def _finish(run: RunFolder, job: Job, evaluation: Evaluation, options: RunOptions) -> Finished:
+def _finish(run: RunFolder, job: Job, options: RunOptions) -> Finished:
+    """Answer dev and test with the best checkpoint, and report."""
+    from nlpx.jobs.inference import Predictor
     from nlpx.report.build import build
 
-    scores = [record["score"] for record in run.records() if record.get("split") == "dev"]
-    best = max((score for score in scores if score is not None), default=evaluation.score)
+    predictor = Predictor(run.best_checkpoint, job.device)
+    evaluation = predictor.answer(job.splits.dev, run.predictions / "dev.jsonl")
+    best = evaluation.score
+    if job.splits.test:
+        tested = predictor.answer(job.splits.test, run.predictions / "test.jsonl")
+        if job.task.is_labelled(job.splits.test):
+            run.metrics({"step": run.last_step(), "split": "test", **tested.record})
+            job.messages.note(f"test score {tested.score:.4f} of the best checkpoint")
     run.headline(job.task.headline, best)
     run.finish("finished")
     build(run)

@@ -76,6 +76,7 @@ class Job:
         from nlpx.jobs.inference import predict_examples
 
         outputs = predict_examples(self.task, self.model, self.dev, self.pad, self.device, self.config.train.precision)
+        self.task.calibrate(self.splits.dev, outputs)
         evaluation: Evaluation = self.task.evaluate(self.splits.dev, outputs)
         return evaluation
 

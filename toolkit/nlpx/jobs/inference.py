@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from nlpx.data.bucketing import in_row_order, sequential_batches
+from nlpx.data.rows import RowWriter
 from nlpx.errors import InputError
-from nlpx.io import write_json
+from nlpx.io import write_atomically, write_json
 from nlpx.registry import load
-from nlpx.tasks import Examples, TaskLike
+from nlpx.tasks import Evaluation, Examples, TaskLike
 from nlpx.train.config import Precision
 from nlpx.train.precision import autocast, resolve_precision
 
@@ -71,11 +72,22 @@ class Predictor:
 
     def predict(self, rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """The rows as they came, in order, with the prediction added."""
+        for row, output in zip(rows, self._outputs(rows), strict=True):
+            yield self.task.predicted_row(row, output)
+
+    def answer(self, rows: Sequence[Any], file: Path) -> Evaluation:
+        """Write the rows with their predictions as JSON lines, and compare them with the labels they have."""
+        outputs = self._outputs(rows)
+        file.parent.mkdir(exist_ok=True)
+        with write_atomically(file) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            writer = RowWriter(stream)
+            writer.write_all(self.task.predicted_row(row, output) for row, output in zip(rows, outputs, strict=True))
+        return self.task.evaluate(rows, outputs)
+
+    def _outputs(self, rows: Sequence[Any]) -> list[Any]:
         examples = self.task.encode(rows, self.tokenizer, self.max_length)
         pad = self.tokenizer.pad_token_id or 0
-        outputs = predict_examples(self.task, self.model, examples, pad, self.device, self.precision)
-        for row, output in zip(rows, outputs, strict=True):
-            yield self.task.predicted_row(row, output)
+        return predict_examples(self.task, self.model, examples, pad, self.device, self.precision)
 
 
 def _read_settings(directory: Path) -> dict[str, Any]:

@@ -69,12 +69,20 @@ class TaskLike(Protocol):
         """The loss of one batch."""
         ...
 
+    def is_labelled(self, rows: Iterable[Any]) -> bool:
+        """Whether every row has a label."""
+        ...
+
     def label_counts(self, rows: Iterable[Any]) -> list[int]:
         """How often each label occurs."""
         ...
 
     def outputs(self, model: Any, batch: dict[str, Any]) -> list[Any]:
         """One prediction a row of the batch."""
+        ...
+
+    def calibrate(self, rows: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Settle on dev rows what the task leaves open, such as a threshold; `state` carries it."""
         ...
 
     def evaluate(self, rows: Sequence[Any], outputs: Sequence[Any]) -> Evaluation:

@@ -131,6 +131,10 @@ class Task:
         logits = self._logits(model, batch)
         return Loss(classification_loss(logits, batch), {"logits": logits})
 
+    def is_labelled(self, rows: Iterable[Pair]) -> bool:
+        """Whether every pair has a label; a contest's test pairs have none."""
+        return all(pair.label is not None for pair in rows)
+
     def label_counts(self, rows: Iterable[Pair]) -> list[int]:
         """How many pairs do not match and do."""
         counts = Counter(pair.label for pair in rows)
@@ -141,12 +145,20 @@ class Task:
         probabilities: list[float] = self._logits(model, batch).float().softmax(-1)[:, 1].tolist()
         return probabilities
 
+    def calibrate(self, rows: Sequence[Pair], outputs: Sequence[float]) -> None:
+        """Choose the thresholds of A and of B on dev pairs, if the configuration asks for the best."""
+        if self.config.threshold != "best":
+            return
+        for bit, name in enumerate(CRITERIA):
+            chosen = [index for index, pair in enumerate(rows) if pair.variant % 2 == bit]
+            if chosen:
+                labels = [rows[index].label or 0 for index in chosen]
+                self.thresholds[name] = best_threshold([outputs[index] for index in chosen], labels)
+
     def evaluate(self, rows: Sequence[Pair], outputs: Sequence[float]) -> Evaluation:
         """F1 per variant, of A and of B, and their mean; confusion counts and reliability."""
         variants = [pair.variant for pair in rows]
         labels = [pair.label or 0 for pair in rows]
-        if self.config.threshold == "best":
-            self._choose_thresholds(variants, outputs, labels)
         record = evaluate(outputs, labels, variants, thresholds=self.thresholds)
         table = [{"variant": name, **figures} for name, figures in record["variants"].items()]
         table += [{"variant": f"all {name}", **record[name]} for name in CRITERIA if record[name]]
@@ -174,10 +186,3 @@ class Task:
         condition = batch["condition"] if self.config.conditional else None
         output = model(batch["token_ids"], batch["segment_ids"], batch["attention_mask"], condition=condition)
         return output.logits
-
-    def _choose_thresholds(self, variants: Sequence[int], outputs: Sequence[float], labels: Sequence[int]) -> None:
-        for bit, name in enumerate(CRITERIA):
-            chosen = [index for index, variant in enumerate(variants) if variant % 2 == bit]
-            if chosen:
-                of_criterion = [outputs[index] for index in chosen], [labels[index] for index in chosen]
-                self.thresholds[name] = best_threshold(*of_criterion)
