@@ -94,14 +94,7 @@ def test_only_calibration_moves_the_thresholds() -> None:
 
 def test_a_predicted_row_keeps_its_fields_and_names_its_variant() -> None:
     task = Task(Config())
-    row = task.predicted_row(pair("a", "b", 2, None, source="a", target="b", type="sl", note="n"), 0.75)
-    assert row == {
-        "source": "a",
-        "target": "b",
-        "type": "sl",
-        "note": "n",
-        "variant": "slA",
-        "label": 1,
-        "probability": 0.75,
-    }
+    given = {"note": "n", "type": "sl"}
+    row = task.predicted_row(pair("a", "b", 2, None, **given), 0.75)
+    assert row == given | {"variant": "slA", "label": 1, "probability": 0.75}
     assert "variant" not in task.predicted_row(pair("a", "b", 0, None, type="ssA"), 0.1)
