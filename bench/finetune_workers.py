@@ -14,7 +14,12 @@ from typing import Any
 
 MAX_LENGTH, ROWS, RATE = 512, 32, 5e-4
 NUM_LAYERS = 4
-SHAPE = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, "max_position_embeddings": MAX_LENGTH}
+SHAPE: dict[str, Any] = {
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+    "max_position_embeddings": MAX_LENGTH,
+}
 
 
 class Clock:

@@ -209,7 +209,7 @@ def test_vocabularies_that_do_not_fit(facts):
     count = len(tiny.VOCAB)
     tiny.bert(Path("more"), vocab_size=20)
     assert facts("more")["warnings"] == [
-        f"the vocabulary has {count} entries but the word table 20 rows: ids beyond it crash"
+        f"the vocabulary has {count} entries but the word table 20 rows: ids beyond it crash; use its own vocab.txt"
     ]
     tiny.bert(Path("less"), vocab_size=60)
     assert facts("less")["warnings"] == [
