@@ -1,8 +1,8 @@
 """Which form of attention for which length: explicit products or torch's fused kernel; and what dropout costs.
 
 Forward and backward of the whole model (4 layers x 256, dropout 0.1, a padding mask) over batches of the same number of
-tokens, one thread, alternating rounds in one process. `EXPLICIT_UP_TO` in nlpx/models/attention.py should be the last
-length at which the explicit form is the faster one. A ratio above 1 says that the explicit form is the faster one.
+tokens, one thread, alternating rounds in one process. A ratio above 1 says that the explicit form is the faster one;
+`explicit_is_faster` in nlpx/models/attention.py follows it.
 
     python bench/attention.py [--lengths 32 64 128 256 512] [--rounds 5] [--tokens 2048] [--json FILE]
 """

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from nlpx.errors import InputError, UsageError
-from nlpx.models.attention import EXPLICIT_UP_TO, AttentionContext, SelfAttention
+from nlpx.models.attention import EXPLICIT_UP_TO, AttentionContext, SelfAttention, explicit_is_faster
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.heads import masked_mean
@@ -203,11 +203,19 @@ def test_explicit_and_fused_attention_agree(position: str, monkeypatch: pytest.M
     model = randomised(Transformer(config(position=position)))
     token_ids = torch.randint(0, 50, (3, 10))
     attention_mask = (torch.arange(10) < torch.tensor([[10], [7], [2]])).long()
-    explicit = model(token_ids, attention_mask=attention_mask).last_hidden_state
-    monkeypatch.setattr("nlpx.models.attention.EXPLICIT_UP_TO", 0)
-    fused = model(token_ids, attention_mask=attention_mask).last_hidden_state
-    assert EXPLICIT_UP_TO > 0
-    torch.testing.assert_close(explicit[attention_mask.bool()], fused[attention_mask.bool()], atol=1e-6, rtol=0)
+    outputs = []
+    for explicit in (True, False):
+        monkeypatch.setattr("nlpx.models.attention.explicit_is_faster", lambda query, dropout, chosen=explicit: chosen)
+        outputs.append(model(token_ids, attention_mask=attention_mask).last_hidden_state[attention_mask.bool()])
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-6, rtol=0)
+
+
+def test_the_form_of_attention_follows_the_measurements() -> None:
+    query = torch.zeros(1, 1, 8, 4)
+    assert explicit_is_faster(query, dropout=True)
+    assert explicit_is_faster(query.bfloat16(), dropout=False)
+    assert not explicit_is_faster(query, dropout=False)
+    assert not explicit_is_faster(torch.zeros(1, 1, EXPLICIT_UP_TO + 1, 4), dropout=True)
 
 
 def test_unilm_mask_rule() -> None:

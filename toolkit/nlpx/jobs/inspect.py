@@ -103,7 +103,8 @@ def _vocabulary_warnings(folder: Path, kind: str, entries: int, rows: int | None
     warnings = []
     if rows is not None and entries > rows:
         warnings.append(
-            f"the vocabulary has {entries} entries but the word table {rows} rows: ids beyond it crash; use its own vocab.txt"
+            f"the vocabulary has {entries} entries but the word table {rows} rows: ids beyond it crash; "
+            "use its own vocab.txt"
         )
     if rows is not None and entries < rows:
         warnings.append(f"the vocabulary has {entries} entries, the word table {rows} rows: the rest is never used")

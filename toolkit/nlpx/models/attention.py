@@ -1,7 +1,8 @@
 """Multi-head self-attention in two forms with equal results: explicit products and torch's fused kernel.
 
-Which is faster depends on device and length (measured in docs/performance.md): on a CPU the explicit form wins for
-short texts, the fused one saves memory on long ones. Relative positions (NEZHA) need the scores: always explicit.
+Which is faster was measured (docs/performance.md): on a CPU torch's fused kernel is behind wherever it meets dropout or
+bfloat16, most of all on long texts, and ahead for plain float32 inference; on other devices it is the faster one.
+Relative positions (NEZHA) need the scores: always explicit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.positions import rotate
 
-EXPLICIT_UP_TO = 256  # tokens; on a CPU, beyond it the score matrices outgrow the cache
+EXPLICIT_UP_TO = 1024  # tokens; beyond it the explicit form's score matrices take more memory than they save time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,10 @@ class SelfAttention(nn.Module):
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: AttentionContext) -> Tensor:
-        length = query.shape[2]
-        if context.relative is not None or (query.device.type == "cpu" and length <= EXPLICIT_UP_TO):
+        rate = self.dropout.rate if self.training else 0.0
+        if context.relative is not None or explicit_is_faster(query, dropout=rate > 0):
             return self._explicit(query, key, value, context)
         bias = None if context.bias is None else context.bias.to(query.dtype)
-        rate = self.dropout.rate if self.training else 0.0
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, dropout_p=rate, scale=self.scale
         )
@@ -72,3 +72,9 @@ class SelfAttention(nn.Module):
         if context.relative is not None:
             mixed = mixed + torch.einsum("bhij,ijd->bhid", weights, relative)
         return mixed
+
+
+def explicit_is_faster(query: Tensor, *, dropout: bool) -> bool:
+    """Which form to take for queries (B, H, T, D)."""
+    on_cpu = query.device.type == "cpu" and query.shape[2] <= EXPLICIT_UP_TO
+    return on_cpu and (dropout or query.dtype == torch.bfloat16)
