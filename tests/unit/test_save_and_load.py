@@ -196,3 +196,10 @@ def test_offline_mode_and_the_cache(tmp_path):
     code, out, err = nlpx("finetune", *words, *chosen, "--quiet", **offline)
     assert (code, out, err) == (0, f"{tmp_path / 'run'}\n", "")
     assert load_file(tmp_path / "run" / "checkpoints" / "best" / "model.safetensors")
+
+
+def test_a_run_folder_is_told_from_a_checkpoint(tmp_path):
+    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
+    with pytest.raises(InputError, match="a run folder, not a checkpoint") as caught:
+        load_model(tmp_path)
+    assert caught.value.hint == f"the run's checkpoint is {tmp_path / 'checkpoints' / 'best'}"

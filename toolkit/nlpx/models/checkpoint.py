@@ -139,9 +139,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         file = folder / name
         if file.exists():
             return parse_config(file)
-    raise InputError(
-        f"{folder}: no configuration beside the weights", hint=f"expected one of {', '.join(CONFIG_NAMES)}"
-    )
+    published = folder / "checkpoints" / "best"
+    if published.is_dir():
+        raise InputError(f"{folder}: a run folder, not a checkpoint", hint=f"the run's checkpoint is {published}")
+    expected = f"expected one of {', '.join(CONFIG_NAMES)}"
+    raise InputError(f"{folder}: no configuration beside the weights", hint=expected)
 
 
 def parse_config(file: Path) -> dict[str, Any]:
