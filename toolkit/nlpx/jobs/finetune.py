@@ -92,6 +92,7 @@ def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
     from nlpx.device import choose
     from nlpx.jobs.finetune_job import Job
     from nlpx.run import planned
+    from nlpx.train.loop import build_batches, count_steps
 
     config: Config = resolved.config
     device = choose(config.device)
@@ -108,20 +109,11 @@ def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
         "tokenizer": job.tokenizer.reason,
         "longest_row": max(lengths),
         "parameters": num_parameters,
-        "steps": _num_steps(config, lengths),
+        "steps": count_steps(build_batches(lengths, config=config.train, seed=config.seed), config=config.train),
         # Weights, gradients and two moments in float32; activations grow with the batch and are not counted.
         "memory_of_weights_mib": round(num_parameters * 16 / 2**20),
     }
     return Plan(facts)
-
-
-def _num_steps(config: Config, lengths: list[int]) -> int:
-    from nlpx.data.bucketing import BucketedBatches
-
-    train = config.train
-    limits = {key: getattr(train, key) for key in ("batch_tokens", "batch_size", "max_batch_size")}
-    batches = BucketedBatches(lengths, seed=config.seed, **limits)
-    return train.steps or batches.num_updates(train.epochs or 1, accumulation=train.accumulation)
 
 
 def _finish(run: RunFolder, job: Job, options: RunOptions) -> Finished:

@@ -186,8 +186,7 @@ class Job:
         for name in report.left_over:
             self.messages.detail(f"left over: {name}")
         for warning in report.warnings:
-            if "cannot fill masks" not in warning:
-                self.messages.warn(warning)
+            self.messages.warn(warning)
 
     def _check_vocabulary(self, rows: int) -> None:
         name, entries = self.config.model.name, self.tokenizer.vocab_size
@@ -244,9 +243,10 @@ class Job:
         return resolve(self.config.model.name)
 
     def _stored_config(self) -> dict[str, Any]:
-        from nlpx.models.checkpoint import open_checkpoint
+        from nlpx.models.checkpoint import read_config
 
-        return open_checkpoint(self._path()).config
+        path = self._path()
+        return read_config(path if path.is_dir() else path.parent)
 
     def _describe(self) -> Any:
         from nlpx.models.load import describe

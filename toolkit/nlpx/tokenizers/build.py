@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from nlpx.tokenizers.characters import is_dropped, is_space, lower_and_strip
-from nlpx.tokenizers.vocab import Vocab
+from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Letters and digits as whole words and as continuations, so that no Latin word or number is unknown.
 ALPHANUMERIC = tuple(string.ascii_lowercase + string.digits)
 

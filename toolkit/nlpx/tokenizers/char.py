@@ -24,12 +24,11 @@ from nlpx.io import write_json, write_text
 from nlpx.tokenizers.base import Rows, Tokenizer
 from nlpx.tokenizers.cache import BoundedCache
 from nlpx.tokenizers.encoding import Span
-from nlpx.tokenizers.vocab import Vocab
+from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
 
 # Marks in the table beside ids: the character separates and vanishes / joins its neighbours / was never met.
 _SEPARATOR, _JOINS, _UNSEEN = -1, -2, -3
 _NUM_CODE_POINTS = 0x110000
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 Array = NDArray[np.integer[Any]]
 Run = tuple[list[int], list[Span]]

@@ -11,6 +11,8 @@ from nlpx.tokenizers.characters import is_cjk
 
 Kind = Literal["char", "word"]
 
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
 # Released character vocabularies hold a handful of words at most; WoBERT's and RoFormer's are mostly words.
 _WORD_SHARE = 0.05
 

@@ -83,6 +83,17 @@ class StepInfo:
         return self.is_last or (self.ends_epoch if every == "epoch" else self.step % every == 0)
 
 
+def build_batches(lengths: Sequence[int], *, config: TrainConfig, seed: int) -> BucketedBatches:
+    """The batches of a run over rows of these lengths, this process's share of them."""
+    limits = {key: getattr(config, key) for key in ("batch_tokens", "batch_size", "max_batch_size")}
+    return BucketedBatches(lengths, seed=seed, rank=distributed.rank(), world_size=distributed.world_size(), **limits)
+
+
+def count_steps(batches: BucketedBatches, *, config: TrainConfig) -> int:
+    """The updates of a run from its beginning to its end."""
+    return config.steps or batches.num_updates(config.epochs or 1, accumulation=config.accumulation)
+
+
 def prepare(
     model: nn.Module,
     *,
@@ -98,11 +109,8 @@ def prepare(
     `lengths`: tokens of each row; `tricks`: settings by name, innermost first; `label_entropy`: nats, turns
     the collapse detector on.
     """
-    limits = {key: getattr(config, key) for key in ("batch_tokens", "batch_size", "max_batch_size")}
-    batches = BucketedBatches(
-        lengths, seed=seed, rank=distributed.rank(), world_size=distributed.world_size(), **limits
-    )
-    total_steps = config.steps or batches.num_updates(config.epochs or 1, accumulation=config.accumulation)
+    batches = build_batches(lengths, config=config, seed=seed)
+    total_steps = count_steps(batches, config=config)
     collapse = None
     if label_entropy is not None and config.collapse_window is not None:
         warmup = warmup_steps(optim.schedule, total_steps=total_steps)
