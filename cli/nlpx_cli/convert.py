@@ -12,6 +12,7 @@ from nlpx_cli.inspect import Checkpoint, Family
 from nlpx_cli.options import Json, Quiet
 
 Format = Literal["hf", "nlpx"]
+StoredType = Literal["float32", "bfloat16", "float16"]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +33,7 @@ def convert(
         list[str] | None,
         typer.Option("--allow-partial", help="Parameters that may be missing. Repeatable.", metavar="PATTERN"),
     ] = None,
+    dtype: Annotated[StoredType, typer.Option("--dtype", help="How weights are stored.")] = "float32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST if it exists.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -57,6 +59,7 @@ def convert(
         overwrite=overwrite,
         allow_partial=tuple(allow_partial or ()),
         choices=_choices(set_ or []),
+        dtype=dtype,
     )
     heads = ", ".join(written["heads"]) or "none"
     console.note(f"family {written['family']}, heads: {heads}, tokenizer: {written['tokenizer'] or 'none'}")

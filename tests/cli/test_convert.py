@@ -187,6 +187,21 @@ def test_over_itself(nlpx):
         assert (load_model("bert", head="mlm")(ids).logits - made(ids).logits).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("form", ["hf", "nlpx"])
+def test_weights_stored_in_half_the_bytes(nlpx, form):
+    tiny.bert(Path("bert"))
+    assert nlpx("convert", "bert", "whole", "--to", form, "--quiet").code == 0
+    assert nlpx("convert", "bert", "half", "--to", form, "--dtype", "bfloat16", "--quiet").code == 0
+    whole, half = load_file("whole/model.safetensors"), load_file("half/model.safetensors")
+    for name, tensor in whole.items():
+        assert torch.equal(half[name], tensor.to(torch.bfloat16)), name
+    model = load_model("half", head="mlm")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    ids = torch.randint(5, 30, (2, 9))
+    with torch.no_grad():
+        assert (model(ids).logits - load_model("whole", head="mlm")(ids).logits).abs().max() < 0.2
+
+
 def test_a_failure_keeps_the_old_target(nlpx, monkeypatch):
     tiny.bert(Path("bert"))
     assert nlpx("convert", "bert", "hf", "--quiet").code == 0

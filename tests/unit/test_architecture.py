@@ -24,15 +24,16 @@ ABOVE_MODELS = {"jobs", "tasks", "train", "objectives", "tricks", "optim"}
 ABOVE_TRAIN = {"jobs", "tasks"}
 FORBIDDEN = {
     "models": ABOVE_MODELS | {"data", "report"},
-    "objectives": {"jobs", "tasks", "train", "tricks", "optim", "data", "report"},
+    "objectives": {"jobs", "tasks", "train", "tricks", "optim", "report"},
     "tricks": {"jobs", "tasks", "train", "optim", "objectives", "data", "report", "models/families"},
     "optim": {"jobs", "tasks", "train", "tricks", "objectives", "data", "report", "models", "tokenizers"},
     "train": {"jobs", "tasks", "report"},
     "tasks": {"jobs"},
     "data": ABOVE_MODELS | {"models", "report"},
+    "counting": ABOVE_MODELS | {"models", "report"},
     "tokenizers": ABOVE_MODELS | {"report", "data"},
     "report": ABOVE_MODELS | {"models", "tokenizers"},
-    "": {"jobs", "tasks", "train", "objectives", "tricks", "optim", "models", "data", "tokenizers", "report"},
+    "": ABOVE_MODELS | {"models", "data", "counting", "tokenizers", "report"},
 }
 
 # Read for `--help`, presets and listings, so no heavy import at their top: what lies in the package itself, the

@@ -15,6 +15,11 @@ def names() -> list[str]:
     return sorted(card.parent.name for card in _FOLDER.glob("*/README.md"))
 
 
+def models() -> list[str]:
+    """Return the shipped checkpoints among them."""
+    return [name for name in names() if (_FOLDER / name / "config.json").exists()]
+
+
 def path(name: str) -> Path:
     """Return the folder of something shipped. Raises UsageError with near names, then the list."""
     if name not in names():

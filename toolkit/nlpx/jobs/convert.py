@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nlpx.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from nlpx.models.save import StoredType
 
 
 def convert(
@@ -18,6 +21,7 @@ def convert(
     overwrite: bool = False,
     allow_partial: tuple[str, ...] = (),
     choices: Mapping[str, Any] | None = None,
+    dtype: StoredType = "float32",
 ) -> dict[str, Any]:
     """Write `target` with every head the source holds; returns what was written.
 
@@ -39,7 +43,7 @@ def convert(
     }
     model = load_model(path, family, allow_partial=allow_partial, **(kept | dict(choices or {})))
     with replace_directory(target) as temporary:
-        (export_model if to == "hf" else save_model)(model, temporary)
+        (export_model if to == "hf" else save_model)(model, temporary, dtype=dtype)
         tokenizer = _copy_tokenizer(path, temporary)
     return {
         "path": str(target),

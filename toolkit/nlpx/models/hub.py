@@ -1,9 +1,10 @@
-"""Names on the Hugging Face hub: a local directory wins, then the cache, then `HF_ENDPOINT` or the hub itself."""
+"""From a name to a checkpoint: a local directory wins, then what ships, then the Hugging Face hub and its cache."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from nlpx import bundled
 from nlpx.errors import InputError, MachineError
 
 CONFIG_AND_WEIGHTS = ("*config*.json", "*.safetensors", "*.safetensors.index.json")
@@ -11,18 +12,20 @@ TOKENIZER_FILES = ("vocab.txt", "tokenizer*.json", "nlpx_tokenizer.json", "speci
 
 
 def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
-    """The local path of a checkpoint: as given if it exists, else a snapshot of the hub repository of that name.
+    """The local path of a checkpoint: as given if it exists, else a shipped one, else a snapshot from the hub.
 
     Raises `InputError` if it is neither and `MachineError` if the hub cannot be reached.
     """
     path = Path(path_or_name)
     if path.exists() or path.with_name(path.name + ".index").exists():
         return path
+    if str(path_or_name) in bundled.models():
+        return bundled.path(str(path_or_name))
     if looks_like_hub_name(str(path_or_name)):
         return snapshot(str(path_or_name), patterns)
     raise InputError(
         f"{path_or_name}: no such file or directory",
-        hint="give a checkpoint directory, or a hub name like org/model",
+        hint=f"give a checkpoint directory, a hub name like org/model, or what ships: {', '.join(bundled.models())}",
     )
 
 

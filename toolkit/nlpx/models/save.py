@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from nlpx.models.names import FUSED, PARTS, Names, written_name
 from nlpx.models.transformer import Transformer
 
 OWN_MODEL_TYPE = "nlpx"
+StoredType = Literal["float32", "bfloat16", "float16"]  # half the bytes; a model is computed in float32 once loaded
 
 
 def read_own(checkpoint: Checkpoint) -> dict[str, Any] | None:
@@ -38,13 +40,13 @@ def own_config(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def save_model(model: Transformer, directory: Path) -> None:
+def save_model(model: Transformer, directory: Path, *, dtype: StoredType = "float32") -> None:
     """Write `config.json` and `model.safetensors` in our own form. Each file is whole or absent."""
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory, own_config(model.config), dict(model.state_dict()))
+    _write(directory, own_config(model.config), dict(model.state_dict()), dtype)
 
 
-def export_model(model: Transformer, directory: Path) -> None:
+def export_model(model: Transformer, directory: Path, *, dtype: StoredType = "float32") -> None:
     """Write the form plain transformers reads. Raises `InputError` naming a feature it has no counterpart for."""
     family = get_family(model.config.family)
     config = {"model_type": family.MODEL_TYPE} | family.write_config(model.config)
@@ -62,7 +64,7 @@ def export_model(model: Transformer, directory: Path) -> None:
     if recomputed is not None:
         tensors |= recomputed(model.config)
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory, config | {"dtype": "float32"}, tensors)
+    _write(directory, config | {"dtype": dtype}, tensors, dtype)
 
 
 @contextmanager
@@ -83,10 +85,14 @@ def unfused(name: str, tensor: Tensor, config: ModelConfig, table: Mapping[str, 
     return [(name.replace(FUSED, part), piece) for part, piece in zip(PARTS, tensor.split(sizes), strict=True)]
 
 
-def _write(directory: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _write(directory: Path, config: dict[str, Any], tensors: dict[str, Tensor], dtype: StoredType) -> None:
+    stored = getattr(torch, dtype)
     with write_atomically(directory / SAFETENSORS) as temporary, usual_rights(temporary):
         save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            {
+                name: (tensor.to(stored) if tensor.is_floating_point() else tensor).contiguous()
+                for name, tensor in tensors.items()
+            },
             temporary,
             metadata={"format": "pt"},
         )

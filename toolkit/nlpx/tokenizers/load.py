@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nlpx import bundled
 from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.user_dictionary import UserWord, read_user_dictionary
@@ -21,7 +22,7 @@ _OPTIONS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 def load_tokenizer(
     path_or_name: str | Path, *, kind: str | None = None, user_dictionary: UserDictionary | None = None
 ) -> Tokenizer:
-    """The tokenizer of a directory, a hub name or a vocabulary file.
+    """The tokenizer of a directory, a shipped model, a hub name or a vocabulary file.
 
     A directory holds `vocab.txt` or a WordPiece `tokenizer.json`, and perhaps `tokenizer_config.json` (options)
     and `nlpx_tokenizer.json` (what nlpx saved: kind, segmenter, user words).
@@ -81,6 +82,8 @@ def _locate(path_or_name: str | Path) -> Path:
         return path
     if path.is_file():
         return path.parent
+    if path_or_name in bundled.models():
+        return bundled.path(str(path_or_name))
     if isinstance(path_or_name, Path) or path_or_name.count("/") > 1 or path_or_name.startswith((".", "/")):
         raise InputError(f"no directory {path}", hint="give a directory that holds vocab.txt, or a hub name")
     from nlpx.models.hub import snapshot
