@@ -177,7 +177,7 @@ def test_relative_attention_formula() -> None:
     attention = randomised(SelfAttention(settings, NoisePool()))
     hidden = torch.randn(1, 6, 16)
     relative = RelativePositions(3, 4)(torch.arange(6)[None])
-    got = attention(hidden, AttentionContext(relative=relative))
+    got, _ = attention(hidden, AttentionContext(relative=relative))
     table = sinusoids(7, 4)
     query, key, value = attention.query_key_value(hidden)[0].view(6, 3, 4, 4).permute(1, 2, 0, 3)
     mixed = torch.zeros(4, 6, 4)

@@ -52,7 +52,14 @@ class ModelConfig(BaseModel):
     embedding_norm: bool = Field(True, description="normalise the summed embeddings")
     use_bias: bool = Field(True, description="linear maps learn an offset")
     share_layers: Literal["none", "all"] = "none"
-    attention_scale: Literal["sqrt", "none"] = "sqrt"
+
+    attention: Literal["softmax", "performer"] = "softmax"
+    performer_features: int = Field(0, ge=0, description="random features a head; 0 = key_size * ln(key_size)")
+    performer_redraw_steps: int = Field(1000, ge=0, description="training calls of one draw of them; 0 = for good")
+    attention_scale: Literal["sqrt", "entropy_invariant", "none"] = "sqrt"
+    entropy_invariant_base: int = Field(512, gt=1, description="keys at which the scale is that of `sqrt`")
+    entropy_invariant_floor: int = Field(16, gt=1, description="rows that see fewer keys count as this many")
+    residual_scores: Literal["none", "sum", "mean"] = "none"
 
     condition_size: int = Field(0, ge=0, description="width of the vector that modulates every norm; 0 = none")
     num_conditions: int = Field(0, ge=0, description="rows of the table of such vectors; 0 = the caller gives vectors")
@@ -103,6 +110,7 @@ class ModelConfig(BaseModel):
                 self.position == "relative" and self.key_size != self.head_size,
                 "position `relative` adds one vector to keys and values: key_size must equal head_size",
             ),
+            *self._performer_contradictions(),
             (self.norm == "rms" and self.condition_size and not self.norm_scale, _scale_free("rms", self)),
             (self.num_conditions and not self.condition_size, "num_conditions needs condition_size above 0"),
             (
@@ -125,6 +133,20 @@ class ModelConfig(BaseModel):
             if wrong:
                 raise ValueError(message)
         return self
+
+    def _performer_contradictions(self) -> list[tuple[bool, str]]:
+        performer = self.attention == "performer"
+        return [
+            (
+                performer and self.residual_scores != "none",
+                f"attention `performer` has no scores that residual_scores `{self.residual_scores}` could add up",
+            ),
+            (
+                performer and self.position == "relative",
+                "attention `performer` has no scores that position `relative` could change",
+            ),
+            (performer and self.mask == "unilm", "attention `performer` cannot follow mask `unilm`, only causal"),
+        ]
 
     def with_choices(self, **choices: Any) -> ModelConfig:
         """The same model with some choices changed; everything is checked again."""

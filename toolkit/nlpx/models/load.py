@@ -90,7 +90,8 @@ def describe(path: Path, family: str | None = None) -> Described | None:
     own = read_own(checkpoint)
     if own is not None:
         config = _validated(checkpoint, own)
-        return Described(checkpoint, config, OwnNames(checkpoint), "saved by nlpx")
+        shared = config.share_layers == "all"
+        return Described(checkpoint, config, OwnNames(checkpoint, shared=shared), "saved by nlpx")
     found = recognise(checkpoint, family)
     if found is None:
         return None

@@ -57,3 +57,31 @@ def additive(visibility: Tensor | None, dtype: torch.dtype) -> Tensor | None:
         return None
     bias = torch.zeros(visibility.shape, dtype=dtype, device=visibility.device)
     return bias.masked_fill(~visibility, torch.finfo(dtype).min)
+
+
+def num_visible(visibility: Tensor | None, token_ids: Tensor) -> Tensor:
+    """How many keys each row sees, (B or 1, 1, T or 1, 1); all T of `token_ids` (B, T) without a mask."""
+    if visibility is None:
+        return torch.full((1, 1, 1, 1), token_ids.shape[1], device=token_ids.device)
+    return visibility.sum(dim=-1, keepdim=True)
+
+
+def sums_only(mask: str | Tensor, attention_mask: Tensor | None) -> tuple[bool, Tensor | None]:
+    """What attention by sums over keys (performer) can follow: whether it is causal, and the real keys (B, T).
+
+    Raises `UsageError` for every other mask: a sum over keys serves all rows, or all rows from one key on.
+    """
+    if isinstance(mask, Tensor) or mask not in ("bidirectional", "causal"):
+        named = "a mask given as a tensor" if isinstance(mask, Tensor) else f"mask `{mask}`"
+        raise UsageError(
+            f"attention `performer` cannot follow {named}, only `bidirectional` and `causal`",
+            hint="load the model with attention=softmax",
+        )
+    return mask == "causal", None if attention_mask is None else attention_mask.to(torch.bool)
+
+
+def num_visible_in_sums(token_ids: Tensor, keys: Tensor | None, *, causal: bool) -> Tensor:
+    """`num_visible` of the masks that `sums_only` allows, without a (T, T) pattern."""
+    real = torch.ones_like(token_ids[:1]) if keys is None else keys.long()
+    counts = real.cumsum(dim=1) if causal else real.sum(dim=1, keepdim=True)
+    return counts[:, None, :, None]

@@ -89,13 +89,16 @@ class NameMap:
 
 
 class OwnNames(NameMap):
-    """A checkpoint that already uses our names."""
+    """A checkpoint that already uses our names. `shared`: the one block it stores serves every layer."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, shared: bool = False) -> None:
         super().__init__({}, checkpoint, "")
+        self.shared = shared
 
     def find(self, parameter: str) -> Found | None:
-        """The parameter itself, if stored."""
+        """The parameter itself, if stored, or the shared block's."""
+        if self.shared and parameter.startswith("layers."):
+            parameter = _with_layer(parameter).format(i=0)
         return Found(parameter, False) if parameter in self._existing else None
 
 

@@ -47,9 +47,16 @@ class PositionEmbeddings(nn.Module):
 
 
 def hierarchical_rows(table: Tensor, num_rows: int, alpha: float) -> Tensor:
-    """The first `num_rows` hierarchical positions of a learned table (n, D), written out as (num_rows, D)."""
-    positions = torch.arange(num_rows)
+    """The first `num_rows` hierarchical positions of a learned table (n, D), written out as (num_rows, D).
+
+    Raises `InputError` beyond n * n rows, and for alpha 0.5, which gives (i, j) and (j, i) the same vector.
+    """
     rows = table.shape[0]
+    if num_rows > rows * rows:
+        raise InputError(f"a table of {rows} positions extends to {rows * rows}, not to {num_rows}")
+    if alpha == 0.5:
+        raise InputError("hierarchical_alpha 0.5 gives the positions (i, j) and (j, i) the same vector")
+    positions = torch.arange(num_rows, device=table.device)
     extended = table[positions % rows] + alpha / (1 - alpha) * (table[positions // rows] - table[0])
     extended[: min(rows, num_rows)] = table[:num_rows]
     return extended

@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from nlpx.errors import InputError, UsageError
 from nlpx.models.activations import activation
-from nlpx.models.attention import AttentionContext, SelfAttention
+from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.heads import Classifier, Discriminator, LanguageModelHead, Pooler
-from nlpx.models.masks import additive, visible
+from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
 from nlpx.models.norms import ConditionMap, Norm
+from nlpx.models.performer import RandomFeatures
 from nlpx.models.positions import PositionEmbeddings, RelativePositions, Rotary
 from nlpx.models.report import LoadReport
+from nlpx.models.scales import row_factor
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Transformer(nn.Module):
         self.noise_pool = NoisePool()
         self.embeddings = Embeddings(config, self.noise_pool)
         num_blocks = 1 if config.share_layers == "all" else config.num_layers
-        self.layers = nn.ModuleList(Block(config, self.noise_pool) for _ in range(num_blocks))
+        self.layers = nn.ModuleList(Block(config, self.noise_pool, layer) for layer in range(num_blocks))
         self.norm = Norm(config.hidden_size, config) if config.norm_place == "pre" else None
         self.rotary = Rotary(config.key_size) if config.position == "rotary" else None
         self.relative = (
@@ -99,13 +101,16 @@ class Transformer(nn.Module):
         """
         if attention_mask is not None and attention_mask.device.type == "cpu" and bool(attention_mask.all()):
             attention_mask = None  # elsewhere the test would make the host wait for the device
+        if self.training and self.config.attention == "performer":
+            self._count_call()
         vector = self._condition(condition)
         positions, num_positions = self._positions(token_ids, position_ids)
         context = self._context(token_ids, segment_ids, attention_mask, mask, positions, num_positions)
         hidden = self.embeddings(token_ids, segment_ids, positions, num_positions, vector)
         outputs: list[Tensor] = []
+        scores: ResidualScores | None = None
         for index in range(self.config.num_layers):
-            hidden = self.layers[index % len(self.layers)](hidden, context, vector)
+            hidden, scores = self.layers[index % len(self.layers)](hidden, context, vector, scores)
             if return_hidden_states:
                 outputs.append(hidden)
         if self.norm is not None:
@@ -113,6 +118,12 @@ class Transformer(nn.Module):
         output = self._apply_heads(hidden, attention_mask, lm_positions, vector)
         output.hidden_states = tuple(outputs) if return_hidden_states else None
         return output
+
+    def _count_call(self) -> None:
+        # Before the layers, not in them: a layer may be computed twice (shared, or recomputed for its gradient).
+        for module in self.modules():
+            if isinstance(module, RandomFeatures):
+                module.count_call()
 
     def _condition(self, condition: Tensor | None) -> Tensor | None:
         if condition is None or not self.config.condition_size:
@@ -139,13 +150,19 @@ class Transformer(nn.Module):
         num_positions: int,
     ) -> AttentionContext:
         chosen = self.config.mask if mask is None else mask
-        visibility = visible(chosen, attention_mask, segment_ids, token_ids.shape[1], token_ids.device)
         if self.relative is not None and positions.shape[0] > 1:
             raise InputError("relative positions need the same position_ids in every row")
+        rotary = None if self.rotary is None else self.rotary.tables(positions, num_positions)
+        if self.config.attention == "performer":
+            causal, keys = sums_only(chosen, attention_mask)
+            factor = row_factor(self.config, lambda: num_visible_in_sums(token_ids, keys, causal=causal))
+            return AttentionContext(rotary=rotary, row_factor=factor, causal=causal, keys=keys)
+        visibility = visible(chosen, attention_mask, segment_ids, token_ids.shape[1], token_ids.device)
         return AttentionContext(
             bias=additive(visibility, torch.float32),
-            rotary=None if self.rotary is None else self.rotary.tables(positions, num_positions),
+            rotary=rotary,
             relative=None if self.relative is None else self.relative(positions),
+            row_factor=row_factor(self.config, lambda: num_visible(visibility, token_ids)),
         )
 
     def _apply_heads(
@@ -229,18 +246,27 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each added to its input; norms after the sum (post) or before the part (pre)."""
 
-    def __init__(self, config: ModelConfig, pool: NoisePool) -> None:
+    def __init__(self, config: ModelConfig, pool: NoisePool, layer: int) -> None:
         super().__init__()
-        self.attention = SelfAttention(config, pool)
+        self.attention = SelfAttention(config, pool, layer)
         self.attention_norm = Norm(config.hidden_size, config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = Norm(config.hidden_size, config)
         self.dropout = Dropout(config.hidden_dropout, pool)
         self.norm_first = config.norm_place == "pre"
 
-    def forward(self, hidden: Tensor, context: AttentionContext, condition: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        context: AttentionContext,
+        condition: Tensor | None,
+        previous: ResidualScores | None = None,
+    ) -> tuple[Tensor, ResidualScores | None]:
+        """States (B, T, D) after this block, and the scores it adds to where `residual_scores` is chosen."""
         if self.norm_first:
-            hidden = hidden + self.dropout(self.attention(self.attention_norm(hidden, condition), context))
-            return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden, condition)))
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, context)), condition)
-        return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)), condition)
+            mixed, scores = self.attention(self.attention_norm(hidden, condition), context, previous)
+            hidden = hidden + self.dropout(mixed)
+            return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden, condition))), scores
+        mixed, scores = self.attention(hidden, context, previous)
+        hidden = self.attention_norm(hidden + self.dropout(mixed), condition)
+        return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)), condition), scores

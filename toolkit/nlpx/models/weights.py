@@ -77,9 +77,12 @@ class Assembler:
         self.rows = rows
 
     def fill(self, allow_partial: Sequence[str] = (), *, check_only: bool = False) -> None:
-        """Load every parameter. Raises `InputError` if one is missing that `allow_partial` (patterns) does not name."""
+        """Load every parameter and buffer.
+
+        Raises `InputError` if one is missing that `allow_partial` (patterns) does not name.
+        """
         state: dict[str, Tensor] = {}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.model.state_dict().items():
             tensor = self._assemble(name, parameter)
             if tensor is None:
                 self._note_absent(name)
@@ -92,7 +95,7 @@ class Assembler:
         self.model.load_state_dict(state, strict=False)
 
     def _assemble(self, name: str, parameter: Tensor) -> Tensor | None:
-        if self._is_another_classifier(name, parameter):
+        if self._starts_anew(name, parameter):
             return None
         whole = self._read(name, name)
         if whole is not None or FUSED not in name:
@@ -100,9 +103,9 @@ class Assembler:
         parts = [self._read(name, name.replace(FUSED, part)) for part in PARTS]
         return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
 
-    def _is_another_classifier(self, name: str, parameter: Tensor) -> bool:
-        """Whether a classifier is stored that was trained for another number of classes: a new one takes its place."""
-        stored = self.tensors.shape(name) if name.startswith("classifier.") else None
+    def _starts_anew(self, name: str, parameter: Tensor) -> bool:
+        """Whether what is stored has other classes, or another number of random features: a new one takes its place."""
+        stored = self.tensors.shape(name) if _may_be_new(name) else None
         return stored is not None and stored != tuple(parameter.shape)
 
     def _read(self, ours: str, wanted: str) -> Tensor | None:
@@ -135,8 +138,7 @@ class Assembler:
         return hierarchical_rows(table, num_rows, self.config.hierarchical_alpha)
 
     def _note_absent(self, name: str) -> None:
-        # A condition and a fresh classifier are added to a checkpoint, not read from it.
-        is_new = "condition" in name or name.startswith("classifier.")
+        is_new = "condition" in name or _may_be_new(name)
         (self.report.new if is_new else self.report.missing).append(name)
 
     def _classify_left_over(self) -> None:
@@ -171,6 +173,11 @@ def decoder_is_tied(tensors: NameMap) -> bool:
     if tensors.checkpoint.shape(decoder.name) != tensors.checkpoint.shape(table.name):
         return False
     return torch.equal(tensors.checkpoint.read(decoder.name), tensors.checkpoint.read(table.name))
+
+
+def _may_be_new(name: str) -> bool:
+    # Added to a checkpoint, not read from it: a fresh classifier, the random features of a performer.
+    return name.startswith("classifier.") or ".attention.features." in name
 
 
 def _patterns(names: Sequence[str]) -> list[str]:
