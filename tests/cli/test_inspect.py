@@ -412,3 +412,45 @@ def test_a_file_that_is_no_checkpoint(nlpx):
     outcome = nlpx("inspect", "bert")
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err.startswith("Error: bert/pytorch_model.bin: truncated or not a PyTorch file (")
+
+
+# --- the cost card
+
+
+def test_the_cost_card(nlpx):
+    sizes = {"embedding_size": 8, "num_hidden_layers": 4}
+    tiny.checkpoint(Path("albert"), "AlbertConfig", "AlbertForMaskedLM", **sizes)
+    outcome = nlpx("inspect", "--cost", "albert", "--length", "12", "--device", "cpu")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert lines[0].split() == ["cost", "this", "BERT", "of", "its", "shape", "ratio"]
+    assert [line.split("  ")[0] for line in lines[1:6]] == ["parameters", "", "", "", ""]
+    assert lines[-1].startswith("peak memory, MB, 12 tokens")
+    assert "sharing saves disk and memory, not time: one block is stored, but a text still passes 4\n" in outcome.err
+    assert "one text at a time, float32, cpu" in outcome.err
+    card = json.loads(nlpx("inspect", "--cost", "albert", "--json", "--device", "cpu").out)
+    assert list(card["model"]["lengths"]) == ["24"]  # it has no more positions
+    assert card["ratio"]["parameters"]["blocks"] == pytest.approx(1 / 4)
+    assert card["ratio"]["lengths"]["24"]["flops_forward"] == pytest.approx(1, abs=0.1)
+    assert card["ratio"]["parameters"]["as_computed"] == pytest.approx(1, abs=0.2)
+
+
+def test_the_cost_card_of_an_electra(nlpx):
+    tiny.checkpoint(Path("electra"), "ElectraConfig", "ElectraForPreTraining", embedding_size=8)
+    assert "cannot fill masks or generate" in nlpx("inspect", "--cost", "electra").err
+
+
+def test_what_has_no_cost_card(nlpx):
+    sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 24}
+    tiny.checkpoint(Path("other"), "DistilBertConfig", "DistilBertModel", **sizes)
+    outcome = nlpx("inspect", "--cost", "other")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err.startswith("Error: other: none of nlpx's families\n")
+    outcome = nlpx("inspect", "other", "--length", "12")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "Error: --length has no effect without --cost\n  nlpx inspect --cost ...\n"
+    outcome = nlpx("inspect", "--cost", "none.yaml")
+    assert (outcome.code, outcome.err.splitlines()[0]) == (2, "Error: no preset file at none.yaml")
+    tiny.bert(Path("bert"))
+    outcome = nlpx("inspect", "--cost", "bert", "--device", "gpu")
+    assert (outcome.code, outcome.err.splitlines()[0]) == (2, "Error: unknown device `gpu`")

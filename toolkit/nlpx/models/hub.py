@@ -25,7 +25,7 @@ def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEI
         return snapshot(str(path_or_name), patterns)
     raise InputError(
         f"{path_or_name}: no such file or directory",
-        hint=f"give a checkpoint directory, a hub name like org/model, or what ships: {', '.join(bundled.models())}",
+        hint="give a checkpoint directory, or a hub name like org/model",
     )
 
 

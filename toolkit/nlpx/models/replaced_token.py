@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,7 +17,10 @@ from torch import Tensor, nn
 
 from nlpx.errors import UsageError
 from nlpx.models.config import ModelConfig
+from nlpx.models.save import save_model
 from nlpx.models.transformer import Transformer
+
+GENERATOR = "generator"  # the folder of the one, inside that of the other
 
 Table = Literal["word", "position", "type"]
 TABLES: dict[Table, str] = {
@@ -55,6 +59,21 @@ class ReplacedTokenModel(nn.Module):
         self.generator = generator
         for name in tied:
             self._tie(name)
+
+    @property
+    def config(self) -> ModelConfig:
+        """That of the discriminator, which is what remains of a training."""
+        return self.discriminator.config
+
+    @property
+    def members(self) -> tuple[Transformer, Transformer]:
+        """The models inside, each with blocks of its own."""
+        return self.discriminator, self.generator
+
+    def save(self, directory: Path) -> None:
+        """Write the discriminator as a plain checkpoint, and the generator as another in its folder `generator`."""
+        save_model(self.discriminator, directory)
+        save_model(self.generator, directory / GENERATOR)
 
     def forward(
         self,

@@ -85,11 +85,19 @@ class CharTokenizer(Tokenizer):
         # Written even where the vocabulary says the same: an older one may lie there and say otherwise.
         write_json(folder / "nlpx_tokenizer.json", {"kind": self.kind})
 
+    def encode_flat(self, text: str) -> tuple[Array, Array]:
+        """Ids (N,) of `text` without [CLS] and [SEP], and how many come before each of its C characters (C + 1,).
+
+        The tokens of a run of letters or digits are booked on its first character. For long texts: no object is
+        made per token or sentence. Raises `UnicodeEncodeError` for a lone surrogate, like `_rows`.
+        """
+        values, first, runs = self._parts(text)
+        ids, _, until = _assemble(values, first, runs)
+        return ids, until
+
     def _rows(self, texts: Sequence[str], *, return_offsets: bool) -> Rows:
         joined = "\n".join(texts)  # a line break stands alone, so rows cannot join
-        values = self._look_up(joined)
-        first, last = _run_bounds(values == _JOINS)
-        runs = [self._runs[joined[a:b]] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+        values, first, runs = self._parts(joined)
         ids, from_table, until = _assemble(values, first, runs)
 
         starts = _row_starts(texts)
@@ -103,6 +111,13 @@ class CharTokenizer(Tokenizer):
         spans -= np.repeat(starts[:-1], end - begin)
         flat_spans = list(zip(spans[0].tolist(), spans[1].tolist(), strict=True))
         return rows, [flat_spans[a:b] for a, b in bounds]
+
+    def _parts(self, joined: str) -> tuple[Array, Array, list[Run]]:
+        """Table values of all characters, where runs start, and what the runs become."""
+        values = self._look_up(joined)
+        first, last = _run_bounds(values == _JOINS)
+        runs = [self._runs[joined[a:b]] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+        return values, first, runs
 
     def _look_up(self, joined: str) -> Array:
         """Table values of all characters; special tokens written in the text are marked as runs."""

@@ -2,14 +2,16 @@
 
 jieba's rules for user words are reproduced for rjieba, whose own differ in three places: the suggested
 frequency (rounded otherwise), the running total (jieba counts a word again when it is added again) and
-words with characters at which jieba always cuts.
+words with characters at which jieba always cuts. Where readings have equal scores, as in 嘻|嘻嘻 and 嘻嘻|嘻,
+rounding decides; so rjieba is also given jieba's total, and texts are parted at rare Chinese characters,
+where jieba parts them and rjieba would go on adding.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +25,10 @@ SEGMENTERS = ("rjieba", "jieba")
 _BLOCK = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%\-]+")
 # A private-use character never occurs in such a block: as a word it only adds to the total.
 _BALLAST = "\ue000"
+# The frequency of the one word that jieba's own dictionary holds twice: jieba's total counts both lines, rjieba's one.
+_COUNTED_TWICE = 3
+# Chinese characters outside jieba's blocks but within rjieba's, and halves of characters, which rjieba refuses.
+_APART = re.compile(r"([\u3400-\u4dbf\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\ud800-\udfff])")
 
 
 def build_segmenter(name: str, user_words: Sequence[UserWord] = ()) -> Cutter:
@@ -34,25 +40,63 @@ def build_segmenter(name: str, user_words: Sequence[UserWord] = ()) -> Cutter:
     if name not in SEGMENTERS:
         raise UsageError(f"unknown segmenter `{name}`", hint=f"choose one of {', '.join(SEGMENTERS)}")
     if name == "jieba" or any(entry.frequency == 0 for entry in user_words):
-        return _jieba(user_words)
-    return _rjieba(user_words)
+        return partial(jieba_engine(user_words).lcut, HMM=False)
+    return partial(cut_without_hmm, rjieba_engine(user_words))
 
 
-def _jieba(user_words: Iterable[UserWord]) -> Cutter:
+def jieba_engine(user_words: Iterable[UserWord] = ()) -> Any:
+    """A `jieba.Tokenizer` of its own with `user_words`, deletions included."""
     engine = _reference()
     for entry in user_words:
         _add(engine, entry)
-    return partial(engine.lcut, HMM=False)
+    return engine
 
 
-def _rjieba(user_words: Sequence[UserWord]) -> Cutter:
-    import rjieba
+def rjieba_engine(user_words: Sequence[UserWord] = ()) -> Any:
+    """A `rjieba.Jieba` in the state that jieba reaches with `user_words`, none of which may be a deletion."""
+    engine = _rjieba().Jieba()
+    frequencies = dict(_as_jieba_would(user_words)) if user_words else {}
+    frequencies[_BALLAST] = frequencies.get(_BALLAST, 0) + _COUNTED_TWICE
+    for word, frequency in frequencies.items():
+        engine.add_word(word, frequency, "")
+    return engine
 
-    engine = rjieba.Jieba()
-    if user_words:
-        for word, frequency in _as_jieba_would(user_words):
-            engine.add_word(word, frequency, "")
-    return partial(engine.cut, hmm=False)
+
+def _rjieba() -> Any:
+    """rjieba's compiled module; the package around it would load a dictionary of its own that nobody uses."""
+    import importlib.util
+    from importlib.machinery import PathFinder
+
+    package, name = PathFinder.find_spec("rjieba"), "rjieba.rjieba"
+    spec = package and PathFinder.find_spec(name, package.submodule_search_locations)
+    if name in sys.modules or spec is None or spec.loader is None:
+        return importlib.import_module(name)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def cut_without_hmm(engine: Any, text: str) -> list[str]:
+    """The segments of `text` by a `rjieba.Jieba`, HMM off, as jieba gives them."""
+    if _APART.search(text) is None:
+        return engine.cut(text, False)
+    return [word for part, whole in part_as_jieba(text) for word in ([part] if whole else engine.cut(part, False))]
+
+
+def part_as_jieba(text: str) -> Iterator[tuple[str, bool]]:
+    """The parts of `text` that rjieba must be given one by one, and for each whether it already is a segment."""
+    if _APART.search(text) is None:
+        yield text, False
+        return
+    for number, part in enumerate(_APART.split(text)):
+        if part:
+            yield part, number % 2 == 1
+
+
+def set_apart(text: str) -> tuple[str, list[str]]:
+    """`text` with a line end for each character that rjieba must not be given, and these characters: for counting."""
+    apart = _APART.findall(text)
+    return (_APART.sub("\n", text) if apart else text), apart
 
 
 def _as_jieba_would(user_words: Iterable[UserWord]) -> list[tuple[str, int]]:
@@ -70,6 +114,8 @@ def _as_jieba_would(user_words: Iterable[UserWord]) -> list[tuple[str, int]]:
 
 
 def _reference() -> Any:
+    import logging
+
     import jieba
 
     # jieba announces on stderr that it builds its dictionary; that is no news to a user of nlpx.

@@ -50,7 +50,7 @@ class WordTokenizer(Tokenizer):
         self.segmenter = segmenter
         lowered = (entry._replace(word=lower_and_strip(entry.word)) for entry in user_words)
         self.user_words = [entry for entry in (lowered if do_lower_case else user_words) if entry.word]
-        self._cut = build_segmenter(segmenter, self.user_words)
+        self.cut = build_segmenter(segmenter, self.user_words)
         # Tuples hold their items inline: look-ups here wait for memory, and a list would be one more jump.
         self._segment_ids: BoundedCache[tuple[int, ...]] = BoundedCache(lambda word: tuple(self._pieces(word)[0]))
         self._segment_spans: BoundedCache[list[Span]] = BoundedCache(lambda word: self._pieces(word)[1])
@@ -73,7 +73,7 @@ class WordTokenizer(Tokenizer):
 
     def _rows(self, texts: Sequence[str], *, return_offsets: bool) -> Rows:
         "".join(texts).encode()  # refuses lone surrogates, whichever segmenter is used
-        look_up, cut = self._segment_ids.__getitem__, self._cut
+        look_up, cut = self._segment_ids.__getitem__, self.cut
         normalised = map(lower_and_strip, texts) if self.do_lower_case else texts
         if not return_offsets:
             return [list(chain.from_iterable(map(look_up, cut(text)))) for text in normalised], None
