@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
 from nlpx import registry
-from nlpx.section import PluginName, PluginSettings, Section
+from nlpx.section import PluginName, Plugins, PluginSettings, Section
 
 
 class ParameterRule(Section):
@@ -53,8 +53,16 @@ class OptimConfig(Section):
     options: Annotated[Any, PluginSettings("optim", named_by="name")] = Field(
         default={}, description="what only this optimizer has, such as `betas`"
     )
+    wrappers: Annotated[dict[str, Any], Plugins("optim")] = Field(
+        default={}, description="what derives another optimizer from it, innermost first, such as `layer_adaptation`"
+    )
     rules: tuple[ParameterRule, ...] = Field(default=(), description="exceptions by parameter name, first match wins")
     schedule: ScheduleConfig = ScheduleConfig()
+
+    @property
+    def gradients_per_update(self) -> int:
+        """How many gradients the optimizer takes in before it moves; 1 without hidden accumulation."""
+        return int(getattr(self.wrappers.get("hidden_accumulation"), "steps", 1))
 
     @field_validator("name")
     @classmethod
@@ -63,7 +71,24 @@ class OptimConfig(Section):
             raise ValueError(f"`{name}` is no optimizer; known: {', '.join(optimizer_names())}")
         return name
 
+    @field_validator("wrappers")
+    @classmethod
+    def _are_wrappers(cls, wrappers: dict[str, Any]) -> dict[str, Any]:
+        for name in wrappers:
+            if not hasattr(registry.load("optim", name), "Wrapper"):
+                raise ValueError(f"`{name}` wraps no optimizer; known: {', '.join(wrapper_names())}")
+        return wrappers
+
 
 def optimizer_names() -> list[str]:
-    """The modules of this folder that build an optimizer, which leaves out this one and its like."""
-    return [name for name in registry.names("optim") if hasattr(registry.load("optim", name), "build")]
+    """The modules of this folder that build an optimizer."""
+    return _with("build")
+
+
+def wrapper_names() -> list[str]:
+    """The modules of this folder that derive one optimizer from another."""
+    return _with("Wrapper")
+
+
+def _with(part: str) -> list[str]:
+    return [name for name in registry.plugins("optim") if hasattr(registry.load("optim", name), part)]

@@ -17,16 +17,19 @@ NO_DECAY = ("*norm*", "*bias")
 
 
 def build_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The configured optimizer over the trainable parameters of `model`.
+    """The configured optimizer over the trainable parameters of `model`, inside its wrappers.
 
     A rule that matches no parameter is most likely misspelt: it warns.
     """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     for rule in unmatched([name for name, _ in named], config.rules):
         warnings.warn(f"optim.rules: no parameter matches `{rule.pattern}`", stacklevel=2)
-    optimizer: torch.optim.Optimizer = registry.load("optim", config.name).build(
-        parameter_groups(named, config), config.options
-    )
+    groups = parameter_groups(named, config)
+    if config.wrappers:
+        from nlpx.optim.chain import derive
+
+        return derive(groups, config.name, config.options, config.wrappers)
+    optimizer: torch.optim.Optimizer = registry.load("optim", config.name).build(groups, config.options)
     return optimizer
 
 

@@ -11,7 +11,7 @@ import gc
 import inspect
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -34,7 +34,11 @@ PATIENCE = timedelta(hours=4)
 
 
 class Replica(DistributedDataParallel):
-    """DDP that shows the attributes of the model inside: objectives and tricks need not know of it."""
+    """DDP around a whole objective, which shows the attributes of the model inside.
+
+    DDP expects a gradient for every parameter that its output depends on. An objective leaves outputs of the model
+    alone, such as those of a pooler, so what DDP has to see as the output is the loss.
+    """
 
     alive: ClassVar[WeakSet[Replica]] = WeakSet()
 
@@ -42,7 +46,18 @@ class Replica(DistributedDataParallel):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("module"), name)
+            inside: Any = super().__getattr__("module")
+            return getattr(inside.model, name)
+
+
+class _Computation(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, objective: Callable[[nn.Module, Any], Any], batch: Any) -> Tensor:
+        loss: Tensor = objective(self.model, batch).loss
+        return loss
 
 
 @contextmanager
@@ -126,14 +141,32 @@ def from_main(value: Any) -> Any:
     return gather(value)[0]
 
 
+def is_sharded(model: nn.Module) -> bool:
+    """Whether this process holds only its share of the model (`nlpx.train.sharding`)."""
+    return hasattr(model, "set_requires_gradient_sync")  # of FSDP, whose import would cost half a second
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """The tensor itself, or all of one that is shared out; every process must ask."""
+    return tensor.full_tensor() if is_share(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def is_share(tensor: Tensor | None) -> bool:
+    """Whether a tensor is this process's share of a bigger one: a DTensor, whose import would cost half a second."""
+    return hasattr(tensor, "full_tensor")
+
+
 def replicate(model: nn.Module) -> nn.Module:
-    """The model to compute losses with: itself, or a replica that starts from the first process's weights."""
-    if world_size() == 1:
+    """The model to compute losses with: a replica that starts from the first process's weights.
+
+    It is the model itself where there is one process, and where each holds a share (`nlpx.train.sharding`).
+    """
+    if world_size() == 1 or is_sharded(model):
         return model
     device = next(model.parameters()).device
     constant_buffers: dict[str, Any] = {BUFFERS: False}
     replica = Replica(
-        model,
+        _Computation(model),
         device_ids=[device.index] if device.type == "cuda" else None,
         find_unused_parameters=True,  # a task may leave a part of its model alone
         gradient_as_bucket_view=True,
@@ -143,8 +176,17 @@ def replicate(model: nn.Module) -> nn.Module:
     return replica
 
 
+def loss_of(model: nn.Module, objective: Callable[[nn.Module, Any], Any], batch: Any) -> Tensor:
+    """The loss of an objective on the model that `replicate` gave."""
+    loss: Tensor = model(objective, batch) if isinstance(model, Replica) else objective(model, batch).loss
+    return loss
+
+
 def gradients_shared(model: nn.Module, *, shared: bool) -> AbstractContextManager[Any]:
-    """Around one forward and backward pass: average gradients at its end, or let them pile up here."""
+    """Around one forward and backward pass: average gradients at its end, or let them pile up here.
+
+    A model that is shared out averages them each time: to wait, every process would have to hold all of them.
+    """
     if shared or not isinstance(model, DistributedDataParallel):
         return nullcontext()
     return model.no_sync()

@@ -7,7 +7,7 @@ and stops. At every `yield` the run's state is complete, so `training.save(...)`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,29 +15,35 @@ import torch
 from torch import Tensor, nn
 
 from nlpx.data.bucketing import BatchRows, BucketedBatches
+from nlpx.optim.chain import Chain
 from nlpx.optim.config import OptimConfig
 from nlpx.optim.groups import build_optimizer
 from nlpx.optim.schedule import build_schedule, warmup_steps
 from nlpx.section import Section
 from nlpx.train import distributed
+from nlpx.train.blocks import checkpoint_blocks, compile_blocks
 from nlpx.train.collapse import CollapseDetector
 from nlpx.train.config import Every, TrainConfig
 from nlpx.train.early_stopping import EarlyStopping
 from nlpx.train.interrupt import InterruptGuard
 from nlpx.train.memory import out_of_memory_named
 from nlpx.train.precision import resolve_precision
+from nlpx.train.sharding import shard
 from nlpx.train.state import Training
 from nlpx.train.step import (
-    Backward,
     Batch,
+    Gradients,
     Objective,
     Update,
     accumulating_backward,
     build_tricks,
-    clip_gradients,
+    cut_gradients,
+    gathered_gradients,
+    gathered_update,
     in_precision,
     plain_update,
     set_learning_rate,
+    with_minor_weight,
     wrapped,
 )
 from nlpx.train.watch import LossWatch, Unchecked
@@ -89,9 +95,10 @@ def build_batches(lengths: Sequence[int], *, config: TrainConfig, seed: int) -> 
     return BucketedBatches(lengths, seed=seed, rank=distributed.rank(), world_size=distributed.world_size(), **limits)
 
 
-def count_steps(batches: BucketedBatches, *, config: TrainConfig) -> int:
-    """The updates of a run from its beginning to its end."""
-    return config.steps or batches.num_updates(config.epochs or 1, accumulation=config.accumulation)
+def count_steps(batches: BucketedBatches, *, config: TrainConfig, optim: OptimConfig | None = None) -> int:
+    """The updates of a run from its beginning to its end, each of them one step."""
+    batches_each = config.accumulation * (1 if optim is None else optim.gradients_per_update)
+    return config.steps or batches.num_updates(config.epochs or 1, accumulation=batches_each)
 
 
 def prepare(
@@ -107,14 +114,15 @@ def prepare(
     """A run at its beginning.
 
     `lengths`: tokens of each row; `tricks`: settings by name, innermost first; `label_entropy`: nats, turns
-    the collapse detector on.
+    the collapse detector on. The model is changed in place where it is to be compiled, checkpointed or shared out.
     """
     batches = build_batches(lengths, config=config, seed=seed)
-    total_steps = count_steps(batches, config=config)
+    total_steps = count_steps(batches, config=config, optim=optim)
     collapse = None
     if label_entropy is not None and config.collapse_window is not None:
         warmup = warmup_steps(optim.schedule, total_steps=total_steps)
         collapse = CollapseDetector(label_entropy, warmup_steps=warmup, window=config.collapse_window)
+    _arrange(model, config, tricks or {})
     return Training(
         model=model,
         optimizer=build_optimizer(model, optim),
@@ -154,33 +162,48 @@ class _Parts:
     """What stays the same from step to step."""
 
     device: torch.device
-    parameters: list[Tensor]
     replica: nn.Module
-    backward: Backward
+    gradients: Gradients
     update: Update
+    batches_each: int  # in an update
     noise_pools: list[Any]
 
 
-def _parts(training: Training, objective: Objective, config: TrainConfig) -> _Parts:
-    model, tricks = training.model, training.tricks
-    device = next(model.parameters()).device
+def _arrange(model: nn.Module, config: TrainConfig, tricks: Iterable[str]) -> None:
+    """Compile inside, checkpoint around it, share out around both: each is then what it is by itself."""
     if config.compile:
-        model.compile(dynamic=True)
+        compile_blocks(model)
+    if config.activation_checkpointing:
+        checkpoint_blocks(model)
+    if config.parallel == "fsdp":
+        shard(model, tricks=list(tricks))
+
+
+def _parts(training: Training, objective: Objective, config: TrainConfig) -> _Parts:
+    model, tricks, optimizer = training.model, training.tricks, training.optimizer
+    device = next(model.parameters()).device
     precision, _ = resolve_precision(config.precision, device=device)
     cast = in_precision(wrapped(objective, place="objective", tricks=tricks), precision, device=device)
+    backward = wrapped(accumulating_backward(cast), place="backward", tricks=tricks)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = cut_gradients(backward, parameters, max_norm=config.max_gradient_norm)
+    update, batches_each = plain_update, config.accumulation
+    if isinstance(optimizer, Chain) and optimizer.window > 1:
+        gradients = gathered_gradients(gradients, optimizer, batches_each=config.accumulation)
+        update, batches_each = gathered_update, config.accumulation * optimizer.window
     return _Parts(
         device=device,
-        parameters=[parameter for parameter in model.parameters() if parameter.requires_grad],
         replica=distributed.replicate(model),
-        backward=wrapped(accumulating_backward(cast), place="backward", tricks=tricks),
-        update=wrapped(plain_update, place="update", tricks=tricks),
+        gradients=gradients,
+        update=wrapped(update, place="update", tricks=tricks),
+        batches_each=batches_each,
         noise_pools=[module.noise_pool for module in model.modules() if hasattr(module, "noise_pool")],
     )
 
 
 def _one_update(training: Training, parts: _Parts, collate: Collate, config: TrainConfig) -> StepInfo:
     started = time.perf_counter()
-    taken = training.batches.take(config.accumulation)
+    taken = training.batches.take(parts.batches_each)
     training.step += 1
     step, epoch = training.step, training.batches.epoch
     training.model.train()  # the consumer may have evaluated
@@ -189,8 +212,7 @@ def _one_update(training: Training, parts: _Parts, collate: Collate, config: Tra
 
     with out_of_memory_named(config):
         batches = [_on_device(collate(part.rows), part, parts.device) for part in taken]
-        losses = parts.backward(parts.replica, batches)
-    norm = clip_gradients(parts.parameters, max_norm=config.max_gradient_norm)
+        losses, norm = parts.gradients(parts.replica, with_minor_weight(batches))
 
     rows = [row for part in taken for row in part.rows if part.counts]
     # On a CPU every step is looked at, before a bad gradient reaches the weights.

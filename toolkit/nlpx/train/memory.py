@@ -26,6 +26,7 @@ def out_of_memory_named(config: TrainConfig) -> Iterator[None]:
         key = "batch_tokens" if config.batch_size is None else "batch_size"
         value = getattr(config, key)
         smaller = f"--set train.{key}={max(1, value // 2)} --set train.accumulation={2 * config.accumulation}"
+        less = "" if config.activation_checkpointing else "\nor --set train.activation_checkpointing=true"
         raise MachineError(
-            f"out of memory with `train.{key}={value}`", hint=f"take half at once and accumulate: {smaller}"
+            f"out of memory with `train.{key}={value}`", hint=f"take half at once and accumulate: {smaller}{less}"
         ) from error

@@ -1,14 +1,15 @@
 """The complete state of a run, and its directory: what is needed to go on as if nothing had happened.
 
 Tensors lie in `training.safetensors`, all else in `training.json`, where `{"$tensor": name}` stands for
-each tensor: nothing is ever unpickled. The model's own files lie beside them. A directory is written aside
-and renamed, so a kill at any moment leaves the last one whole.
+each tensor: nothing is ever unpickled. The model's own files lie beside them. Where the model is shared out, each
+process writes its own share of weights and moments instead, and any number of processes can go on from that. A
+directory is written aside and renamed, so a kill at any moment leaves the last one whole.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,18 @@ from torch.optim import Optimizer
 
 from nlpx.data.bucketing import BucketedBatches
 from nlpx.errors import InputError
-from nlpx.io import recover_directory, replace_directory
+from nlpx.io import full_disk_named, recover_directory, replace_directory
 from nlpx.optim.schedule import Schedule
 from nlpx.seed import random_state, restore_random_state
 from nlpx.train import distributed
 from nlpx.train.early_stopping import EarlyStopping
+from nlpx.train.sharding import whole
 from nlpx.train.step import NamedTrick
+from nlpx.train.tensors import load_tree, read_tree, write_tree
 from nlpx.train.watch import LossWatch
 
 FORMAT = 1
-STATE_FILE = "training.json"
-TENSOR_FILE = "training.safetensors"
+NAME = "training"
 WEIGHT_FILE = "model.safetensors"
 
 ModelFiles = Callable[[nn.Module, Path], None]
@@ -69,13 +71,15 @@ class Training:
     def save(self, directory: str | Path, *, save_model: ModelFiles = save_weights) -> None:
         """Write the run's state in place of `directory`; every process must call it, the first one writes.
 
-        `save_model(model, directory)` writes the model's own files. Raises `ResultError` instead if a step
-        since the last check has gone wrong, and `MachineError` if the disk is full; the previous directory
-        is whole either way.
+        `save_model(model, directory)` writes the model's own files; a model that is shared out goes into the
+        processes' parts instead. Raises `ResultError` instead if a step since the last check has gone wrong, and
+        `MachineError` if the disk is full; the previous directory is whole either way.
         """
         self.watch.flush()
         randoms = distributed.gather(_random_state_as_json())
-        if distributed.is_main():
+        if distributed.is_sharded(self.model):
+            self._save_shares(Path(directory), randoms)
+        elif distributed.is_main():
             with replace_directory(directory) as temporary:
                 save_model(self.model, temporary)
                 write_state(self._state() | {"random": randoms}, temporary)
@@ -86,10 +90,40 @@ class Training:
         if distributed.is_main():
             recover_directory(directory)
         distributed.barrier()
-        state = read_state(Path(directory))
-        self._refuse_another_run(state, Path(directory))
-        load_model(self.model, Path(directory))
+        path = Path(directory)
+        with _damage_named(path):
+            stored = read_tree(path, NAME)
+        self._refuse_another_run(stored, path)
+        with _damage_named(path):
+            state = load_tree(stored, self._owners())
+        self._load_weights(state.get("weights"), path, load_model)
         self._restore(state)
+
+    def _save_shares(self, directory: Path, randoms: list[Any]) -> None:
+        state = self._state() | {"random": randoms, "weights": self.model.state_dict()}
+        if not distributed.is_main():
+            with full_disk_named(directory, "the previous one is untouched"):
+                write_state(state, Path(distributed.from_main(None)))
+            distributed.barrier()
+            return
+        with replace_directory(directory) as temporary:
+            write_state(state, Path(distributed.from_main(str(temporary.resolve()))))
+            distributed.barrier()  # now the parts of all processes are there
+
+    def _load_weights(self, weights: dict[str, Tensor] | None, directory: Path, load_model: ModelFiles) -> None:
+        if weights is None:
+            with whole(self.model, everywhere=True):
+                load_model(self.model, directory)
+            return
+        try:
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(f"{directory}: not the weights of this model ({_first_line(error)})") from error
+
+    def _owners(self) -> dict[Any, Tensor]:
+        """Parameters by name, and by number as the optimizer's state has them."""
+        numbered = enumerate(parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        return dict(self.model.named_parameters(remove_duplicate=False)) | dict(numbered)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -127,22 +161,28 @@ class Training:
 
 
 def write_state(state: Any, directory: Path) -> None:
-    """Nested dicts, lists and tuples of numbers, texts and tensors as two files."""
-    tensors: dict[str, Tensor] = {}
-    skeleton = _pack(state, "", tensors)
-    safetensors.torch.save_file(tensors, directory / TENSOR_FILE)
-    (directory / STATE_FILE).write_text(json.dumps(skeleton, ensure_ascii=False), encoding="utf-8")
+    """Nested dicts, lists and tuples of numbers, texts and tensors as two files, and one for each process's shares."""
+    write_tree(state, directory, NAME)
 
 
 def read_state(directory: Path) -> Any:
-    """What `write_state` wrote, tensors on the CPU; a missing or damaged file is an `InputError`."""
+    """What `write_state` wrote, tensors whole and on the CPU; a missing or damaged file is an `InputError`."""
+    with _damage_named(directory):
+        return load_tree(read_tree(directory, NAME))
+
+
+@contextmanager
+def _damage_named(directory: Path) -> Iterator[None]:
     try:
-        skeleton = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
-        tensors = safetensors.torch.load_file(directory / TENSOR_FILE)
-        return _unpack(skeleton, tensors)
+        yield
     except FileNotFoundError as error:
+        if (directory / f"{NAME}.json").exists() and (directory / f"{NAME}.safetensors").exists():
+            raise InputError(
+                f"{directory}: the part of one process is missing ({_first_line(error)})",
+                hint="copy the whole directory, or resume from another checkpoint of the run",
+            ) from error
         raise InputError(
-            f"{directory}: no state of a training run here, `{STATE_FILE}` or `{TENSOR_FILE}` is missing",
+            f"{directory}: no state of a training run here, `{NAME}.json` or `{NAME}.safetensors` is missing",
             hint="give the directory of a checkpoint such as RUN/checkpoints/last",
         ) from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -150,34 +190,6 @@ def read_state(directory: Path) -> Any:
             f"{directory}: the saved state is damaged ({_first_line(error)})",
             hint="resume from another checkpoint of the run",
         ) from error
-
-
-def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        tensors[name] = value.detach().contiguous()
-        return {"$tensor": name}
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _pack(item, f"{name}/{key}", tensors) for key, item in value.items()}
-    if isinstance(value, dict):
-        return {"$items": [[key, _pack(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        items = [_pack(item, f"{name}/{index}", tensors) for index, item in enumerate(value)]
-        return {"$tuple": items} if isinstance(value, tuple) else items
-    return value
-
-
-def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_unpack(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "$tensor" in value:
-        return tensors[value["$tensor"]]
-    if "$tuple" in value:
-        return tuple(_unpack(item, tensors) for item in value["$tuple"])
-    if "$items" in value:
-        return {key: _unpack(item, tensors) for key, item in value["$items"]}
-    return {key: _unpack(item, tensors) for key, item in value.items()}
 
 
 def _parameter_names(state: dict[str, Any]) -> list[str]:

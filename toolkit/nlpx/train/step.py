@@ -6,7 +6,8 @@
 
 A batch is a `dict[str, Tensor | int]` whose `num_targets` says, before the forward pass, over how many
 terms its loss is the mean. Several batches make one update: each weighs its share of all targets, over all
-processes too, so the gradient is that of one big batch.
+processes too, so the gradient is that of one big batch. A loss that is the sum of two means over different
+numbers of terms says the other number in `num_minor_targets`; see `with_minor_weight`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +24,11 @@ from torch.optim import Optimizer
 from nlpx import registry
 from nlpx.errors import UsageError
 from nlpx.objectives import Loss
+from nlpx.optim.chain import Chain
 from nlpx.section import Section
 from nlpx.train import distributed
 from nlpx.train.precision import autocast
+from nlpx.train.sharding import whole
 from nlpx.tricks import conflict
 
 Batch = dict[str, Any]
@@ -42,6 +45,7 @@ class StepLoss:
 
 Objective = Callable[[nn.Module, Batch], Loss]
 Backward = Callable[[nn.Module, list[Batch]], StepLoss]
+Gradients = Callable[[nn.Module, list[Batch]], tuple[StepLoss, Tensor]]  # and the length before cutting
 Update = Callable[[nn.Module, Optimizer], None]
 
 
@@ -81,11 +85,15 @@ def wrapped(part: Part, *, place: str, tricks: Sequence[NamedTrick]) -> Part:
 
 @contextmanager
 def evaluation_weights(model: nn.Module, tricks: Iterable[NamedTrick]) -> Iterator[None]:
-    """Within it, `model` holds the weights to evaluate and publish; then the trained ones, bit for bit."""
+    """Within it, `model` holds the weights to evaluate and publish; then the trained ones, bit for bit.
+
+    Every process must enter. Where the model is shared out, it is whole in the first process, and only there.
+    """
     with ExitStack() as stack:
         for named in tricks:
             if hasattr(named.trick, "evaluation_weights"):
                 stack.enter_context(named.trick.evaluation_weights(model))
+        stack.enter_context(whole(model))
         yield
 
 
@@ -99,6 +107,20 @@ def in_precision(objective: Objective, precision: str, *, device: torch.device) 
     return cast
 
 
+def with_minor_weight(batches: list[Batch]) -> list[Batch]:
+    """The batches of an update; those with `num_minor_targets` also have `minor_weight`, what one of these counts.
+
+    It is how many targets there are for each of them in the whole update, over all processes. With it (sum over
+    targets + minor_weight * sum over the minor ones) / num_targets, weighed by targets as every loss is, adds up to
+    mean + minor mean of one big batch.
+    """
+    if "num_minor_targets" not in batches[0]:  # all batches of an update are made for the same objective
+        return batches
+    num_targets = distributed.total(sum(_counted(batch) for batch in batches))
+    num_minor = distributed.total(sum(_counted(batch, "num_minor_targets") for batch in batches))
+    return [batch | {"minor_weight": num_targets / max(num_minor, 1)} for batch in batches]
+
+
 def accumulating_backward(objective: Objective) -> Backward:
     """A backward pass whose gradient equals that of all its batches in one, over all processes."""
 
@@ -108,7 +130,7 @@ def accumulating_backward(objective: Objective) -> Backward:
         for index, batch in enumerate(batches):
             share = _counted(batch) / max(num_targets, 1)
             with distributed.gradients_shared(model, shared=index == len(batches) - 1):
-                loss = objective(model, batch).loss
+                loss = distributed.loss_of(model, objective, batch)
                 # Replicas are averaged, not summed, hence the factor.
                 (loss * (share * distributed.world_size())).backward()
             mean = mean.to(loss.device) + loss.detach() * share
@@ -117,16 +139,52 @@ def accumulating_backward(objective: Objective) -> Backward:
     return backward
 
 
+def cut_gradients(backward: Backward, parameters: Sequence[Tensor], *, max_norm: float | None) -> Gradients:
+    """The backward pass of an update, its gradient cut to `max_norm`."""
+
+    def gradients(model: nn.Module, batches: list[Batch]) -> tuple[StepLoss, Tensor]:
+        return backward(model, batches), clip_gradients(parameters, max_norm=max_norm)
+
+    return gradients
+
+
+def gathered_gradients(gradients: Gradients, optimizer: Chain, *, batches_each: int) -> Gradients:
+    """The same in several passes of `batches_each` batches, each taken into the optimizer's moments and let go.
+
+    Each pass weighs its share of all targets of the update. The length is that of the longest gradient.
+    """
+
+    def gathered(model: nn.Module, batches: list[Batch]) -> tuple[StepLoss, Tensor]:
+        parts = [batches[start : start + batches_each] for start in range(0, len(batches), batches_each)]
+        num_targets = distributed.total(sum(_counted(batch) for batch in batches))
+        found = []
+        for part in parts:
+            loss, norm = gradients(model, part)
+            share = loss.num_targets / max(num_targets, 1)
+            optimizer.gather(share)
+            optimizer.zero_grad(set_to_none=True)
+            found.append((loss.loss * share, norm))
+        losses, norms = (torch.stack(values) for values in zip(*found, strict=True))
+        return StepLoss(losses.sum(), num_targets), norms.max()
+
+    return gathered
+
+
 def plain_update(model: nn.Module, optimizer: Optimizer) -> None:
     """Let the optimizer consume the gradients."""
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
+def gathered_update(model: nn.Module, optimizer: Optimizer) -> None:
+    """Let a chain move by the gradients it has gathered."""
+    cast(Chain, optimizer).move()
+
+
 def clip_gradients(parameters: Sequence[Tensor], *, max_norm: float | None) -> Tensor:
     """The length of the whole gradient before it is cut to `max_norm`; None leaves it alone."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    norm = distributed.whole_tensor(nn.utils.get_total_norm(gradients))
     # To look at the number is free on a CPU and saves a pass over all gradients; elsewhere it would mean
     # waiting.
     if max_norm is not None and (norm.device.type != "cpu" or norm > max_norm):
@@ -140,5 +198,5 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("learning_rate_scale", 1.0)
 
 
-def _counted(batch: Batch) -> int:
-    return 0 if batch.get("weightless") else int(batch["num_targets"])
+def _counted(batch: Batch, key: str = "num_targets") -> int:
+    return 0 if batch.get("weightless") else int(batch[key])

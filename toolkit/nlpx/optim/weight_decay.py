@@ -1,0 +1,34 @@
+"""Decoupled weight decay as a link of the chain: dx <- dx - rate * decay * theta.
+
+Every chain has it, innermost: layer adaptation then sees the decay, as LAMB does. Named among the wrappers it acts at
+its place there. How much is `optim.weight_decay` and the rules, by parameter. After bert4keras'
+`extend_with_weight_decay`; with plain SGD it is the gradient of decay / 2 * |theta|^2, with Adam it is not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nlpx.section import Section
+
+if TYPE_CHECKING:
+    from nlpx.optim.chain import Proposal
+
+
+class Config(Section):
+    """Nothing but the place in the order."""
+
+
+class Wrapper:
+    """Pulls each weight towards zero by its group's share, seen from where it stands before the step."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config
+
+    def __call__(self, proposal: Proposal) -> None:
+        """Add the decay to the changes."""
+        import torch
+
+        if proposal.group["weight_decay"]:
+            scale = -proposal.rate * proposal.group["weight_decay"]
+            torch._foreach_add_(proposal.changes, proposal.parameters, alpha=scale)
