@@ -20,8 +20,8 @@ import array, json, os, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 words = sys.argv[1:]
-if words[:1] == ["finetune"] and "--resume" not in words:
-    words[1:1] = {settings!r}
+if words and "--resume" not in words:
+    words[1:1] = {settings!r}.get(words[0], [])
 call = json.dumps([words, os.getcwd(), dict(os.environ)]).encode()
 streams = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
 server.sendmsg([len(call).to_bytes(8, "big")], [streams])
@@ -30,8 +30,8 @@ sys.exit(int(server.makefile().read() or 70))
 """
 
 
-def write_client(path: Path, *, address: str, settings: list[str]) -> None:
-    """An executable `nlpx`; `settings` come before the words of every new `nlpx finetune`, so that its own win."""
+def write_client(path: Path, *, address: str, settings: dict[str, list[str]]) -> None:
+    """An executable `nlpx`; `settings` of a command come before the words of each new run, so that its own win."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(CLIENT.format(python=sys.executable, address=address, settings=settings), encoding="utf-8")
     path.chmod(0o755)
@@ -48,6 +48,8 @@ def serve(address: str) -> None:
     import nlpx.jobs.finetune_job
     import nlpx.jobs.inference
     import nlpx.jobs.inspect
+    import nlpx.jobs.pretrain_evaluation
+    import nlpx.jobs.pretrain_job
     import nlpx.jobs.training
     import nlpx.models.backbone
     import nlpx.models.load

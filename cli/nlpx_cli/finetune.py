@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Task, Verbose
+from nlpx_cli.resolving import overridden, refuse_beside_resume, resolve_new, resolve_resumed
 
 if TYPE_CHECKING:
     from nlpx.jobs.finetune import Finished
-    from nlpx.presets import Resolved
 
 Data = Annotated[
     str | None, typer.Option("--data", help="A folder, a JSONL file, or - for stdin.  [default: the shipped sample]")
@@ -28,16 +27,6 @@ OnBadRow = Annotated[
 Require = Annotated[
     float | None, typer.Option("--require", help="Exit with 5 if the best dev score is lower.", metavar="SCORE")
 ]
-
-# What a resumed run may change; everything else would make it another run.
-CHANGEABLE = (
-    "train.steps",
-    "train.epochs",
-    "train.eval_every",
-    "train.log_every",
-    "train.save_every",
-    "train.patience",
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -77,7 +66,7 @@ def finetune(
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """
-    from nlpx.jobs.finetune import RunOptions, finetune, plan
+    from nlpx.jobs.finetune import Config, RunOptions, finetune, plan
     from nlpx.presets import Flag
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
@@ -92,11 +81,11 @@ def finetune(
         "device": device,
     }
     if resume is None:
-        named = model or _overridden(set_ or [], "model.name")
-        resolved = _resolve(preset or _default_preset(task, named, console), set_ or [], flags)
+        named = model or overridden(set_ or [], "model.name")
+        resolved = resolve_new(Config, preset or _default_preset(task, named, console), set_ or [], flags)
     else:
-        _refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
-        resolved = _resolve_resumed(resume, set_ or [], flags)
+        refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
+        resolved = resolve_resumed(Config, resume, set_ or [], flags)
     if dry_run:
         facts = plan(resolved, options, console).facts
         console.result(facts, value="\n".join(f"{name}: {value}" for name, value in facts.items()))
@@ -104,20 +93,6 @@ def finetune(
     finished = finetune(resolved, options, console)
     if finished is not None:
         _show(finished, console)
-
-
-def _resolve(preset: str, overrides: list[str], flags: dict[str, Any]) -> Resolved:
-    from nlpx.jobs.finetune import Config
-    from nlpx.presets import resolve
-
-    of_run = Path(preset) / "config.yaml"
-    return resolve(Config, preset=str(of_run) if of_run.is_file() else preset, overrides=overrides, flags=flags)
-
-
-def _overridden(overrides: list[str], key: str) -> str | None:
-    """The value that `--set` gives a key, the last one if several do."""
-    values = [value for name, _, value in (argument.partition("=") for argument in overrides) if name.strip() == key]
-    return values[-1].strip() if values else None
 
 
 def _default_preset(task: str | None, model: str | None, console: Console) -> str:
@@ -132,34 +107,6 @@ def _default_preset(task: str | None, model: str | None, console: Console) -> st
     preset = preset_for(chosen, model)
     console.note(f"preset {preset}")
     return preset
-
-
-def _refuse_beside_resume(*, preset: str | None, out: Path | None, overwrite: bool) -> None:
-    from nlpx.errors import UsageError
-
-    for option, given in (("--preset", preset), ("--out", out), ("--overwrite", overwrite)):
-        if given:
-            raise UsageError(
-                f"--resume and {option} contradict each other", hint="a run goes on as it is, in its folder"
-            )
-
-
-def _resolve_resumed(resume: str, overrides: list[str], flags: dict[str, Any]) -> Resolved:
-    from nlpx.errors import UsageError
-    from nlpx.jobs.finetune import Config
-    from nlpx.presets import differences, resolve
-    from nlpx.run import RunFolder
-
-    before = str(RunFolder.open(resume).config)
-    resolved = resolve(Config, preset=before, overrides=overrides, flags=flags)
-    earlier = resolve(Config, preset=before).to_dict()
-    for key, old, new in differences(earlier, resolved.to_dict()):
-        if key not in (*CHANGEABLE, "device"):
-            raise UsageError(
-                f"`{key}` is {old} in the run to resume and {new} here",
-                hint=f"a resumed run may change only: {', '.join(CHANGEABLE)}, device",
-            )
-    return resolved
 
 
 def _show(finished: Finished, console: Console) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import documents
@@ -36,6 +37,15 @@ SMALL = tiny.settings(
     "train.epochs=1",
     "train.precision=float32",
 )
+SMALL_PRETRAIN = tiny.settings(
+    "model.new={hidden_size: 16, num_layers: 1, num_attention_heads: 2, intermediate_size: 16}",
+    "data.max_length=16",
+    "data.held_out=0.2",
+    "data.workers=1",
+    "train.epochs=null",
+    "train.steps=4",
+    "train.precision=float32",
+)
 
 
 SOURCES = {documents.name(document): documents.command_lines(document) for document in DOCUMENTS if document != CHINESE}
@@ -56,9 +66,11 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """An environment in which `nlpx` is warm, the hub is a cache with one model, and no window opens."""
     folder = tmp_path_factory.mktemp("tools")
     address = f"{tempfile.mkdtemp(prefix='nlpx-')}/socket"  # pytest's own folders may be too deep for a socket
-    warm_nlpx.write_client(folder / "bin" / "nlpx", address=address, settings=SMALL)
-    torchrun = shlex.join([sys.executable, "-m", "torch.distributed.run"]), shlex.join(SMALL)
-    _script(folder / "bin" / "torchrun", f'{torchrun[0]} "$@" {torchrun[1]}')
+    settings = {"finetune": SMALL, "pretrain": SMALL_PRETRAIN}
+    warm_nlpx.write_client(folder / "bin" / "nlpx", address=address, settings=settings)
+    torchrun = shlex.join([sys.executable, "-m", "torch.distributed.run"])
+    cases = "".join(f'*" {name} "*) set -- "$@" {shlex.join(words)};; ' for name, words in settings.items())
+    _script(folder / "bin" / "torchrun", f'case " $* " in {cases}esac\n{torchrun} "$@"')
     for viewer in ("xdg-open", "open"):
         _script(folder / "bin" / viewer, ":")
     environment = os.environ | {
@@ -68,6 +80,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "NLPX_DEBUG": "0",
+        "NLPX_CACHE": str(folder / "cache"),
     }
     repository = folder / "hub" / "hub" / f"models--{HUB_NAME.replace('/', '--')}"
     tiny.bert(repository / "snapshots" / "1")
@@ -92,6 +105,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tools: dict[str, str]) ->
     tiny.write_rows(folder / "rows.jsonl", tiny.rows(60))
     tiny.contest(folder / "sohu2021")
     tiny.write_rows(folder / "test_with_id.txt", tiny.rows(8))
+    texts = [f"{row['source']}。{row['target']}" for row in tiny.rows(200, seed=1)]
+    tiny.write_rows(folder / "corpus.txt", texts)
+    tiny.write_rows(folder / "corpus.jsonl", [{"text": text, "domain": "ab"[len(text) % 2]} for text in texts])
+    tiny.write_rows(folder / "words.tsv", [f"{word}\t{9 - number}" for number, word in enumerate([*WORDS, "风", "云"])])
+    tiny.write_vocab(folder)
+    for number, name in enumerate(("emb", "new")):
+        np.save(folder / f"{name}.npy", np.random.default_rng(number).normal(size=(400, 16)).astype("float32"))
     tiny.bert(folder / "path" / "to" / "checkpoint")
     tiny.checkpoint(folder / "path" / "to" / "other-encoder", "XLMRobertaConfig", "XLMRobertaModel")
     tiny.bert(

@@ -33,7 +33,7 @@ def _catalogued() -> dict[str, set[str]]:
     """Section of the catalogue -> the names that the code has for it."""
     from nlpx import registry
     from nlpx.models.config import Head
-    from nlpx.optim.config import ScheduleConfig, optimizer_names
+    from nlpx.optim.config import ScheduleConfig, optimizer_names, wrapper_names
     from nlpx.tokenizers.vocab import Kind
 
     decays = ScheduleConfig.model_fields["decay"].annotation
@@ -46,6 +46,7 @@ def _catalogued() -> dict[str, set[str]]:
         "Objectives": set(registry.names("objectives")),
         "Tricks": set(registry.plugins("tricks")),
         "Optimizers": set(optimizer_names()),
+        "Optimizer wrappers": set(wrapper_names()),
         "Schedules": {name for part in get_args(decays) for name in get_args(part)},
         "Norms": _model_key("norm") | {"norm_place", "norm_scale", "embedding_norm", "condition_size"},
         "Heads": _literals(Head) | {"pooler", "classification_pooling"} | _lm_keys(),

@@ -14,6 +14,7 @@ from torch import nn
 
 from nlpx.io import replace_directory
 from nlpx.jobs.messages import Messages, Progress
+from nlpx.jobs.starting_model import load_model_files
 from nlpx.jobs.tracking import TensorBoard
 from nlpx.run import RunFolder
 from nlpx.tasks import Evaluation
@@ -36,6 +37,7 @@ class Follower:
     evaluate: Callable[[], Evaluation]
     save_model: Callable[[nn.Module, Path], None]  # the model's own files, in a checkpoint for resuming
     publish: Callable[[Path], None]  # everything a prediction needs
+    facts: Callable[[StepInfo], dict[str, Any]] = lambda info: {}  # what else to record of a step
 
     def follow(self, objective: Objective, collate: Collate) -> Evaluation:
         """Train to the end, an interrupt, or the end of patience; returns the last evaluation.
@@ -91,7 +93,7 @@ class Follower:
             "tokens": info.num_tokens,
             "seconds": round(info.seconds, 4),
         }
-        self._record(record)
+        self._record(record | self.facts(info))
 
     def _evaluate(self) -> Evaluation:
         """Score the weights that evaluations use, in the first process; all learn the score."""
@@ -133,6 +135,14 @@ class Follower:
 
     def _stop_early(self) -> bool:
         return self.training.early_stopping.exhausted
+
+
+def resume(training: Training, run: RunFolder | None, state: Path, messages: Messages) -> None:
+    """Take back what `state` holds, and drop the records of steps that are made anew."""
+    training.load(state, load_model=load_model_files)
+    if run is not None:
+        run.truncate_metrics(training.step)
+        messages.note(f"resumed {run.path} after step {training.step}")
 
 
 class _Clock:

@@ -1,0 +1,88 @@
+"""`nlpx evaluate`: how good a model is at what it was trained for."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from nlpx_cli.console import Console
+from nlpx_cli.options import Device, Json, Quiet
+
+Model = Annotated[str, typer.Argument(help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")]
+Files = Annotated[list[str] | None, typer.Argument(help="Texts, or - for stdin.", metavar="[FILE...|-]")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `nlpx evaluate`."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    group.command("mlm")(mlm)
+    app.add_typer(group, name="evaluate", help="Measure a model: masked language modelling.")
+
+
+def mlm(
+    model: Model,
+    files: Files = None,
+    field: Annotated[str, typer.Option("--field", help="Of the rows, which holds the text.", metavar="NAME")] = "text",
+    by: Annotated[
+        str | None, typer.Option("--by", help="Also one line per value of this field.", metavar="FIELD")
+    ] = None,
+    rate: Annotated[float, typer.Option("--rate", help="Share of the words to hide.", min=0.01, max=0.9)] = 0.15,
+    max_length: Annotated[
+        int, typer.Option("--max-length", help="Tokens of a row; longer texts make several.", min=8)
+    ] = 128,
+    pseudo_rows: Annotated[
+        int, typer.Option("--pseudo-rows", help="Rows for the pseudo-perplexity; 0: leave it out.", min=0)
+    ] = 100,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Only so many texts of each file.", metavar="N", min=1)
+    ] = None,
+    encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",
+    seed: Annotated[int, typer.Option("--seed", help="Which words are hidden.", min=0)] = 7,
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how well a model restores hidden words.
+
+    Whole words are hidden, the same ones at every call; accuracy and
+    perplexity are over their tokens. The pseudo-perplexity hides one token
+    at a time; bits per character compare models of different vocabularies.
+
+    \b
+    Examples:
+      nlpx evaluate mlm path/to/checkpoint corpus.jsonl --by domain
+      cat corpus.txt | nlpx evaluate mlm path/to/checkpoint - --quiet
+    """
+    from nlpx.errors import UsageError
+    from nlpx.jobs.evaluate_mlm import Settings, evaluate
+
+    console = Console(json=json, quiet=quiet)
+    if not files and sys.stdin.isatty():
+        raise UsageError("no texts: stdin is a terminal", hint="name a file, or pipe texts into the command")
+    settings = Settings(
+        field=field,
+        by=by,
+        rate=rate,
+        max_length=max_length,
+        pseudo_rows=pseudo_rows,
+        limit=limit,
+        encoding=encoding,
+        seed=seed,
+    )
+    result = evaluate(model, files or ["-"], settings, device=device or "auto", messages=console)
+    if json:
+        console.result(result, value="")
+    elif quiet:
+        console.result(result, value=f"{result['accuracy']:.4f}")
+    else:
+        console.listing(_table(result))
+
+
+def _table(result: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [("all", result)]
+    for kind, groups in result["groups"].items():
+        rows += [(f"{kind} {name}", group) for name, group in groups.items()]
+    columns = ("rows", "targets", "accuracy", "perplexity", "pseudo_perplexity", "bits_per_character")
+    return [{"texts": name} | {column: group[column] for column in columns} for name, group in rows]

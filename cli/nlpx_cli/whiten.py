@@ -1,0 +1,90 @@
+"""`nlpx whiten`: make sentence vectors comparable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nlpx_cli.console import Console
+from nlpx_cli.options import Json, Quiet
+
+
+def register(app: typer.Typer) -> None:
+    """Add `nlpx whiten`."""
+    app.command("whiten")(whiten)
+
+
+def whiten(
+    vectors: Annotated[
+        str | None, typer.Argument(help="A .npy file of shape (rows, columns), or - for stdin.", metavar="[FILE|-]")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="The .npy to write, or -.  [default: FILE.whitened.npy]", metavar="FILE"),
+    ] = None,
+    fit: Annotated[
+        list[str] | None, typer.Option("--fit", help="Fit on these vectors instead. Repeatable.", metavar="FILE")
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", help="Where the map goes.  [default: FILE.whitening.safetensors]", metavar="FILE"),
+    ] = None,
+    load: Annotated[Path | None, typer.Option("--load", help="Apply this earlier map.", metavar="FILE")] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option("--merge", help="Add what this earlier map was fitted on. Repeatable.", metavar="FILE"),
+    ] = None,
+    dim: Annotated[int | None, typer.Option("--dim", help="Keep so many dimensions.  [default: all]", min=1)] = None,
+    variance: Annotated[
+        float | None, typer.Option("--variance", help="Keep as many as explain this share, such as 0.95.")
+    ] = None,
+    beta: Annotated[float, typer.Option("--beta", help="How much of the mean is taken off.")] = 1.0,
+    gamma: Annotated[float, typer.Option("--gamma", help="How far variances are made equal; 0: only turn.")] = 1.0,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Scale every result to length 1.")] = False,
+    inspect: Annotated[
+        Path | None, typer.Option("--inspect", help="Say what this map is, and nothing else.", metavar="FILE")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Whiten sentence vectors: mean 0, covariance 1, fewer dimensions.
+
+    Fits a linear map on the vectors and applies it; prints the path of the
+    result. Fit on many: ten rows for each dimension that is kept.
+
+    \b
+    Examples:
+      nlpx whiten emb.npy
+      nlpx whiten emb.npy --dim 8 -o small.npy
+      nlpx whiten new.npy --load emb.whitening.safetensors
+    """
+    from nlpx.embed.whitening import Choices
+    from nlpx.jobs.whiten import Options, whiten
+    from nlpx.jobs.whiten import inspect as facts_of
+
+    console = Console(json=json, quiet=quiet)
+    if inspect is not None:
+        facts = facts_of(inspect)
+        console.result(facts, value=_text(facts))
+        return
+    choices = Choices(dim=dim, variance=variance, beta=beta, gamma=gamma)
+    options = Options(tuple(fit or ()), load, tuple(merge or ()), save, out, normalize)
+    facts = whiten(vectors, choices, options, console)
+    console.note(_text(facts))
+    if facts["path"] != "-":
+        console.result(facts, value=facts["path"] or facts["transform"])
+
+
+def _text(facts: dict[str, Any]) -> str:
+    needed = ", ".join(f"{dim} for {float(share):.0%}" for share, dim in facts["dimensions_for"].items())
+    lines = [
+        f"fitted on        {facts['rows']:,} vectors of {facts['columns']} dimensions",
+        f"kept             {facts['dim']} dimensions, {facts['explained_variance']:.2%} of the variance ({needed})",
+        f"effective rank   {facts['effective_rank']:.1f}",
+        f"mean cosine      {facts['mean_cosine_before']:.4f} before",
+    ]
+    if facts.get("mean_cosine_after") is not None:
+        lines[-1] += f", {facts['mean_cosine_after']:.4f} after"
+    return "\n".join([*lines, f"map              {facts['transform']}"] if facts["transform"] else lines)

@@ -1,0 +1,196 @@
+import numpy as np
+import pytest
+
+from nlpx.embed.moments import Moments
+from nlpx.embed.whitening import Choices, effective_rank, fit, load, save, warnings_of
+from nlpx.errors import InputError, UsageError
+
+
+def vectors(rows=400, columns=12, *, seed=0):
+    chance = np.random.default_rng(seed)
+    return chance.normal(size=(rows, columns)) @ chance.normal(size=(columns, columns)) + 5 * chance.normal(
+        size=columns
+    )
+
+
+def moments_of(*parts):
+    found = Moments(parts[0].shape[1])
+    for part in parts:
+        found.add(part)
+    return found
+
+
+def cosines(rows):
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def test_the_result_has_mean_zero_and_covariance_one():
+    rows = vectors()
+    after = fit(moments_of(rows), Choices()).apply(rows)
+    assert np.abs(np.cov(after.T) - np.eye(12)).max() < 1e-11
+    assert np.abs(np.cov(after.T, ddof=0) - 399 / 400 * np.eye(12)).max() < 1e-11
+    assert np.abs(after.mean(axis=0)).max() < 1e-12
+    first = fit(moments_of(rows), Choices(dim=5)).apply(rows)
+    assert first.shape == (400, 5)
+    assert np.abs(first - after[:, :5]).max() < 1e-12
+
+
+def test_the_moments_are_those_of_numpy():
+    rows = vectors()
+    found = moments_of(rows)
+    assert np.abs(found.mean - rows.mean(axis=0)).max() < 1e-13
+    assert np.abs(found.second_moment() - np.cov(rows.T)).max() < 1e-11
+    assert np.abs(found.second_moment(ddof=0) - np.cov(rows.T, ddof=0)).max() < 1e-11
+    for beta in (0.0, 0.5):
+        moved = rows - beta * rows.mean(axis=0)
+        assert np.abs(found.second_moment(beta) - moved.T @ moved / 399).max() < 1e-10
+    everything = cosines(rows)
+    assert found.mean_cosine == pytest.approx((everything.sum() - 400) / (400 * 399), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 2048, 3000])
+def test_how_rows_arrive_changes_no_bit(size):
+    rows = vectors(5000, 6)
+    whole, parts = moments_of(rows), moments_of(*(rows[start : start + size] for start in range(0, 5000, size)))
+    assert np.array_equal(whole.second_moment(), parts.second_moment())
+    assert np.array_equal(whole.mean, parts.mean)
+
+
+def test_the_recursion_of_the_post():
+    rows, mean, covariance = vectors(50, 4), np.zeros(4), np.zeros((4, 4))
+    for count, row in enumerate(rows):
+        new = count / (count + 1) * mean + row / (count + 1)
+        covariance = (
+            count / (count + 1) * (covariance + np.outer(mean, mean))
+            + np.outer(row, row) / (count + 1)
+            - np.outer(new, new)
+        )
+        mean = new
+    assert np.abs(moments_of(rows).second_moment(ddof=0) - covariance).max() < 1e-10
+
+
+def test_partial_sums_add_up():
+    rows = vectors(5000, 6)
+    merged = moments_of(rows[:1234])
+    merged.merge(moments_of(rows[1234:4000]))
+    merged.merge(Moments(6))
+    merged.merge(moments_of(rows[4000:]))
+    whole = moments_of(rows)
+    assert merged.count == 5000
+    assert np.abs(merged.second_moment() / whole.second_moment() - 1).max() < 1e-12
+    assert np.abs(merged.mean - whole.mean).max() < 1e-12
+    assert merged.mean_cosine == pytest.approx(whole.mean_cosine, abs=1e-12)
+    with pytest.raises(InputError, match="6 dimensions where 5"):
+        moments_of(rows[:, :5]).merge(whole)
+
+
+def test_a_large_common_offset_costs_no_digits():
+    rows = vectors(3000, 6)
+    apart = moments_of(rows + 1e6)
+    assert np.abs(apart.second_moment() / moments_of(rows).second_moment() - 1).max() < 1e-7
+
+
+def test_beta_and_gamma_zero_only_turn():
+    rows = vectors()
+    after = fit(moments_of(rows), Choices(beta=0, gamma=0)).apply(rows)
+    assert np.abs(cosines(after) - cosines(rows)).max() < 1e-13
+    fewer = fit(moments_of(rows), Choices(beta=0, gamma=0, dim=4))
+    assert (fewer.apply(rows) ** 2).sum() == pytest.approx(399 * fewer.eigenvalues[:4].sum())
+
+
+def test_by_hand():
+    rows = np.array([[1.0, 0], [-1, 0], [0, 2], [0, -2]])
+    found = fit(moments_of(rows), Choices())
+    assert np.allclose(found.eigenvalues, [8 / 3, 2 / 3])
+    assert np.allclose(np.abs(found.kernel), [[0, 1.5**0.5], [(3 / 8) ** 0.5, 0]])
+
+
+def test_whitening_twice_is_a_rotation():
+    rows = vectors()
+    once = fit(moments_of(rows), Choices()).apply(rows)
+    twice = fit(moments_of(once), Choices()).apply(once)
+    assert np.abs(cosines(once) - cosines(twice)).max() < 1e-10
+
+
+def test_a_common_shift_changes_nothing():
+    rows = vectors()
+    first, second = (fit(moments_of(part), Choices()).apply(part) for part in (rows, rows + 3.0))
+    assert np.abs(cosines(first) - cosines(second)).max() < 1e-9
+
+
+def test_too_few_rows_say_nothing_and_are_refused():
+    rows = np.random.default_rng(0).normal(size=(100, 768))
+    with pytest.raises(InputError, match="cosine -1/99"):
+        fit(moments_of(rows), Choices(dim=99))
+    centred = rows - rows.mean(axis=0)  # the law itself, computed apart
+    values, vectors_ = np.linalg.eigh(np.cov(rows.T))
+    after = centred @ (vectors_[:, -99:] / np.sqrt(values[-99:]))
+    assert np.abs(cosines(after)[~np.eye(100, dtype=bool)] + 1 / 99).max() < 1e-8
+    assert fit(moments_of(rows), Choices(dim=5)).dim == 5
+    assert fit(moments_of(rows), Choices(dim=99, gamma=0)).dim == 99
+    with pytest.raises(InputError, match="1 vector"):
+        fit(moments_of(rows[:1]), Choices())
+    with pytest.raises(InputError, match="all vectors are the same"):
+        fit(moments_of(np.ones((50, 3))), Choices())
+
+
+def test_rounding_is_floored_and_named():
+    rows = vectors(2000, 6)
+    rows = np.hstack([rows, rows[:, :2] + rows[:, 2:4]])  # two directions without variance of their own
+    found = fit(moments_of(rows), Choices())
+    assert found.num_floored == 2
+    assert np.isfinite(found.apply(rows)).all()
+    assert any("directions 6 to 7" in text and "--dim 6" in text for text in warnings_of(found))
+    kept = fit(moments_of(rows), Choices(dim=6))
+    assert np.abs(np.cov(kept.apply(rows).T) - np.eye(6)).max() < 1e-8
+    assert warnings_of(kept) == []
+
+
+def test_what_is_warned_of():
+    rows = vectors(50, 12)
+    rows[:, 3] = 7.0
+    rows[4] = 0.0
+    rows[4, 3] = 7.0
+    found = " ".join(warnings_of(fit(moments_of(rows), Choices())))
+    assert "50 vectors for 12 dimensions" in found
+    assert "1 columns are constant" in found
+    rows[4, 3] = 0.0
+    assert "1 vectors are zero" in " ".join(warnings_of(fit(moments_of(rows), Choices())))
+
+
+def test_how_many_dimensions():
+    rows = np.random.default_rng(0).normal(size=(5000, 4)) * [8.0, 4, 2, 1]
+    shares = np.cumsum([64, 16, 4, 1]) / 85
+    for share in shares:
+        dim = fit(moments_of(rows), Choices(variance=float(share) - 0.005)).dim
+        assert dim == int(np.searchsorted(shares, share - 0.005) + 1)
+    assert fit(moments_of(rows), Choices(variance=1.0)).dim == 4
+    with pytest.raises(UsageError, match="--dim 9"):
+        fit(moments_of(rows), Choices(dim=9))
+    with pytest.raises(UsageError, match="contradict"):
+        Choices(dim=1, variance=0.5)
+    assert effective_rank(np.ones(7)) == pytest.approx(7)
+    assert effective_rank(np.array([1.0, 0, 0])) == pytest.approx(1)
+
+
+def test_saved_and_loaded(tmp_path):
+    rows = vectors()
+    found = fit(moments_of(rows), Choices(dim=5, beta=0.5, gamma=0.8))
+    save(found, tmp_path / "w.safetensors")
+    again = load(tmp_path / "w.safetensors")
+    assert np.array_equal(found.apply(rows), again.apply(rows))
+    assert again.choices == found.choices
+    assert again.facts() == found.facts()
+    again.moments.merge(moments_of(rows))  # what was saved can be added to
+    assert again.moments.count == 800
+    (tmp_path / "w.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="no whitening"):
+        load(tmp_path / "w.safetensors")
+
+
+def test_float32_rows_stay_float32():
+    rows = vectors().astype(np.float32)
+    found = fit(moments_of(rows), Choices())
+    assert found.apply(rows).dtype == np.float32
+    assert np.abs(np.cov(found.apply(rows).T) - np.eye(12)).max() < 1e-4

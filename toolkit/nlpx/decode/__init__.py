@@ -1,0 +1,1 @@
+"""What a trained model says: scores of texts, samples, generated text."""

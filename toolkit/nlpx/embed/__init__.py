@@ -1,0 +1,1 @@
+"""Sentence vectors: files of them, their moments, and the maps that make them comparable."""

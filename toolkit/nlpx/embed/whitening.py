@@ -1,0 +1,216 @@
+"""Whitening: one linear map after which vectors have mean 0 and covariance 1, so that cosines rank better.
+
+y = (x - beta mu) U Lambda^(-gamma / 2), where U Lambda U^T is the second moment of x - beta mu, largest first, and
+the first columns are kept. beta = gamma = 1 is BERT-whitening (Su Jianlin, kexue.fm/archives/8069; arXiv 2103.15316);
+beta = gamma = 0 only turns, which reduces dimensions almost without loss (kexue.fm/archives/9079).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpx.embed.moments import Moments
+from nlpx.errors import InputError, UsageError
+from nlpx.io import write_atomically, write_json
+
+Matrix = NDArray[Any]
+
+VERSION = 1
+FLOOR = 1e-9  # of the largest eigenvalue: directions below it are rounding, and dividing by them would blow it up
+ROWS_PER_DIMENSION = 10  # fewer make an estimate that is mostly noise
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Which map: `dim` columns, or as many as explain the share `variance`; neither: all."""
+
+    dim: int | None = None
+    variance: float | None = None
+    beta: float = 1.0
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.dim is not None and self.variance is not None:
+            raise UsageError("--dim and --variance contradict each other", hint="give one of them")
+        if self.variance is not None and not 0 < self.variance <= 1:
+            raise UsageError(f"--variance {self.variance} is no share", hint="such as 0.95")
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """y = (x + bias) kernel, with `bias` (d,) and `kernel` (d, k); what it was made from stays with it."""
+
+    bias: Matrix
+    kernel: Matrix
+    eigenvalues: Matrix  # all d, largest first
+    moments: Moments
+    choices: Choices
+    num_floored: int
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a vector before."""
+        return len(self.bias)
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a vector after."""
+        return int(self.kernel.shape[1])
+
+    def apply(self, rows: Matrix) -> Matrix:
+        """(N, d) to (N, k), in float32 unless the rows are float64."""
+        kind = rows.dtype if rows.dtype == np.float64 else np.dtype(np.float32)
+        kernel, bias = self.kernel.astype(kind, copy=False), self.bias.astype(kind, copy=False)
+        return (rows + bias) @ kernel
+
+    def truncated(self, dim: int) -> Whitening:
+        """The same map without its last columns."""
+        if dim > self.dim:
+            raise UsageError(f"--dim {dim}: the map keeps {self.dim} dimensions", hint="fit it again to keep more")
+        return replace(self, kernel=self.kernel[:, :dim], num_floored=max(0, self.num_floored - self.dim + dim))
+
+    def facts(self) -> dict[str, Any]:
+        """What people want to know of it."""
+        shares = explained(self.eigenvalues)
+        wanted = (0.5, 0.8, 0.9, 0.95, 0.99)
+        return {
+            "rows": self.moments.count,
+            "columns": self.columns,
+            "dim": self.dim,
+            **{key: value for key, value in asdict(self.choices).items() if key in ("beta", "gamma")},
+            "explained_variance": float(shares[self.dim - 1]),
+            "dimensions_for": {str(share): int(np.searchsorted(shares, share) + 1) for share in wanted},
+            "effective_rank": effective_rank(self.eigenvalues),
+            "largest_eigenvalue": float(self.eigenvalues[0]),
+            "smallest_kept_eigenvalue": float(self.eigenvalues[self.dim - 1]),
+            "floored_directions": self.num_floored,
+            "mean_cosine_before": self.moments.mean_cosine,
+        }
+
+
+def fit(moments: Moments, choices: Choices) -> Whitening:
+    """The map for vectors of these moments, in float64.
+
+    Raises InputError where the result would say nothing: rows that are all alike, or no more rows than kept
+    dimensions, when every two of N rows in general position end up at cosine -1 / (N - 1).
+    """
+    if moments.count < 2:
+        raise InputError(
+            f"{moments.count} vector: a map is fitted on many", hint="fit on a whole corpus, then apply it with --load"
+        )
+    values, vectors = np.linalg.eigh(moments.second_moment(choices.beta))
+    values, vectors = np.maximum(values[::-1], 0.0), _signed(vectors[:, ::-1])
+    if values[0] == 0:
+        raise InputError("all vectors are the same: there is no variance to whiten")
+    dim = _dimension(values, choices)
+    if choices.gamma:
+        _check_rows(moments, dim)
+    floored = np.maximum(values, FLOOR * values[0])
+    kernel = vectors[:, :dim] * floored[:dim] ** (-choices.gamma / 2)
+    num_floored = int((values[:dim] < FLOOR * values[0]).sum()) if choices.gamma else 0
+    return Whitening(-choices.beta * moments.mean, kernel, values, moments, choices, num_floored)
+
+
+def explained(eigenvalues: Matrix) -> Matrix:
+    """Share of all variance in the first 1, 2, ... directions."""
+    sums = np.cumsum(eigenvalues)
+    return sums / sums[-1]
+
+
+def effective_rank(eigenvalues: Matrix) -> float:
+    """exp of the entropy of the eigenvalues as shares: how many equal directions would be as spread (Roy, 2007)."""
+    shares = eigenvalues / eigenvalues.sum()
+    positive = shares[shares > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum()))
+
+
+def warnings_of(whitening: Whitening) -> list[str]:
+    """What is likely to make the map worse than it looks."""
+    moments, dim = whitening.moments, whitening.dim
+    found = []
+    if whitening.choices.gamma and moments.count < ROWS_PER_DIMENSION * dim:
+        found.append(
+            f"{moments.count:,} vectors for {dim} dimensions: below about {ROWS_PER_DIMENSION * dim:,} the map fits "
+            f"their noise; --dim {max(1, moments.count // ROWS_PER_DIMENSION)} would be safe"
+        )
+    constant = int((np.diag(moments.second_moment()) == 0).sum())
+    if constant:
+        found.append(f"{constant} columns are constant: they carry nothing")
+    if moments.num_zero:
+        found.append(f"{moments.num_zero:,} vectors are zero: are their texts empty?")
+    if whitening.num_floored:
+        first = whitening.dim - whitening.num_floored
+        found.append(
+            f"directions {first} to {whitening.dim - 1} have eigenvalues below {FLOOR:g} of the largest, which is "
+            f"rounding: scaled as if at that floor; --dim {max(1, first)} leaves them out"
+        )
+    return found
+
+
+def save(whitening: Whitening, path: Path) -> None:
+    """Write `path` (safetensors: map and moments) and beside it a `.json` for people."""
+    from safetensors.numpy import save_file
+
+    tensors = {"bias": whitening.bias, "kernel": whitening.kernel, "eigenvalues": whitening.eigenvalues}
+    tensors |= {f"moments.{name}": value for name, value in whitening.moments.tensors().items()}
+    settings = {"version": VERSION, "num_floored": whitening.num_floored} | asdict(whitening.choices)
+    with write_atomically(path) as temporary:
+        contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        save_file(contiguous, temporary, metadata={"nlpx_whitening": json.dumps(settings)})
+    write_json(path.with_suffix(".json"), settings | whitening.facts())
+
+
+def load(path: Path) -> Whitening:
+    """Read what `save` wrote. Raises InputError for any other file and for another version."""
+    from safetensors import SafetensorError, safe_open
+
+    hint = "give the .safetensors file that `nlpx whiten` wrote"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = (file.metadata() or {}).get("nlpx_whitening")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", hint=hint) from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: no whitening: {error}", hint=hint) from None
+    if metadata is None:
+        raise InputError(f"{path}: safetensors, but no whitening", hint=hint)
+    settings = json.loads(metadata)
+    version, num_floored = settings.pop("version"), settings.pop("num_floored")
+    if version != VERSION:
+        raise InputError(f"{path}: a whitening of version {version}; this nlpx reads {VERSION}", hint="fit it again")
+    moments = {name.removeprefix("moments."): value for name, value in tensors.items() if name.startswith("moments.")}
+    bias, kernel, eigenvalues = (tensors[name] for name in ("bias", "kernel", "eigenvalues"))
+    return Whitening(bias, kernel, eigenvalues, Moments.of_tensors(moments), Choices(**settings), num_floored)
+
+
+def _dimension(values: Matrix, choices: Choices) -> int:
+    if choices.variance is not None:
+        return min(len(values), int(np.searchsorted(explained(values), choices.variance - 1e-12) + 1))
+    if choices.dim is None:
+        return len(values)
+    if not 1 <= choices.dim <= len(values):
+        raise UsageError(f"--dim {choices.dim}: the vectors have {len(values)} dimensions")
+    return choices.dim
+
+
+def _check_rows(moments: Moments, dim: int) -> None:
+    if moments.count - 1 > dim:
+        return
+    law = f"every two of them would get the cosine -1/{moments.count - 1}, whatever they mean"
+    raise InputError(
+        f"{moments.count} vectors cannot be whitened to {dim} dimensions: {law}",
+        hint=f"fit on at least {ROWS_PER_DIMENSION * dim:,} vectors, or choose a --dim far below {moments.count}",
+    )
+
+
+def _signed(vectors: Matrix) -> Matrix:
+    """Eigenvectors with their largest entry positive: else the sign would be chance."""
+    largest = np.abs(vectors).argmax(axis=0)
+    return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])

@@ -1,0 +1,55 @@
+"""Language model: say each next token from those before it, from [CLS] to [SEP]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from nlpx.section import Section
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+    from nlpx.data.masking import SpecialIds
+    from nlpx.data.packing import PackedRow
+    from nlpx.objectives import Loss, RowFacts
+
+
+class Config(Section):
+    """Nothing but its share of the updates."""
+
+    weight: float = Field(1.0, ge=0, description="share of the updates, relative to the other objectives")
+
+
+class Objective:
+    """Predicts the next token of the same document; the first from [CLS], at the end [SEP]."""
+
+    HEADS = ("lm",)
+    ACCURACY = "next-token accuracy"
+
+    def __init__(self, config: Config, special: SpecialIds, facts: RowFacts | None = None) -> None:
+        self.special = special
+
+    def batch(self, rows: Sequence[PackedRow], generators: Sequence[Generator]) -> dict[str, Any]:
+        """The rows as they are; `lm_positions` and `targets` (N,): all tokens but the first of each document."""
+        from nlpx.objectives._packed import OUTSIDE, followed, inputs, padded, prediction_targets
+
+        documents = padded([row.document_ids for row in rows], fill=OUTSIDE)
+        batch = inputs([row.token_ids for row in rows], documents, pad=self.special.pad)
+        return batch | prediction_targets(batch["token_ids"].numpy(), followed(documents))
+
+    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+        """Mean negative log-likelihood of the next tokens, in nats; `outputs["logits"]` is (N, V)."""
+        from nlpx.objectives import Loss
+        from nlpx.objectives._packed import mean_loss, predictions
+
+        logits = predictions(model, batch, mask="causal")
+        return Loss(mean_loss(logits, batch["targets"]), {"logits": logits})
+
+    def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
+        """How many next tokens are the model's first choice."""
+        from nlpx.objectives._packed import num_correct
+
+        return num_correct(outputs, batch)
