@@ -1,0 +1,1 @@
+"""Exact counts of the words, characters, n-grams and tokens of any corpus."""
