@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nlpx import __version__
 from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, MachineError, UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,12 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    from typer import Exit
-
-    from nlpx_cli.app import build
     from nlpx_cli.console import Console
 
     Console.current = None  # of an earlier call in the same process
+    if words[:1] == ["wordfreq"] and _counted_plainly(words[1:]):
+        return 0
+    from typer import Exit
+
+    from nlpx_cli.app import build
+
     command = build()
     if "_NLPX_COMPLETE" in os.environ:  # the shell asks for completions; Typer answers and exits
         command.main(args=list(words), prog_name="nlpx")
@@ -56,6 +59,19 @@ def _run(words: Sequence[str]) -> int:
     except Exit as finished:
         return int(finished.exit_code)
     return 0
+
+
+def _counted_plainly(words: Sequence[str]) -> bool:
+    """Count without Typer, which takes longer to start than a small file takes to count; False: not that plain."""
+    from nlpx_cli.wordfreq_options import read_plainly
+
+    options = None if "_NLPX_COMPLETE" in os.environ else read_plainly(words)
+    if options is None:
+        return False
+    from nlpx_cli.wordfreq_run import run
+
+    run(options)
+    return True
 
 
 def _report(error: BaseException, words: Sequence[str]) -> int:
@@ -74,6 +90,8 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
         return _usage(error, console=console, as_json="--json" in words)
     known = error if isinstance(error, UserError) else _of_the_machine(error)
     if os.environ.get("NLPX_DEBUG", "0") not in ("", "0"):
+        import traceback
+
         traceback.print_exception(error)
     if known is None:
         return _bug(error, console=console)
@@ -105,6 +123,9 @@ def _of_the_machine(error: BaseException) -> UserError | None:
 
 
 def _bug(error: BaseException, *, console: object) -> int:
+    import traceback
+    from pathlib import Path
+
     frame = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     message = f"this is a bug in nlpx: {what} ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
@@ -114,10 +135,15 @@ def _bug(error: BaseException, *, console: object) -> int:
 
 
 def _store_traceback(error: BaseException) -> Path:
+    from pathlib import Path
+
     runs = sys.modules.get("nlpx.run")
     run = runs.active() if runs is not None else None
     if run is not None and run.traceback.exists():  # written when the run was left
         return Path(run.traceback)
+    import tempfile
+    import traceback
+
     handle, name = tempfile.mkstemp(prefix="nlpx-traceback-", suffix=".txt")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
@@ -126,6 +152,8 @@ def _store_traceback(error: BaseException) -> Path:
 
 def _reader_has_left() -> bool:
     # Pipes between processes break too, and that would be a bug: only a closed stdout is no error.
+    import select
+
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -7,7 +7,6 @@ written to the run's log, in every mode, without control codes.
 
 from __future__ import annotations
 
-import json as json_module
 import os
 import sys
 import unicodedata
@@ -15,10 +14,12 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, ClassVar, Literal, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
 from nlpx_cli.progress import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Console:
@@ -113,7 +114,7 @@ class Console:
         """Append to this file what people were told so far and are told from now on."""
         if self._log is not None:
             self._log.close()
-        self._log = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - open until the end
+        self._log = open(path, "a", encoding="utf-8", buffering=1)  # noqa: PTH123, SIM115 - open until the end
         self._log.writelines(f"{text}\n" for text in self._before_log)
         self._before_log.clear()
 
@@ -139,7 +140,9 @@ class Console:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    return json_module.dumps(data, ensure_ascii=False, default=str)
+    from json import dumps
+
+    return dumps(data, ensure_ascii=False, default=str)
 
 
 def _cell(value: Any) -> str:

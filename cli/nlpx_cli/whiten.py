@@ -49,7 +49,7 @@ def whiten(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Whiten sentence vectors: mean 0, covariance 1, fewer dimensions.
+    """Whiten sentence vectors and write the transformed array.
 
     Fits a linear map on the vectors and applies it; prints the path of the
     result. Fit on many: ten rows for each dimension that is kept.

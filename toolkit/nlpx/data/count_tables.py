@@ -8,30 +8,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from nlpx.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CountFormat = Literal["tsv", "jsonl", "vocab"]
 
 # What stands before the tokens of a vocabulary, as in the releases of BERT.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-_TO_ESCAPE = re.compile(r"\\(?=[tnr\\\t\n\r])|[\t\n\r]")
-_ESCAPED = re.compile(r"\\[tnr\\]")
+_TO_ESCAPE = r"\\(?=[tnr\\\t\n\r])|[\t\n\r]"
+_ESCAPED = r"\\[tnr\\]"
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _ORIGINALS = {escape: original for original, escape in _ESCAPES.items()}
 
 
 def escape(word: str) -> str:
     """Return a word without tabs and line ends; `unescape` gives it back."""
-    return _TO_ESCAPE.sub(lambda found: _ESCAPES[found[0]], word)
+    if "\\" not in word and "\t" not in word and "\n" not in word and "\r" not in word:
+        return word
+    return re.sub(_TO_ESCAPE, lambda found: _ESCAPES[found[0]], word)
 
 
 def unescape(text: str) -> str:
     """Return the word that `escape` wrote."""
-    return _ESCAPED.sub(lambda found: _ORIGINALS[found[0]], text) if "\\" in text else text
+    return re.sub(_ESCAPED, lambda found: _ORIGINALS[found[0]], text) if "\\" in text else text
 
 
 def write_counts(rows: Iterable[tuple[str, int]], stream: TextIO, *, format: CountFormat = "tsv") -> int:
@@ -47,8 +51,7 @@ def write_counts(rows: Iterable[tuple[str, int]], stream: TextIO, *, format: Cou
 
 
 def _tsv_lines(rows: Iterable[tuple[str, int]]) -> Iterator[str]:
-    search = _TO_ESCAPE.search
-    return (f"{escape(word) if search(word) else word}\t{count}\n" for word, count in rows)
+    return (f"{escape(word)}\t{count}\n" for word, count in rows)
 
 
 def _json_lines(rows: Iterable[tuple[str, int]]) -> Iterator[str]:
@@ -61,7 +64,7 @@ def _vocabulary_lines(rows: Iterable[tuple[str, int]]) -> Iterator[str]:
     yield from (f"{token}\n" for token in SPECIAL_TOKENS)
     for word, _ in rows:
         # A token is a line, and each token has one: what could not be read again is left out.
-        if word not in SPECIAL_TOKENS and not _TO_ESCAPE.search(word):
+        if word not in SPECIAL_TOKENS and not re.search(r"[\t\n\r]", word):
             yield f"{word}\n"
 
 

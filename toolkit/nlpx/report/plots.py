@@ -84,7 +84,7 @@ def plot_loss(history: History, path: Path) -> bool:
     dev_steps, dev_losses = history.points("dev", "loss")
     if not steps and not dev_steps:
         return False
-    with _canvas(path) as figure:
+    with canvas(path) as figure:
         axes = figure.add_subplot(title="Loss", xlabel="step")
         labels = []
         if steps:
@@ -105,7 +105,7 @@ def plot_score(history: History, path: Path) -> bool:
     if not steps:
         return False
     best = max(range(len(scores)), key=scores.__getitem__)
-    with _canvas(path) as figure:
+    with canvas(path) as figure:
         title = f"F1 on dev: best {scores[best]:.3f} at step {steps[best]}"
         axes = figure.add_subplot(title=title, xlabel="step", ylim=(0, 1))
         labels = [_plot_variant(axes, history, name) for name in _variant_names(history)]
@@ -133,7 +133,7 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]], path: Path) -> bool:
     """Draw the share of positives over the mean probability of each bin, with the counts below."""
     if not bins:
         return False
-    with _canvas(path, size=UPRIGHT) as figure:
+    with canvas(path, size=UPRIGHT) as figure:
         title = f"Reliability on dev: calibration error {calibration_error(bins):.3f}"
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of positives", title=title)
@@ -177,7 +177,7 @@ def _cjk_font() -> str | None:
 
 
 @contextmanager
-def _canvas(path: Path, *, size: tuple[float, float] = WIDE) -> Iterator[Figure]:
+def canvas(path: Path, *, size: tuple[float, float] = WIDE) -> Iterator[Figure]:
     """Yield an empty figure in the house style; save it as PNG when the block ends well."""
     try:
         from matplotlib import rc_context, rcParams
