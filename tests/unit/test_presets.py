@@ -125,6 +125,15 @@ def test_flag_may_have_another_option_name():
     assert resolved.origins["data"] == "--data-file"
 
 
+def test_a_flag_that_yields_may_be_changed_in_part():
+    given = {"tricks": Flag([{"rdrop": {"alpha": 2}}], "--trick", yields=True)}
+    resolved = resolve(Config, overrides=["task=pair", "tricks.rdrop.alpha=5"], flags=given)
+    assert resolved.config.tricks == {"rdrop": RdropConfig(alpha=5)}
+    firm = {"tricks": Flag([{"rdrop": {"alpha": 2}}], "--trick")}
+    resolved = resolve(Config, overrides=["task=pair", "tricks.rdrop.alpha=5"], flags=firm)
+    assert resolved.config.tricks == {"rdrop": RdropConfig(alpha=2)}
+
+
 def test_tricks_as_list_or_mapping(write):
     preset = write("task: pair\ntricks: [ema, {rdrop: {alpha: 2}}]\n")
     assert resolve(Config, preset=preset).config.tricks == {"ema": EmaConfig(), "rdrop": RdropConfig(alpha=2)}

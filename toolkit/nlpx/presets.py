@@ -69,6 +69,7 @@ class Flag(NamedTuple):
 
     value: Any
     option: str
+    yields: bool = False  # to `--set`, which may change parts of it
 
 
 @dataclass(frozen=True)
@@ -167,18 +168,29 @@ def _layers(
     files = lineage(find(preset)) if preset is not None else []
     layers = [preset_tree.parse(read(path), source=label(path)) for path in files]
     layers = [preset_tree.without(layer, ["extends"]) for layer in layers]
+    given = {key: value if isinstance(value, Flag) else Flag(value, _option(key)) for key, value in flags.items()}
+    layers += _of_flags({key: flag for key, flag in given.items() if flag.yields})
     layers += [preset_tree.parse_override(argument) for argument in overrides]
-    for key, value in flags.items():
-        option = value.option if isinstance(value, Flag) else "--" + key.rpartition(".")[2].replace("_", "-")
-        plain = value.value if isinstance(value, Flag) else value
-        if plain is not None:
-            place = preset_tree.Place(option)
-            layers.append(preset_tree.nest(key, preset_tree.from_value(plain, place=place)))
+    layers += _of_flags({key: flag for key, flag in given.items() if not flag.yields})
     place = preset_tree.Place(label(files[-1]) if files else "configuration")
     tree = preset_tree.Node({}, place)
     for layer in layers:
         tree = preset_tree.merge(tree, _with_mappings(layer, schema))
     return replace(tree, place=place), [label(path) for path in files]
+
+
+def _option(key: str) -> str:
+    return "--" + key.rpartition(".")[2].replace("_", "-")
+
+
+def _of_flags(flags: Mapping[str, Flag]) -> list[Node]:
+    from nlpx import preset_tree
+
+    return [
+        preset_tree.nest(key, preset_tree.from_value(flag.value, place=preset_tree.Place(flag.option)))
+        for key, flag in flags.items()
+        if flag.value is not None
+    ]
 
 
 def _with_mappings(node: Node, schema: type[Section]) -> Node:

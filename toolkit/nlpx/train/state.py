@@ -100,7 +100,7 @@ class Training:
         self._restore(state)
 
     def _save_shares(self, directory: Path, randoms: list[Any]) -> None:
-        state = self._state() | {"random": randoms, "weights": self.model.state_dict()}
+        state = self._state() | {"random": randoms, "weights": _separate(self.model)}
         if not distributed.is_main():
             with full_disk_named(directory, "the previous one is untouched"):
                 write_state(state, Path(distributed.from_main(None)))
@@ -190,6 +190,13 @@ def _damage_named(directory: Path) -> Iterator[None]:
             f"{directory}: the saved state is damaged ({_first_line(error)})",
             hint="resume from another checkpoint of the run",
         ) from error
+
+
+def _separate(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model with a copy for each further name of a tied parameter, as safetensors wants it."""
+    named = dict(model.named_parameters())
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(named)
+    return {name: tensor.clone() if name in tied else tensor for name, tensor in model.state_dict().items()}
 
 
 def _parameter_names(state: dict[str, Any]) -> list[str]:
