@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nlpx.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LINE = re.compile(r"(?P<word>.+?)(?: (?P<frequency>[0-9]+))?(?: (?P<tag>[a-z]+))?")
 
@@ -28,6 +30,8 @@ def read_user_dictionary(source: str | Path | Iterable[str | UserWord] | None) -
     """
     if source is None:
         return []
+    from pathlib import Path  # late: most segmenters have no dictionary, and a small count notices the import
+
     if isinstance(source, str | Path):
         return list(_parse(_lines(Path(source)), place=str(source)))
     return [entry for item in source for entry in _entries(item)]

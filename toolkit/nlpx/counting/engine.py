@@ -1,0 +1,194 @@
+"""Counting a corpus: in this process if it is small, in several if it is not, on a cluster if one is named."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from itertools import chain, islice
+from pathlib import Path
+
+from nlpx.counting.checkpoints import Checkpoint, open_checkpoint
+from nlpx.counting.counts import Counts, Messages, temporary_folder
+from nlpx.counting.portions import OnBytes, Portion, PortionCounter, reading_of
+from nlpx.counting.results import collect
+from nlpx.counting.settings import CountSettings, check
+from nlpx.counting.tasks import (
+    PACKED_RATIO,
+    Reader,
+    Task,
+    choose_block_bytes,
+    choose_num_parts,
+    plan_tasks,
+    read_task,
+    stream_tasks,
+)
+from nlpx.counting.units import counts_character_grams
+from nlpx.data.sources import Source
+from nlpx.errors import UsageError
+
+# Bytes of text that one process counts before others would have been started and have loaded what they need.
+_SMALL = {"word": 2 << 20, "token": 2 << 20, "ngram": 4 << 20, "char": 32 << 20}
+_BAR_BYTES = 8 << 20
+MEGABYTE = 1_000_000
+
+Portions = Generator[Portion, None, None]
+
+
+def count(
+    sources: Sequence[Source], settings: CountSettings, messages: Messages, *, read: Reader = read_task
+) -> Counts:
+    """Count all texts of some sources, exactly.
+
+    `read` gives the texts of a task. Raises UsageError for settings that cannot be, InputError for what cannot be
+    read, MachineError for a full disk, for lack of memory and for a worker that dies twice.
+    """
+    check(settings)
+    reading_of(settings).check()
+    with temporary_folder() as folder:
+        job = _Job(sources, settings, messages, folder, read)
+        runs, num_texts = job.count()
+        result = collect(
+            runs,
+            folder=folder,
+            limit=settings.result_bytes,
+            characters=settings.ngram if counts_character_grams(settings) else None,
+        )
+    return Counts(result, num_texts, job.num_bytes, job.segmenter, folder)
+
+
+class _Job:
+    """One count on its way."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        settings: CountSettings,
+        messages: Messages,
+        folder: Path,
+        read: Reader,
+    ) -> None:
+        self.settings = settings
+        self.messages = messages
+        self.folder = folder
+        self.read = read
+        self.sources = sources
+        self.num_bytes = 0
+        self.segmenter = ""
+
+    def count(self) -> tuple[list[Path], int]:
+        """The runs with all counts, and the number of texts in them."""
+        if self.settings.checkpoint is None:
+            # Closed at once whatever happens here: it holds the workers.
+            with closing(self._portions(self._plan(None))) as portions:
+                return self._collect(portions, self.folder)
+        with open_checkpoint(self.sources, self.settings) as checkpoint:
+            return self._resume(checkpoint)
+
+    def _resume(self, checkpoint: Checkpoint) -> tuple[list[Path], int]:
+        self.folder, scratch = checkpoint.folder, self.folder
+        finished = checkpoint.finished
+        tasks = [task for task in self._plan(checkpoint) if task.index not in finished]
+        if finished:
+            self.messages.note(f"{checkpoint.folder}: {len(finished)} blocks are done, {len(tasks)} are left")
+        with closing(self._portions(tasks)) as portions:
+            for portion in portions:
+                checkpoint.record(portion)
+        self.folder = scratch
+        return self._collect(checkpoint.portions, checkpoint.folder)
+
+    @staticmethod
+    def _collect(portions: Iterable[Portion], folder: Path) -> tuple[list[Path], int]:
+        runs, num_texts = [], 0
+        for portion in portions:
+            runs += [folder / name for name in portion.runs]
+            num_texts += portion.num_texts
+        return runs, num_texts
+
+    def _plan(self, checkpoint: Checkpoint | None) -> list[Task]:
+        block_bytes = checkpoint.block_bytes if checkpoint else choose_block_bytes(self.sources, self.settings)
+        num_parts = checkpoint.num_parts if checkpoint else choose_num_parts(self.sources, self.settings)
+        lasting = [source for source in self.sources if source.repeatable]
+        tasks = plan_tasks(lasting, block_bytes=block_bytes, num_parts=num_parts)
+        self.num_bytes = sum(source.size or 0 for source in lasting)
+        return tasks
+
+    def _portions(self, planned: list[Task]) -> Portions:
+        streams = [source for source in self.sources if not source.repeatable]
+        if self.settings.engine == "dask":
+            return self._on_cluster(planned, streams)
+        tasks: Iterable[Task] = planned
+        here = self.settings.num_workers == 1 or any(source.format not in ("txt", "jsonl") for source in streams)
+        if streams:
+            flow = self._measured(stream_tasks(streams, reading_of(self.settings), first=len(planned)))
+            head = list(islice(flow, 2))
+            here = here or (len(head) < 2 and self._is_small(planned))
+            tasks = chain(planned, head, flow)
+        elif self._is_small(planned) or len(planned) == 1:
+            here = True
+        total = None if streams or any(task.is_open_ended for task in planned) else _size(planned)
+        return self._in_this_process(tasks, total) if here else self._in_workers(tasks, total)
+
+    def _measured(self, tasks: Iterator[Task]) -> Iterator[Task]:
+        for task in tasks:
+            self.num_bytes += task.num_bytes
+            yield task
+
+    def _is_small(self, tasks: Sequence[Task]) -> bool:
+        if any(task.block.source.size is None for task in tasks):
+            return False
+        size = sum(task.num_bytes * (PACKED_RATIO if task.block.source.compression else 1) for task in tasks)
+        return size <= _SMALL[self.settings.unit]
+
+    def _in_this_process(self, tasks: Iterable[Task], total: int | None) -> Portions:
+        counter = PortionCounter(self.settings, self.folder, self.read, name=f"here-{time.time_ns()}")
+        self.segmenter = counter.segmenter
+        with self._progress(total) as on_bytes:
+            for task in tasks:
+                counter.count(task, on_bytes=on_bytes)
+                on_bytes(0 if task.is_open_ended else task.num_bytes)
+                if counter.is_due:
+                    yield counter.hand_over()
+        yield counter.hand_over()
+
+    def _in_workers(self, tasks: Iterable[Task], total: int | None) -> Portions:
+        from nlpx.counting.workers import Pool
+
+        with Pool(self.settings, self.folder, self.read) as pool:
+            pool.start(tasks)  # before the bar: it has a thread, with which no process should be forked
+            with self._progress(total) as on_bytes:
+                yield from pool.portions(on_bytes)
+            self.segmenter = pool.segmenter
+
+    def _on_cluster(self, planned: list[Task], streams: Sequence[Source]) -> Portions:
+        from nlpx.counting.cluster import portions_from_cluster
+
+        if streams:
+            raise UsageError(f"{streams[0].name} cannot be read by a cluster", hint="write it to a file first")
+        with self._progress(_size(planned)) as on_bytes:
+            for portion, segmenter in portions_from_cluster(planned, self.settings, self.folder, on_bytes):
+                self.segmenter = segmenter
+                yield portion
+
+    @contextmanager
+    def _progress(self, total: int | None) -> Iterator[OnBytes]:
+        """How far it is, in megabytes, with their rate; nothing is shown where it would be over at once."""
+        if total is not None and total < _BAR_BYTES:
+            yield lambda _: None
+            return
+        start, done = time.monotonic(), 0
+        with ExitStack() as stack:
+            most = None if total is None else -(-total // MEGABYTE)
+            bar = stack.enter_context(self.messages.progress(most, "counting, MB"))
+
+            def on_bytes(number: int) -> None:
+                nonlocal done
+                done += number
+                rate = done / MEGABYTE / max(time.monotonic() - start, 1e-9)
+                bar.update(done // MEGABYTE, rate=f"{rate:.1f} MB/s")
+
+            yield on_bytes
+
+
+def _size(tasks: Iterable[Task]) -> int:
+    return sum(task.num_bytes for task in tasks)

@@ -1,0 +1,81 @@
+"""What one process does: count tasks into one table of its own, and hand the table over as sorted runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nlpx.counting.settings import CountSettings
+from nlpx.counting.tasks import Reader, Task
+from nlpx.counting.units import build_unit
+from nlpx.data.corpus import Reading
+
+OnBytes = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Runs that hold the counts of whole tasks, exactly those, and of the number of texts in them."""
+
+    runs: tuple[str, ...]
+    tasks: tuple[int, ...]
+    num_texts: int
+
+
+class PortionCounter:
+    """Counts tasks; the table is spilled whenever it is full."""
+
+    def __init__(self, settings: CountSettings, folder: Path, read: Reader, *, name: str) -> None:
+        self.unit, self.segmenter = build_unit(settings)
+        self.settings = settings
+        self._reading = reading_of(settings)
+        self._folder = folder
+        self._read = read
+        self._name = name
+        self._num_runs = 0
+        self._start_portion()
+
+    def _start_portion(self) -> None:
+        self._runs: list[str] = []
+        self._tasks: list[int] = []
+        self._num_texts = self._num_bytes = 0
+
+    def count(self, task: Task, *, on_bytes: OnBytes) -> None:
+        """Count the texts of a task. Raises what reading raises, and MachineError if the disk is full.
+
+        `on_bytes` is told how far it is within a task of unknown length.
+        """
+        for text, num_texts in self._read(task, self._reading):
+            self.unit.add(text)
+            self._num_texts += num_texts
+            if self.unit.is_full():
+                self._spill()
+            if task.is_open_ended:
+                on_bytes(len(text.encode()))
+        self._tasks.append(task.index)
+        self._num_bytes += task.num_bytes
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough was counted for a portion of its own, where that is asked for or costs nothing more."""
+        wanted = bool(self._runs) or self.settings.checkpoint is not None
+        return wanted and self._num_bytes >= self.settings.checkpoint_bytes
+
+    def hand_over(self) -> Portion:
+        """Write out what is in the table; the runs are the receiver's then."""
+        self._spill()
+        portion = Portion(tuple(self._runs), tuple(self._tasks), self._num_texts)
+        self._start_portion()
+        return portion
+
+    def _spill(self) -> None:
+        path = self._folder / f"{self._name}-{self._num_runs}.run"
+        self.unit.write(path)
+        self._num_runs += 1
+        self._runs.append(path.name)
+
+
+def reading_of(settings: CountSettings) -> Reading:
+    """How texts are read under some settings."""
+    return Reading(field=settings.field, encoding=settings.encoding, errors=settings.errors)
