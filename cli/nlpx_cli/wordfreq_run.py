@@ -37,9 +37,9 @@ def run(options: Options) -> None:
         seconds = time.perf_counter() - started
         if counts.total == 0:
             console.warn("there was nothing to count")
-        _deliver(counts, options, console)
-        if options.plot is not None:
+        if options.plot is not None:  # before the counts, whose reader may leave early
             console.note(wordfreq.draw(counts, options.plot, unit=_unit(options)))
+        _deliver(counts, options, console)
         if counts.segmenter:
             console.note(f"segmenter: {counts.segmenter}")
         console.note(wordfreq.summary(counts, seconds, unit=_unit(options)))

@@ -191,6 +191,15 @@ def test_replacing_and_other_encodings(nlpx):
     assert "\ufffd" in nlpx("wordfreq", "gb.txt", "--errors", "replace").out
 
 
+def test_the_plot_is_there_when_the_reader_leaves_early():
+    pytest.importorskip("matplotlib")
+    Path("zipf.txt").write_text("".join(chr(0x4E00 + n) * (400 // (n + 1)) for n in range(200)), encoding="utf-8")
+    words = f"{sys.executable} -m nlpx_cli wordfreq zipf.txt --unit char --plot early.png"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {words} | true"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path("early.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_plot_and_its_sentence(nlpx):
     pytest.importorskip("matplotlib")
     text = "\n".join(

@@ -78,7 +78,7 @@ def plot_zipf(points: Sequence[Point], fit: ZipfFit | None, path: Path, *, unit:
     with canvas(path) as figure:
         axes = figure.add_subplot(title=title, xlabel=f"rank of the {unit}", ylabel="count", xscale="log", yscale="log")
         axes.plot([p.rank for p in points], [p.frequency for p in points], color=MAIN, linewidth=1.9)
-        axes.annotate(f"{points[-1].rank:,} distinct", points[-1], xytext=(0, 8), textcoords="offset points",
+        axes.annotate(f"{points[-1].rank:,} distinct", points[-1], xytext=(0, -14), textcoords="offset points",
                       color=INK, fontsize=9, ha="right")  # fmt: skip
         if fit is not None:
             ends = (1, fit.last_rank)
