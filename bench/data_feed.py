@@ -30,7 +30,7 @@ from nlpx.data.masking import SpecialIds, mask_words, row_generator
 from nlpx.data.packing import PackedRows, pack
 from nlpx.data.shard_build import build_shards
 from nlpx.data.shards import Shards
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer

@@ -71,3 +71,16 @@ def overfitted(objective: Any, rows: Sequence[PackedRow], network: Transformer, 
         loss.backward()
         optimizer.step()
     return float(loss.detach())
+
+
+class Rows:
+    """Packed rows in memory, as `PackedRows` gives them."""
+
+    def __init__(self, rows: list[PackedRow]) -> None:
+        self.rows, self.lengths = rows, np.array([len(row.token_ids) for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, index: int) -> PackedRow:
+        return self.rows[index]

@@ -1,4 +1,4 @@
-"""From `--preset`, `--set`, `--resume` and options to the configuration of a run that trains."""
+"""What the commands that train share: from options to the configuration of a run, and what is shown of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlpx.jobs.running import Finished, Plan
     from nlpx.presets import Resolved
     from nlpx.section import Section
+    from nlpx_cli.console import Console
 
 # What a resumed run may change; everything else would make it another run.
 CHANGEABLE = (
@@ -69,3 +71,19 @@ def overridden(overrides: Sequence[str], key: str) -> str | None:
     """Return the value that `--set` gives a key, the last one if several do."""
     values = [value for name, _, value in (argument.partition("=") for argument in overrides) if name.strip() == key]
     return values[-1].strip() if values else None
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Print what `--dry-run` found."""
+    console.result(plan.facts, value="\n".join(f"{name}: {value}" for name, value in plan.facts.items()))
+
+
+def show_finished(finished: Finished, console: Console, *, score: str, following: str) -> None:
+    """Print a run that came to its end: its table, its score by that name, the command that follows, its folder."""
+    cells = [[row.get(name) for name in finished.columns] for row in finished.table]
+    if cells:
+        console.table(finished.columns, cells)
+    if finished.score is not None:
+        console.note(f"{score} {finished.score:.4f}; report: {finished.run}/report.md")
+    console.hint(following)
+    console.result({"run": finished.run, "score": finished.score, "table": finished.table}, value=finished.run)

@@ -328,12 +328,14 @@ def test_a_closed_interrupt_on_an_endless_stream_prints_nothing(tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
     running = process("-", start_new_session=True, env=environment)
     feeder = subprocess.Popen(["yes", "春风又绿江南岸"], stdout=running.stdin)
-    time.sleep(2.5)
-    assert running.poll() is None
-    os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=30)
-    feeder.kill()
-    feeder.wait()
+    try:
+        time.sleep(2.5)
+        assert running.poll() is None
+        os.killpg(running.pid, signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    finally:
+        feeder.kill()
+        feeder.wait()
     assert (running.returncode, out) == (130, "")
     assert "interrupted" in err and "Traceback" not in err
     assert list((tmp_path / "temporary").iterdir()) == []

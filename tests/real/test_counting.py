@@ -16,7 +16,7 @@ from nlpx.counting import engine
 from nlpx.counting.engine import count
 from nlpx.counting.settings import CountSettings
 from nlpx.data.corpus import find_sources
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 FILES = sorted(DATA.glob("corpus_*.jsonl.gz"))

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import jieba
 import pytest
 
 from nlpx.counting.segmenters import WordSegmenter, build_word_segmenter
+from real_texts import FILES, texts
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-FILES = sorted(DATA.glob("*.jsonl.gz"))
 SAMPLE = 150  # strings a file in the run that is always made
 
 pytestmark = pytest.mark.skipif(not FILES, reason="the shared data are not beside this checkout")
-
-
-def strings(value: Any) -> Iterator[str]:
-    """Every string in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from strings(item)
-
-
-def texts(path: Path) -> Iterator[str]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield from strings(json.loads(line))
 
 
 def compare(segmenter: WordSegmenter, sample: Iterable[str], hmm: bool) -> None:

@@ -14,7 +14,7 @@ from nlpx.data.masking import SpecialIds
 from nlpx.data.packing import pack
 from nlpx.data.sentences import split_sentences
 from nlpx.data.shard_build import build_shards
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.segment import build_segmenter

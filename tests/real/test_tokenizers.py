@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -15,27 +13,12 @@ import pytest
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocab import Vocab
 from nlpx.tokenizers.word import WordTokenizer
+from real_texts import DATA, FILES
+from real_texts import texts as texts_of
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-FILES = sorted(DATA.glob("*.jsonl.gz"))
 SAMPLE = 400  # strings a file in the run that is always made
 
 pytestmark = pytest.mark.skipif(not FILES, reason="the shared data are not beside this checkout")
-
-
-def strings(value: Any) -> Iterator[str]:
-    """Every string in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from strings(item)
-
-
-def texts_of(path: Path) -> Iterator[str]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield from strings(json.loads(line))
 
 
 def batches(path: Path, limit: int | None) -> Iterator[list[str]]:

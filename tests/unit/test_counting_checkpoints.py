@@ -19,7 +19,7 @@ from nlpx.counting.settings import CountSettings
 from nlpx.counting.tasks import read_task
 from nlpx.data.corpus import find_sources
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 
 LINES = [f"第{index}行，春风又绿江南岸{index % 17}" for index in range(3000)]
 STEP = 5000

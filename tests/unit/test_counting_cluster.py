@@ -14,7 +14,7 @@ from nlpx.counting.engine import count
 from nlpx.counting.settings import CountSettings
 from nlpx.data.corpus import find_sources
 from nlpx.errors import InputError, MachineError, UsageError
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 
 distributed = pytest.importorskip("distributed", reason="needs the extra `cluster`")
 

@@ -26,7 +26,7 @@ from nlpx.counting.settings import LEAST_MEMORY, CountSettings, check
 from nlpx.counting.tasks import read_task
 from nlpx.data.corpus import find_sources
 from nlpx.errors import InputError, MachineError, UsageError
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 
 TEXT = (
     "\ufeff春风又绿江南岸，明月何时照我还？\r\n\r\n"

@@ -10,7 +10,7 @@ from nlpx.counting.outputs import merge_counts
 from nlpx.counting.settings import CountSettings
 from nlpx.data.count_tables import write_counts
 from nlpx.errors import InputError
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 
 
 def write(path, entries, format="tsv"):

@@ -25,6 +25,7 @@ from nlpx.counting.viterbi import find_word_ends
 from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers import segment
 from nlpx.tokenizers.user_dictionary import read_user_dictionary
+from quick_jieba import quick_jieba  # noqa: F401 - a fixture of this file
 
 HARD = [
     "",
@@ -57,23 +58,8 @@ WORDS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_jieba() -> Iterator[None]:
-    """jieba reads its dictionary once for this file; every engine gets a copy of its own."""
-    first = segment._reference()
-
-    def copy() -> jieba.Tokenizer:
-        engine = jieba.Tokenizer()
-        engine.FREQ, engine.total, engine.initialized = dict(first.FREQ), first.total, True
-        return engine
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segment, "_reference", copy)
-        yield
-
-
 @pytest.fixture(scope="module")
-def reference(quick_jieba: None) -> jieba.Tokenizer:
+def reference() -> jieba.Tokenizer:
     return segment._reference()
 
 

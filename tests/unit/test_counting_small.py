@@ -14,7 +14,7 @@ from nlpx.counting.settings import CountSettings
 from nlpx.counting.small import count_small
 from nlpx.data.sources import find_sources
 from nlpx.errors import InputError
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 
 TEXT = "\ufeff春风又绿江南岸，\r\n\r\n他来到了网易杭研大厦 18-24 C:\\dir\n \n𠀀😀 emoji\x0b末行\r"
 

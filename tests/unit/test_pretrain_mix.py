@@ -23,19 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import packed
 
 
-class Rows:
-    """Packed rows in memory."""
-
-    def __init__(self, rows):
-        self.rows, self.lengths = rows, np.array([len(row.token_ids) for row in rows])
-
-    def __len__(self):
-        return len(self.rows)
-
-    def row(self, index):
-        return self.rows[index]
-
-
 def mix(seed=3, **weights):
     modules = {"mlm": mlm, "lm": lm, "unilm": unilm, "sop": sop}
     settings = {name: modules[name].Config(weight=weight) for name, weight in weights.items()}
@@ -43,7 +30,7 @@ def mix(seed=3, **weights):
 
 
 def held_aside(made, count, limit=1000):
-    rows = Rows(packed.random_rows(*[(9, 4 + index % 5) for index in range(count)]))
+    rows = packed.Rows(packed.random_rows(*[(9, 4 + index % 5) for index in range(count)]))
     return HeldAside(rows, made, limit=limit, device=torch.device("cpu"), precision="float32")
 
 
@@ -57,7 +44,7 @@ def test_updates_follow_objectives_by_weight():
 
 
 def test_masks_depend_on_the_row_and_not_on_its_company():
-    made, rows = mix(mlm=1), Rows(packed.random_rows(*[(20,)] * 6))
+    made, rows = mix(mlm=1), packed.Rows(packed.random_rows(*[(20,)] * 6))
     together = made.batch(rows, [4, 1, 2], name="mlm", epoch=2)
     alone = made.batch(rows, [1], name="mlm", epoch=2)
     assert torch.equal(together["token_ids"][1], alone["token_ids"][0])

@@ -23,7 +23,7 @@ from nlpx.data.packing import pack
 from nlpx.data.shard_build import build_shards, cache_folder
 from nlpx.data.shards import open_shards
 from nlpx.errors import InputError, MachineError, UsageError
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocab import Vocab
@@ -249,7 +249,7 @@ from pathlib import Path
 from nlpx.data import shard_jobs, shard_workers
 from nlpx.data.corpus import Reading, find_sources
 from nlpx.data.shard_build import build_shards
-from nlpx.jobs.messages import Silent
+from nlpx.messages import Silent
 from nlpx.tokenizers.load import load_tokenizer
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,29 +18,13 @@ from nlpx.tokenizers.segment import build_segmenter
 from nlpx.tokenizers.user_dictionary import UserWord, read_user_dictionary
 from nlpx.tokenizers.vocab import Vocab
 from nlpx.tokenizers.word import WordTokenizer
+from quick_jieba import quick_jieba  # noqa: F401 - a fixture of this file
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TEXT = "小明在人工智能实验室研究自然语言处理，周末去长江大桥旁边的咖啡馆喝Espresso看书2小时。"
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789"]
 WORDS = ["人工智能", "自然语言", "研究", "周末", "长江大桥", "咖啡馆", "espresso", "小时", "云原生数据库"]
 VOCAB = Vocab([*SPECIAL, *dict.fromkeys(TEXT + "云原生数据库市长"), *LETTERS, *("##" + x for x in LETTERS), *WORDS])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_jieba() -> Iterator[None]:
-    """jieba reads its dictionary once for this file; every engine gets a copy of its own."""
-    import jieba
-
-    first = segment._reference()
-
-    def copy() -> jieba.Tokenizer:
-        engine = jieba.Tokenizer()
-        engine.FREQ, engine.total, engine.initialized = dict(first.FREQ), first.total, True
-        return engine
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segment, "_reference", copy)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,29 +6,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from nlpx.counting.results import Ranked, Result
 from nlpx.io import process_is_alive
 
 _PREFIX = "nlpx-count-"
-
-
-class Messages(Protocol):
-    """What counting says on its way; any `nlpx.jobs.messages.Messages` will do."""
-
-    def note(self, text: str) -> None:
-        """Something people should know."""
-
-    def detail(self, text: str) -> None:
-        """Something only those want who asked for more."""
-
-    def progress(self, total: int | None, description: str) -> AbstractContextManager[Any]:
-        """A bar whose `update` takes how much is done."""
-        ...
 
 
 @dataclass

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from nlpx.counting.checkpoints import Checkpoint, open_checkpoint
-from nlpx.counting.counts import Counts, Messages, temporary_folder
+from nlpx.counting.counts import Counts, temporary_folder
 from nlpx.counting.portions import OnBytes, Portion, PortionCounter, reading_of
 from nlpx.counting.results import collect
 from nlpx.counting.settings import CountSettings, check
@@ -26,6 +26,7 @@ from nlpx.counting.tasks import (
 from nlpx.counting.units import counts_character_grams
 from nlpx.data.sources import Source
 from nlpx.errors import UsageError
+from nlpx.messages import Messages
 
 # Bytes of text that one process counts before others would have been started and have loaded what they need.
 _SMALL = {"word": 2 << 20, "token": 2 << 20, "ngram": 4 << 20, "char": 32 << 20}

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from nlpx.counting.counts import Counts, Messages, temporary_folder
+from nlpx.counting.counts import Counts, temporary_folder
 from nlpx.counting.results import TextResult, collect
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.units import TextTable
 from nlpx.data.count_tables import read_counts
+from nlpx.messages import Messages
 
 _LINES_AT_ONCE = 1000
 

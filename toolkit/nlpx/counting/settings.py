@@ -18,6 +18,9 @@ GIB = 1 << 30
 # What an interpreter with numpy and a segmenter's dictionary takes before it counts anything.
 PROCESS_BYTES = 96 << 20
 LEAST_MEMORY = 2 * PROCESS_BYTES
+# Most words of a text are in a small table; handing it over and beginning anew costs no time, and memory then follows
+# neither the length of the text nor its vocabulary.
+WORD_TABLE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class CountSettings:
         if self.table_bytes is not None:
             return self.table_bytes
         free = self.memory - PROCESS_BYTES * (self.num_workers + 1)
-        return max(free // self.num_workers, PROCESS_BYTES // 2) * 2 // 3
+        share = max(free // self.num_workers, PROCESS_BYTES // 2) * 2 // 3
+        return min(share, WORD_TABLE_BYTES) if self.counts_words else share
 
     @property
     def result_bytes(self) -> int:
@@ -69,6 +73,11 @@ class CountSettings:
         if self.table_bytes is not None:
             return self.table_bytes
         return (self.memory - PROCESS_BYTES) * 2 // 3
+
+    @property
+    def counts_words(self) -> bool:
+        """Whether single words are what is counted."""
+        return self.segments_words and (self.unit == "word" or self.ngram == 1)
 
     @property
     def segments_words(self) -> bool:

@@ -28,10 +28,6 @@ _SHORT = 1 << 16
 _LEAST_SUM = 64 << 20
 _GOOD_SUM = 0.7
 
-# Of one process. Most words of a text are in a small table; handing it over and beginning anew costs no time, and
-# memory then follows neither the length of the text nor its vocabulary.
-WORD_TABLE_BYTES = 16 << 20
-
 
 class UnitCounter(Protocol):
     """Counts one unit in one table."""
@@ -59,8 +55,7 @@ def build_unit(settings: CountSettings) -> tuple[UnitCounter, str]:
         return TokenCounter(tokenizer, words_only=words_only), f"tokenizer {settings.tokenizer} ({tokenizer.reason})"
     if settings.segments_words:
         segmenter = build_word_segmenter(settings.segmenter, hmm=settings.hmm, user_dictionary=settings.user_dictionary)
-        if settings.unit == "word" or settings.ngram == 1:
-            limit = min(limit, WORD_TABLE_BYTES)
+        if settings.counts_words:
             return WordCounter(segmenter, limit=limit, words_only=words_only), segmenter.name
         return WordGramCounter(segmenter, settings.ngram, limit=limit, words_only=words_only), segmenter.name
     if settings.unit == "char" or settings.ngram == 1:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlpx.data.flatten import Counts
 from nlpx.data.pieces import Reading
@@ -20,6 +20,7 @@ from nlpx.data.shards import INDEX, TOKENIZER, Shards, open_shards
 from nlpx.data.sources import Source
 from nlpx.errors import InputError, UsageError
 from nlpx.io import write_json
+from nlpx.messages import Messages
 
 if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer
@@ -37,7 +38,7 @@ def build_shards(
     workers: int = 1,
     whole_words: bool = True,
     held_out: float = 0.01,
-    messages: Any,
+    messages: Messages,
 ) -> Shards:
     """The tokenized corpus, built by `workers` processes unless it is there already.
 
@@ -93,7 +94,7 @@ def _is_finished(folder: Path, made_of: Recipe) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path, messages: Any) -> Iterator[None]:
+def _alone(folder: Path, messages: Messages) -> Iterator[None]:
     """Wait until no other process builds these shards, and clear away what a killed one left half-made."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
@@ -114,7 +115,7 @@ def _alone(folder: Path, messages: Any) -> Iterator[None]:
         yield
 
 
-def _build(files: Sequence[Source], order: Order, made_of: Recipe, *, workers: int, messages: Any) -> None:
+def _build(files: Sequence[Source], order: Order, made_of: Recipe, *, workers: int, messages: Messages) -> None:
     description = {"made_of": made_of, "sources": [source.name for source in files]}
     order.folder.mkdir(parents=True, exist_ok=True)
     write_json(order.folder / INDEX, description | {"shards": None})
@@ -137,7 +138,7 @@ def _sum(first: Counts, second: Counts) -> Counts:
     return Counts(*(getattr(first, part.name) + getattr(second, part.name) for part in fields(Counts)))
 
 
-def _warn(shards: Shards, messages: Any) -> None:
+def _warn(shards: Shards, messages: Messages) -> None:
     share = shards.facts["unknown_share"]
     if share > MANY_UNKNOWN:
         messages.warn(f"{share:.1%} of the tokens are [UNK]: the vocabulary does not fit the corpus")

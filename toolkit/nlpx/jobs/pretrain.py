@@ -9,8 +9,8 @@ from nlpx.jobs.pretrain_config import Config
 from nlpx.jobs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
 
 if TYPE_CHECKING:
-    from nlpx.jobs.messages import Messages
     from nlpx.jobs.pretrain_job import Job
+    from nlpx.messages import Messages
     from nlpx.presets import Resolved
     from nlpx.run import RunFolder
 

@@ -16,7 +16,7 @@ from nlpx.jobs.starting_pair import StartingPair
 if TYPE_CHECKING:
     from nlpx.data.packing import PackedRows
     from nlpx.data.shards import Shards
-    from nlpx.jobs.messages import Messages
+    from nlpx.messages import Messages
     from nlpx.run import RunFolder
     from nlpx.tasks import Evaluation
     from nlpx.tokenizers.base import Tokenizer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nlpx.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from nlpx.jobs.messages import Messages
+    from nlpx.messages import Messages
     from nlpx.presets import Resolved
     from nlpx.run import RunFolder
 
@@ -78,7 +78,7 @@ def run_job(command: str, build: Build, resolved: Resolved, options: RunOptions,
     out, and `KeyboardInterrupt` once an interrupted run is saved.
     """
     from nlpx.device import choose
-    from nlpx.jobs.messages import Silent
+    from nlpx.messages import Silent
     from nlpx.seed import seed_everything
     from nlpx.train import distributed
 

@@ -11,7 +11,7 @@ from nlpx.jobs.finetune_config import NEW, ModelSection
 from nlpx.models.config import ModelConfig
 
 if TYPE_CHECKING:
-    from nlpx.jobs.messages import Messages
+    from nlpx.messages import Messages
     from nlpx.models.load import Described
     from nlpx.models.report import LoadReport
     from nlpx.tokenizers.base import Tokenizer

@@ -10,7 +10,7 @@ from nlpx.jobs.finetune_config import NEW, ModelSection
 from nlpx.jobs.starting_model import StartingModel
 
 if TYPE_CHECKING:
-    from nlpx.jobs.messages import Messages
+    from nlpx.messages import Messages
     from nlpx.models.config import ModelConfig
     from nlpx.objectives.rtd import Config
 

@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from nlpx.io import replace_directory
-from nlpx.jobs.messages import Messages, Progress
 from nlpx.jobs.starting_model import load_model_files
 from nlpx.jobs.tracking import TensorBoard
+from nlpx.messages import Messages, Progress
 from nlpx.run import RunFolder
 from nlpx.tasks import Evaluation
 from nlpx.train import distributed

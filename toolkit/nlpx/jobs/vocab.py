@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.messages import Messages
 from nlpx.jobs.vocab_sources import (
     JIEBA,
     Base,
@@ -25,6 +24,7 @@ from nlpx.jobs.vocab_sources import (
     read_counts,
     words_of,
 )
+from nlpx.messages import Messages
 
 if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.messages import Messages
+from nlpx.messages import Messages
 
 if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nlpx.counting.counts import Counts
     from nlpx.counting.settings import CountSettings
     from nlpx.counting.small import SmallCounts
-    from nlpx.jobs.messages import Messages
+    from nlpx.messages import Messages
 
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 FORMAT_OF_SUFFIX: dict[str, CountFormat] = {".jsonl": "jsonl", ".ndjson": "jsonl"}

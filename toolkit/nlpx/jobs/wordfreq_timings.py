@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.messages import Messages, Silent
+from nlpx.messages import Messages, Silent
 
 if TYPE_CHECKING:
     from nlpx.counting.segmenters import WordSegmenter

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nlpx import bundled
 from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.user_dictionary import UserWord, read_user_dictionary
@@ -82,13 +81,11 @@ def _locate(path_or_name: str | Path) -> Path:
         return path
     if path.is_file():
         return path.parent
-    if path_or_name in bundled.models():
-        return bundled.path(str(path_or_name))
     if isinstance(path_or_name, Path) or path_or_name.count("/") > 1 or path_or_name.startswith((".", "/")):
         raise InputError(f"no directory {path}", hint="give a directory that holds vocab.txt, or a hub name")
-    from nlpx.models.hub import snapshot
+    from nlpx.models.hub import resolve
 
-    return Path(snapshot(path_or_name, FILES))
+    return resolve(path_or_name, FILES)
 
 
 def _vocabulary_file(path_or_name: str | Path, folder: Path) -> Path:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.characters import is_dropped, lower_and_strip
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
+from nlpx.tokenizers.wordpiece import longest_pieces
 
 
 class Usage:
@@ -83,19 +84,7 @@ def pieces_until_failure(word: str, ids: Mapping[str, int]) -> list[int]:
 
     While these stay, the longest piece from each of its places stays the same, so the word fails at the same place.
     """
-    pieces: list[int] = []
-    start = 0
-    while start < len(word):
-        prefix = "##" if start else ""
-        for end in range(len(word), start, -1):
-            index = ids.get(prefix + word[start:end])
-            if index is not None:
-                break
-        else:
-            return pieces
-        pieces.append(index)
-        start = end
-    return pieces
+    return [index for index, _, _ in longest_pieces(word, ids)]
 
 
 def _is_single_ascii(token: str) -> bool:

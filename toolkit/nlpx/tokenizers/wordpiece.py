@@ -43,6 +43,12 @@ def _pieces(word: str, ids: Mapping[str, int], *, unknown: int) -> list[tuple[in
     whole = [(ids.get(word, unknown), 0, len(word))]
     if len(word) > LONGEST_WORD:
         return whole
+    pieces = longest_pieces(word, ids)
+    return pieces if pieces and pieces[-1][2] == len(word) else whole
+
+
+def longest_pieces(word: str, ids: Mapping[str, int]) -> list[tuple[int, int, int]]:
+    """(id, start, end) of the longest pieces from the left, up to where none fits."""
     pieces: list[tuple[int, int, int]] = []
     start = 0
     while start < len(word):
@@ -52,7 +58,7 @@ def _pieces(word: str, ids: Mapping[str, int], *, unknown: int) -> list[tuple[in
             if index is not None:
                 break
         else:
-            return whole
+            break
         pieces.append((index, start, end))
         start = end
     return pieces
