@@ -13,9 +13,12 @@ import torch
 
 import tiny
 from nlpx import load_model, load_tokenizer
+from nlpx.data.corpus import Reading, find_sources
 from nlpx.data.flatten import documents_of
 from nlpx.data.masking import SpecialIds, mask_words, row_generator
 from nlpx.data.packing import pack
+from nlpx.data.shard_build import build_shards
+from nlpx.messages import Silent
 
 TEXTS = [f"{row['source']}。{row['target']}" for row in tiny.rows(12)]
 
@@ -97,6 +100,17 @@ def test_plain_text_pipes_and_limits(nlpx, monkeypatch):
     outcome = nlpx("evaluate", "mlm", "bert", "-", "--max-length", "24", "--quiet")
     assert outcome == (0, f"{whole['accuracy']:.4f}\n", "")
     assert measured(nlpx, "rows.jsonl", "--limit", "3")["rows"] < whole["rows"]
+
+
+def test_the_texts_that_pretraining_keeps_aside(nlpx):
+    """Those of the shards, and no others."""
+    tokenizer = load_tokenizer("bert")
+    sources = find_sources(["rows.jsonl"])
+    shards = build_shards(
+        sources, tokenizer, reading=Reading(), directory=Path("shards"), held_out=0.4, messages=Silent()
+    )
+    found = measured(nlpx, "rows.jsonl", "--held-out", "0.4", "--pseudo-rows", "0")
+    assert 0 < found["rows"] == shards.held_out.num_documents < len(TEXTS)
 
 
 def test_the_table(nlpx):

@@ -50,7 +50,7 @@ def names(folder: str) -> set[str]:
 def test_the_run_and_what_it_leaves(nlpx, tmp_path):
     result = json.loads(nlpx("pretrain", *SMALL, "--out", "run", "--json").out)
     row = result["table"][0]
-    assert row["objective"] == "rtd" and result["score"] == row["f1"]
+    assert row["objective"] == "rtd" and result["score"] == row["explained"]
     assert 0 < row["replaced"] < 0.4 and row["loss"] == pytest.approx(
         row["generator_loss"] + 50 * row["discriminator_loss"]
     )
@@ -62,7 +62,10 @@ def test_the_run_and_what_it_leaves(nlpx, tmp_path):
     assert [part["config"]["hidden_size"] for part in stored] == [16, 4]
     words = [load_file(folder / "model.safetensors") for folder in folders]
     assert torch.equal(*(part["embeddings.word_embeddings.weight"] for part in words))
-    assert json.loads(Path("run/manifest.json").read_text("utf-8"))["headline"]["name"] == "F1 of replaced tokens"
+    assert (
+        json.loads(Path("run/manifest.json").read_text("utf-8"))["headline"]["name"]
+        == "explained share of what is replaced"
+    )
 
 
 def test_the_discriminator_serves_every_command(nlpx, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -215,6 +214,9 @@ def test_figures_against_the_plain_form():
     assert figures["f1"] == pytest.approx(2 * both / (said.sum() + true.sum()).item())
     assert figures["accuracy"] == pytest.approx((said == true).float().mean().item())
     assert figures["replaced"] == pytest.approx(true.float().mean().item())
+    share = true.float().mean()
+    alone = torch.nn.functional.binary_cross_entropy(share.expand(len(true)), true.float()).item()
+    assert figures["explained"] == pytest.approx(1 - figures["discriminator_loss"] / alone, rel=1e-5)
     assert figures["generator_accuracy"] == pytest.approx(hit.float().mean().item())
     assert figures["loss"] == pytest.approx(figures["generator_loss"] + 50 * figures["discriminator_loss"])
 
@@ -232,28 +234,21 @@ def test_both_models_have_blocks():
     assert blocks(model) == [*model.discriminator.layers, *model.generator.layers]
 
 
-class Rows:
-    """Packed rows in memory."""
-
-    def __init__(self, rows):
-        self.rows, self.lengths = rows, np.array([len(row.token_ids) for row in rows])
-
-    def __len__(self):
-        return len(self.rows)
-
-    def row(self, index):
-        return self.rows[index]
+def test_nothing_replaced_explains_nothing():
+    tallies = dict.fromkeys(("hidden", "generator_loss", "generator_correct", "replaced", "found", "both"), 0)
+    figures = detection().figures(tallies | {"targets": 5, "discriminator_loss": 1.0})
+    assert (figures["explained"], figures["f1"]) == (0, 0)
 
 
-def test_an_evaluation_repeats_and_is_scored_by_f1():
+def test_an_evaluation_repeats_and_is_scored_by_what_is_explained():
     mix = Mix({"rtd": rtd.Config(rate=0.4)}, packed.SPECIAL, RowFacts(), seed=3)
-    rows = Rows(packed.random_rows(*[(9, 4 + index % 5) for index in range(12)]))
+    rows = packed.Rows(packed.random_rows(*[(9, 4 + index % 5) for index in range(12)]))
     aside = HeldAside(rows, mix, limit=100, device=torch.device("cpu"), precision="float32")
     model = pair().train()
     first, second = aside.evaluate(model), aside.evaluate(model)
     assert first.record == second.record and model.training and model.generator.training
     figures = first.record["objectives"]["rtd"]
-    assert first.score == figures["f1"] > 0 and first.record["score_is"] == "F1 of replaced tokens"
+    assert first.score == figures["explained"] and first.record["score_is"] == "explained share of what is replaced"
     assert set(columns(mix)) <= set(first.table[0]) and "perplexity" not in first.table[0]
     batch = mix.batch(rows, list(range(12)), name="rtd", epoch=0, purpose="evaluation ")
     assert figures["loss"] == pytest.approx(float(mix(model.eval(), batch).loss.detach()), rel=1e-5)

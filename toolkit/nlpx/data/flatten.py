@@ -215,3 +215,8 @@ def _parted(sentences: list[str], size: int) -> Iterator[list[str]]:
         end = max(start + 1, int(np.searchsorted(ends, ends[start] + 2 * size, side="right")) - 1)
         yield sentences[start:end]
         start = end
+
+
+def held_out_bound(share: float) -> int:
+    """Digests below it are of the documents that are held out, about this share of all."""
+    return round(share * (1 << 32))

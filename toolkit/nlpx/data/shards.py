@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 
 from nlpx.data.documents import Documents
-from nlpx.data.flatten import Counts
+from nlpx.data.flatten import Counts, held_out_bound
 from nlpx.data.shard_files import ShardTokens, open_shard
 from nlpx.errors import InputError
 
 INDEX, TOKENIZER = "index.json", "tokenizer"
-
-_DIGESTS = 1 << 32  # as many different ones
 
 
 class Shards:
@@ -31,7 +29,7 @@ class Shards:
         self.folder, self._counts, self._shards = folder, counts, shards
         self.num_documents = counts.num_texts - counts.num_empty_texts
         self.num_sentences, self.num_tokens = counts.num_sentences, counts.num_tokens
-        self._bound = round(held_out * _DIGESTS)
+        self._bound = held_out_bound(held_out)
 
     @cached_property
     def train(self) -> Documents:

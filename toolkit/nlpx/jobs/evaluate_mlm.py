@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nlpx.data.packing import PackedRow
     from nlpx.data.rows import Row
     from nlpx.decode.masked import Scores
-    from nlpx.jobs.messages import Messages
+    from nlpx.messages import Messages
     from nlpx.tokenizers.base import Tokenizer
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024)  # upper bounds of the bands, in tokens
@@ -26,7 +26,10 @@ TEXTS_AT_ONCE = 512
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is hidden from the model, and how the texts are read."""
+    """What is hidden from the model, and how the texts are read.
+
+    `held_out`: only the texts that `nlpx pretrain` keeps aside at this share.
+    """
 
     field: str = "text"
     by: str | None = None
@@ -34,6 +37,7 @@ class Settings:
     max_length: int = 128
     pseudo_rows: int = 100
     limit: int | None = None
+    held_out: float | None = None
     encoding: str = "utf-8"
     seed: int = 7
 
@@ -186,6 +190,7 @@ class _Scorer:
 
 
 def _rows(source: str, settings: Settings) -> Iterator[Row]:
+    from nlpx.data.flatten import digest, held_out_bound
     from nlpx.data.rows import bad_row, format_of, read_rows
 
     format_ = "txt" if source == "-" else format_of(source)
@@ -194,7 +199,8 @@ def _rows(source: str, settings: Settings) -> Iterator[Row]:
             if field_ is not None and field_ not in row.values:
                 known = ", ".join(row.values)
                 raise bad_row(row.place, f"has no field `{field_}`", row=row.values, hint=f"its fields: {known}")
-        yield row
+        if settings.held_out is None or digest(str(row.values[settings.field])) < held_out_bound(settings.held_out):
+            yield row
 
 
 def _items(texts: Sequence[Row], flatten: Any, special: SpecialIds, settings: Settings) -> Iterator[_Item]:

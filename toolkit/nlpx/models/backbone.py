@@ -106,7 +106,12 @@ def _from_pretrained(path: Path, head: str | None) -> Any:
     from transformers import AutoModel, AutoModelForMaskedLM
 
     loader = AutoModelForMaskedLM if head == "mlm" else AutoModel
-    return loader.from_pretrained(str(path), local_files_only=True, trust_remote_code=False, dtype=torch.float32)
+    options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
+    model, report = loader.from_pretrained(str(path), output_loading_info=True, **options)
+    missing = sorted(name for name in report["missing_keys"] if name.split(".")[0] != model.base_model_prefix)
+    if head == "mlm" and missing:  # transformers would start it at random
+        raise InputError(f"{path}: the checkpoint lacks {missing[0]}, part of a masked-language-model head")
+    return model
 
 
 def _without_weights(config: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from nlpx.models.activations import activation
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.norms import Norm
+from nlpx.models.vocabulary_loss import vocabulary_loss
 
 
 class Pooler(nn.Module):
@@ -48,11 +49,16 @@ class LanguageModelHead(nn.Module):
             None if config.tie_word_embeddings else nn.Parameter(torch.empty(config.vocab_size, config.embedding_size))
         )
 
-    def forward(self, hidden_states: Tensor, word_embeddings: Tensor, condition: Tensor | None) -> Tensor:
+    def forward(
+        self, hidden_states: Tensor, word_embeddings: Tensor, condition: Tensor | None, targets: Tensor | None = None
+    ) -> Tensor:
+        """Logits, or with `targets` (N,) for states (N, D) the sum of their negative log-likelihoods, 0-d float32."""
         hidden = self.dense(hidden_states)
         if self.transform:
             hidden = self.norm(self.act(hidden), condition)
         table = word_embeddings if self.decoder is None else self.decoder
+        if targets is not None:
+            return vocabulary_loss(hidden, table, self.bias, targets)
         return functional.linear(hidden, table, self.bias)
 
 

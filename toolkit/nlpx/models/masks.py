@@ -59,10 +59,10 @@ def additive(visibility: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return bias.masked_fill(~visibility, torch.finfo(dtype).min)
 
 
-def num_visible(visibility: Tensor | None, token_ids: Tensor) -> Tensor:
-    """How many keys each row sees, (B or 1, 1, T or 1, 1); all T of `token_ids` (B, T) without a mask."""
+def num_visible(visibility: Tensor | None, num_keys: int, device: torch.device) -> Tensor:
+    """How many keys each row sees, (B or 1, 1, T or 1, 1); all `num_keys` without a mask."""
     if visibility is None:
-        return torch.full((1, 1, 1, 1), token_ids.shape[1], device=token_ids.device)
+        return torch.full((1, 1, 1, 1), num_keys, device=device)
     return visibility.sum(dim=-1, keepdim=True)
 
 

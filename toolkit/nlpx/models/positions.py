@@ -109,9 +109,13 @@ class RelativePositions(nn.Module):
         self.max_distance = max_distance
         self.table = sinusoids(2 * max_distance + 1, size)
 
-    def forward(self, position_ids: Tensor) -> Tensor:
-        """Vectors (T, T, D) of row i looking at column j; `position_ids` is (1, T)."""
+    def forward(self, position_ids: Tensor, num_stored: int = 0) -> Tensor:
+        """Vectors (T, S, D) of row i looking at column j; `position_ids` is (1, T).
+
+        The columns are the positions 0 to `num_stored` that a cache holds, and behind them those of the rows.
+        """
         positions = position_ids[0]
-        distance = (positions[None, :] - positions[:, None]).clamp(-self.max_distance, self.max_distance)
+        columns = torch.cat([torch.arange(num_stored, device=positions.device), positions])
+        distance = (columns[None, :] - positions[:, None]).clamp(-self.max_distance, self.max_distance)
         self.table = self.table.to(positions.device)
         return self.table[distance + self.max_distance]

@@ -9,14 +9,15 @@ Unusual here:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from nlpx.errors import InputError, UsageError
 from nlpx.models.activations import activation
-from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention
+from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention, take_rows
+from nlpx.models.cache import KeyValueCache
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.heads import Classifier, Discriminator, LanguageModelHead, Pooler
@@ -37,6 +38,7 @@ class ModelOutput:
     pooled: Tensor | None = None  # (B, D)
     logits: Tensor | None = None
     sentence_logits: Tensor | None = None  # (B, 2): next-sentence or sentence-order head
+    lm_loss: Tensor | None = None  # 0-d, float32: in place of the logits where `lm_targets` were given
 
 
 class Transformer(nn.Module):
@@ -90,13 +92,22 @@ class Transformer(nn.Module):
         *,
         return_hidden_states: bool = False,
         lm_positions: Tensor | None = None,
+        lm_targets: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        query_positions: Tensor | None = None,
     ) -> ModelOutput:
         """Run the model on `token_ids` (B, T).
 
         `segment_ids`, `attention_mask` (1 = real token) and `position_ids` are (B, T); `mask` is a name or a boolean
         tensor (B, T, T), by default the configuration's. `condition` is (B,) row numbers of the condition table or
         (B, condition_size) vectors. `lm_positions` (N,), indices into the flattened B * T, restricts the vocabulary
-        product to those positions: logits are then (N, V).
+        product to those positions: logits are then (N, V). With `lm_targets` (N,), what should stand there, the output
+        has `lm_loss`, the sum of their negative log-likelihoods in nats, and no logits, which saves much memory.
+        With a `cache` the tokens follow those it holds, which all of them see; mask and positions are about the new
+        ones, padding stands at the end of its row, and the cache then holds them too.
+        With `query_positions` (B, Q) the last block and the vocabulary product are computed at these positions of each
+        row only: T becomes Q in states and logits (and B * Q what `lm_positions` counts in), the values stay the same.
+        Heads that read other positions are left out.
         Raises `InputError` for texts beyond the position table and `UsageError` for a wrong mask or condition.
         """
         if attention_mask is not None and attention_mask.device.type == "cpu" and bool(attention_mask.all()):
@@ -104,18 +115,28 @@ class Transformer(nn.Module):
         if self.training and self.config.attention == "performer":
             self._count_call()
         vector = self._condition(condition)
-        positions, num_positions = self._positions(token_ids, position_ids)
-        context = self._context(token_ids, segment_ids, attention_mask, mask, positions, num_positions)
+        positions, num_positions = self._positions(token_ids, position_ids, cache)
+        context = self._context(token_ids, segment_ids, attention_mask, mask, positions, num_positions, cache)
         hidden = self.embeddings(token_ids, segment_ids, positions, num_positions, vector)
         outputs: list[Tensor] = []
         scores: ResidualScores | None = None
         for index in range(self.config.num_layers):
-            hidden, scores = self.layers[index % len(self.layers)](hidden, context, vector, scores)
+            here = context if cache is None else replace(context, cached=cache.layers[index])
+            if query_positions is not None and index == self.config.num_layers - 1:
+                here = here.at(query_positions)
+            hidden, scores = self.layers[index % len(self.layers)](hidden, here, vector, scores)
             if return_hidden_states:
                 outputs.append(hidden)
+        if cache is not None:
+            cache.advance(_num_real(token_ids, attention_mask))
         if self.norm is not None:
             hidden = self.norm(hidden, vector)
-        output = self._apply_heads(hidden, attention_mask, lm_positions, vector)
+        if query_positions is not None:
+            return ModelOutput(hidden, tuple(outputs) or None, logits=self._vocabulary(hidden, lm_positions, vector))
+        if lm_targets is None:
+            output = self._apply_heads(hidden, attention_mask, lm_positions, vector)
+        else:
+            output = ModelOutput(hidden, lm_loss=self._vocabulary(hidden, lm_positions, vector, lm_targets))
         output.hidden_states = tuple(outputs) if return_hidden_states else None
         return output
 
@@ -134,11 +155,15 @@ class Transformer(nn.Module):
             return self.condition_embeddings(condition)
         return condition
 
-    def _positions(self, token_ids: Tensor, position_ids: Tensor | None) -> tuple[Tensor, int]:
-        if position_ids is None:
-            length = token_ids.shape[1]
-            return torch.arange(length, device=token_ids.device)[None], length
-        return position_ids, int(position_ids.max()) + 1
+    def _positions(
+        self, token_ids: Tensor, position_ids: Tensor | None, cache: KeyValueCache | None
+    ) -> tuple[Tensor, int]:
+        if position_ids is not None:
+            return position_ids, int(position_ids.max()) + 1
+        length = token_ids.shape[1]
+        if cache is not None:
+            return cache.positions(length, token_ids.device), cache.end(length)
+        return torch.arange(length, device=token_ids.device)[None], length
 
     def _context(
         self,
@@ -148,6 +173,7 @@ class Transformer(nn.Module):
         mask: str | Tensor | None,
         positions: Tensor,
         num_positions: int,
+        cache: KeyValueCache | None,
     ) -> AttentionContext:
         chosen = self.config.mask if mask is None else mask
         if self.relative is not None and positions.shape[0] > 1:
@@ -157,12 +183,18 @@ class Transformer(nn.Module):
             causal, keys = sums_only(chosen, attention_mask)
             factor = row_factor(self.config, lambda: num_visible_in_sums(token_ids, keys, causal=causal))
             return AttentionContext(rotary=rotary, row_factor=factor, causal=causal, keys=keys)
-        visibility = visible(chosen, attention_mask, segment_ids, token_ids.shape[1], token_ids.device)
+        length, stored = token_ids.shape[1], 0 if cache is None else cache.lengths[0]
+        only_one = length == 1 and attention_mask is None and cache is not None  # a token always sees itself
+        visibility = None
+        if not only_one:
+            visibility = visible(chosen, attention_mask, segment_ids, length, token_ids.device)
+        if cache is not None:
+            visibility = cache.visible(visibility, length, token_ids.device)
         return AttentionContext(
             bias=additive(visibility, torch.float32),
             rotary=rotary,
-            relative=None if self.relative is None else self.relative(positions),
-            row_factor=row_factor(self.config, lambda: num_visible(visibility, token_ids)),
+            relative=None if self.relative is None else self.relative(positions, stored),
+            row_factor=row_factor(self.config, lambda: num_visible(visibility, stored + length, token_ids.device)),
         )
 
     def _apply_heads(
@@ -179,10 +211,23 @@ class Transformer(nn.Module):
             output.logits = self.classifier(hidden, output.pooled, attention_mask)
         elif self.discriminator is not None:
             output.logits = self.discriminator(hidden)
-        elif self.lm_head is not None:
-            states = hidden if lm_positions is None else hidden.flatten(0, 1)[lm_positions]
-            output.logits = self.lm_head(states, self.embeddings.word_embeddings.weight, vector)
+        else:
+            output.logits = self._vocabulary(hidden, lm_positions, vector)
         return output
+
+    def _vocabulary(
+        self, hidden: Tensor, lm_positions: Tensor | None, vector: Tensor | None, targets: Tensor | None = None
+    ) -> Tensor | None:
+        if self.lm_head is None:
+            return None
+        states = hidden if lm_positions is None else hidden.flatten(0, 1)[lm_positions]
+        found: Tensor = self.lm_head(states, self.embeddings.word_embeddings.weight, vector, targets)
+        return found
+
+
+def _num_real(token_ids: Tensor, attention_mask: Tensor | None) -> list[int]:
+    num_rows, length = token_ids.shape
+    return [length] * num_rows if attention_mask is None else attention_mask.sum(dim=1).tolist()
 
 
 class Embeddings(nn.Module):
@@ -263,10 +308,11 @@ class Block(nn.Module):
         previous: ResidualScores | None = None,
     ) -> tuple[Tensor, ResidualScores | None]:
         """States (B, T, D) after this block, and the scores it adds to where `residual_scores` is chosen."""
+        asking = hidden if context.rows is None else take_rows(hidden, context.rows)
         if self.norm_first:
             mixed, scores = self.attention(self.attention_norm(hidden, condition), context, previous)
-            hidden = hidden + self.dropout(mixed)
+            hidden = asking + self.dropout(mixed)
             return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden, condition))), scores
         mixed, scores = self.attention(hidden, context, previous)
-        hidden = self.attention_norm(hidden + self.dropout(mixed), condition)
+        hidden = self.attention_norm(asking + self.dropout(mixed), condition)
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)), condition), scores

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.packing import PackedRow
     from nlpx.models.transformer import ModelOutput
+    from nlpx.objectives import Loss
 
     Ids = NDArray[np.int64]
 
@@ -81,10 +82,10 @@ def prediction_targets(token_ids: Ids, predicted: NDArray[np.bool_]) -> dict[str
     }
 
 
-def call(model: Any, batch: dict[str, Any], *, mask: str) -> ModelOutput:
+def call(model: Any, batch: dict[str, Any], *, mask: str, **more: Any) -> ModelOutput:
     """Run the model on a batch with a mask by name, which holds within each document."""
     output: ModelOutput = model(
-        batch["token_ids"], lm_positions=batch["lm_positions"], **sight(model, batch, mask=mask)
+        batch["token_ids"], lm_positions=batch["lm_positions"], **sight(model, batch, mask=mask), **more
     )
     return output
 
@@ -99,11 +100,23 @@ def sight(model: Any, batch: dict[str, Any], *, mask: str) -> dict[str, Any]:
     return keywords
 
 
-def predictions(model: Any, batch: dict[str, Any], *, mask: str) -> Tensor:
-    """The vocabulary logits (N, V) at `lm_positions`."""
+def language_loss(model: Any, batch: dict[str, Any], *, mask: str) -> Loss:
+    """Mean negative log-likelihood of `targets` at `lm_positions`, in nats, under a mask that holds in each document.
+
+    `outputs["logits"]` is (N, V), but in training, where nobody reads them and they are most of the memory.
+    """
+    import torch
+
+    from nlpx.objectives import Loss
+
+    targets = batch["targets"]
+    if model.training and torch.is_grad_enabled():
+        total = call(model, batch, mask=mask, lm_targets=targets).lm_loss
+        assert total is not None  # the model has the head: the objective says so in HEADS
+        return Loss(total / max(len(targets), 1))
     logits = call(model, batch, mask=mask).logits
-    assert logits is not None  # the model has the head: the objective says so in HEADS
-    return logits
+    assert logits is not None
+    return Loss(mean_loss(logits, targets), {"logits": logits})
 
 
 def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -41,12 +41,10 @@ class Objective:
         return batch | prediction_targets(batch["token_ids"].numpy(), followed(documents))
 
     def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
-        """Mean negative log-likelihood of the next tokens, in nats; `outputs["logits"]` is (N, V)."""
-        from nlpx.objectives import Loss
-        from nlpx.objectives._packed import mean_loss, predictions
+        """Mean negative log-likelihood of the next tokens, in nats; `outputs["logits"]` (N, V), but in training."""
+        from nlpx.objectives._packed import language_loss
 
-        logits = predictions(model, batch, mask="causal")
-        return Loss(mean_loss(logits, batch["targets"]), {"logits": logits})
+        return language_loss(model, batch, mask="causal")
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
         """How many next tokens are the model's first choice."""

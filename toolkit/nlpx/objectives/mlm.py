@@ -48,12 +48,10 @@ class Objective:
         return batch | {"num_targets": len(batch["targets"])}
 
     def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
-        """Mean negative log-likelihood of the hidden tokens, in nats; `outputs["logits"]` is (N, V)."""
-        from nlpx.objectives import Loss
-        from nlpx.objectives._packed import mean_loss, predictions
+        """Mean negative log-likelihood of the hidden tokens, in nats; `outputs["logits"]` (N, V), but in training."""
+        from nlpx.objectives._packed import language_loss
 
-        logits = predictions(model, batch, mask="bidirectional")
-        return Loss(mean_loss(logits, batch["targets"]), {"logits": logits})
+        return language_loss(model, batch, mask="bidirectional")
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
         """How many hidden tokens are the model's first choice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,9 +44,10 @@ class Objective:
     """
 
     HEADS = ("discriminator",)
-    ACCURACY = "F1 of replaced tokens"
+    ACCURACY = "explained share of what is replaced"
     COLUMNS = (
-        "objective", "loss", "f1", "precision", "recall", "accuracy", "replaced", "generator_accuracy", "targets",
+        "objective", "loss", "explained", "f1", "precision", "recall", "accuracy", "replaced", "generator_accuracy",
+        "targets",
     )  # fmt: skip
 
     def __init__(self, config: Config, special: SpecialIds, facts: RowFacts | None = None) -> None:
@@ -120,8 +122,10 @@ class Objective:
     def figures(self, tallies: Mapping[str, float]) -> dict[str, Any]:
         """Losses and rates of what was tallied; a rate of nothing is 0.
 
-        `precision`, `recall` and `f1` are of the tokens that are replaced, `replaced` is their share, and `accuracy`
-        that of all right answers, which 1 - `replaced` reaches without having learned anything.
+        `explained` is the share of the uncertainty that the discriminator takes away: 0 for one that only knows how
+        many tokens are replaced, 1 for one that is always sure and right. `precision`, `recall` and `f1` are of the
+        tokens that are replaced, `replaced` is their share, and `accuracy` that of all right answers, which
+        1 - `replaced` reaches without having learned anything.
         """
         count, hidden = max(tallies["targets"], 1), max(tallies["hidden"], 1)
         replaced, found, both = (tallies[name] for name in ("replaced", "found", "both"))
@@ -130,6 +134,7 @@ class Objective:
             "loss": generator_loss + self.config.discriminator_weight * discriminator_loss,
             "generator_loss": generator_loss,
             "discriminator_loss": discriminator_loss,
+            "explained": _explained(discriminator_loss, replaced / count),
             "f1": 2 * both / max(replaced + found, 1),
             "precision": both / max(found, 1),
             "recall": both / max(replaced, 1),
@@ -140,8 +145,14 @@ class Objective:
         }
 
     def score(self, figures: Mapping[str, Any]) -> float:
-        """What runs are compared by."""
-        return float(figures["f1"])
+        """What runs are compared by. F1 would not do: at a fixed threshold it can fall while the loss still falls."""
+        return float(figures["explained"])
+
+
+def _explained(loss: float, share: float) -> float:
+    """1 - loss / entropy of a yes or no with this share of yes; 0 where there is nothing to know."""
+    entropy = -sum(part * math.log(part) for part in (share, 1 - share) if part > 0)
+    return 1 - loss / entropy if entropy else 0.0
 
 
 def loss_sums(

@@ -1,0 +1,82 @@
+"""The loss made in slices equals cross entropy over all logits, and so do its gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+import packed
+from nlpx.models import vocabulary_loss as module
+from nlpx.models.vocabulary_loss import vocabulary_loss
+from nlpx.objectives import mlm
+
+
+def parts(count=150, size=12, vocab=40, *, dtype=torch.float64, bias=True):
+    generator = torch.Generator().manual_seed(3)
+    states, table = (torch.randn(rows, size, generator=generator, dtype=dtype) for rows in (count, vocab))
+    offsets = torch.randn(vocab, generator=generator, dtype=dtype) if bias else None
+    leaves = [None if part is None else part.requires_grad_() for part in (states, table, offsets)]
+    return leaves, torch.randint(vocab, (count,), generator=generator)
+
+
+def gradients(loss, leaves):
+    return torch.autograd.grad(loss * 0.7, [leaf for leaf in leaves if leaf is not None])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 64, 150])
+def test_loss_and_gradients(count, bias):
+    leaves, targets = parts(count, bias=bias)
+    assert module.num_rows(40, "cpu") > 150
+    plain = functional.cross_entropy(functional.linear(*leaves), targets, reduction="sum")
+    loss = vocabulary_loss(*leaves, targets)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(plain.item(), rel=1e-6)
+    for ours, theirs in zip(gradients(loss, leaves), gradients(plain, leaves), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_slices_change_nothing(monkeypatch):
+    leaves, targets = parts()
+    whole = vocabulary_loss(*leaves, targets)
+    monkeypatch.setattr(module, "SLICE", {"cpu": 0})
+    assert module.num_rows(40, "cpu") == module.FEWEST_ROWS < 150
+    sliced = vocabulary_loss(*leaves, targets)
+    assert sliced.item() == pytest.approx(whole.item(), rel=1e-6)
+    for ours, theirs in zip(gradients(sliced, leaves), gradients(whole, leaves), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_bfloat16_is_as_close_as_autocast_of_the_plain_form():
+    leaves, targets = parts(dtype=torch.float32)
+    exact = functional.cross_entropy(functional.linear(*leaves), targets, reduction="sum")
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = functional.cross_entropy(functional.linear(*leaves).float(), targets, reduction="sum")
+        loss = vocabulary_loss(*leaves, targets)
+    wanted, theirs, ours = (gradients(each, leaves) for each in (exact, plain, loss))
+    assert [part.dtype for part in ours] == [torch.float32] * 3
+    assert (loss - exact).abs() <= 2 * (plain - exact).abs() + 0.05
+    for right, one, other in zip(wanted, theirs, ours, strict=True):
+        assert (other - right).norm() <= 2 * (one - right).norm() + 1e-3
+
+
+def test_what_needs_no_gradient_gets_none():
+    (states, table, _), targets = parts()
+    loss = vocabulary_loss(states.detach(), table, None, targets)
+    assert torch.autograd.grad(loss, table)[0].abs().sum() > 0
+    assert not vocabulary_loss(states.detach(), table.detach(), None, targets).requires_grad
+
+
+def test_an_objective_trains_with_it_and_reports_without():
+    network = packed.model(hidden_dropout=0.0, attention_dropout=0.0)
+    objective = mlm.Objective(mlm.Config(rate=0.4), packed.SPECIAL)
+    batch = objective.batch(packed.random_rows((14,), (5, 6)), packed.generators(2))
+    losses = {}
+    for name, mode in (("training", network.train()), ("evaluation", network.eval())):
+        found = objective(mode.train(name == "training"), batch)
+        assert ("logits" in found.outputs) == (name == "evaluation")
+        losses[name] = (found.loss, torch.autograd.grad(found.loss, list(network.parameters()), allow_unused=True))
+    assert torch.allclose(losses["training"][0], losses["evaluation"][0], atol=1e-6)
+    for ours, theirs in zip(losses["training"][1], losses["evaluation"][1], strict=True):
+        assert (ours is None) == (theirs is None)
+        assert ours is None or torch.allclose(ours, theirs, atol=1e-6)
