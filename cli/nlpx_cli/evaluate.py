@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nlpx_cli.console import Console
+from nlpx_cli.evaluate_sts import sts
 from nlpx_cli.options import Device, Json, Quiet
 
 Model = Annotated[str, typer.Argument(help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")]
@@ -18,7 +19,8 @@ def register(app: typer.Typer) -> None:
     """Add `nlpx evaluate`."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     group.command("mlm")(mlm)
-    app.add_typer(group, name="evaluate", help="Measure a model: masked language modelling.")
+    group.command("sts")(sts)
+    app.add_typer(group, name="evaluate", help="Measure a model: hidden words, similarity of sentences.")
 
 
 def mlm(
@@ -37,6 +39,12 @@ def mlm(
     ] = 100,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only so many texts of each file.", metavar="N", min=1)
+    ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            "--held-out", help="Only the texts that pretraining kept aside at this share.", metavar="SHARE", max=1
+        ),
     ] = None,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",
     seed: Annotated[int, typer.Option("--seed", help="Which words are hidden.", min=0)] = 7,
@@ -68,6 +76,7 @@ def mlm(
         max_length=max_length,
         pseudo_rows=pseudo_rows,
         limit=limit,
+        held_out=held_out,
         encoding=encoding,
         seed=seed,
     )

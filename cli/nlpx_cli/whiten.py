@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -43,6 +43,22 @@ def whiten(
     beta: Annotated[float, typer.Option("--beta", help="How much of the mean is taken off.")] = 1.0,
     gamma: Annotated[float, typer.Option("--gamma", help="How far variances are made equal; 0: only turn.")] = 1.0,
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale every result to length 1.")] = False,
+    fold: Annotated[
+        str | None,
+        typer.Option("--fold", help="Copy this model to -o DIR, with the map as last layer.", metavar="MODEL"),
+    ] = None,
+    pooling: Annotated[
+        Literal["first-last-avg", "mean", "cls", "pooler"] | None,
+        typer.Option("--pooling", help="Of the vectors, for --fold.  [default: first-last-avg]", hidden=True),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the eigenvalues.", metavar="FILE.png")] = None,
+    engine: Annotated[
+        Literal["local", "dask"], typer.Option("--engine", help="Where sums are formed.", hidden=True)
+    ] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Of a Dask cluster.", metavar="ADDRESS", hidden=True)
+    ] = None,
+    float64: Annotated[bool, typer.Option("--float64", help="No float32 products in the sums.", hidden=True)] = False,
     inspect: Annotated[
         Path | None, typer.Option("--inspect", help="Say what this map is, and nothing else.", metavar="FILE")
     ] = None,
@@ -59,18 +75,36 @@ def whiten(
       nlpx whiten emb.npy
       nlpx whiten emb.npy --dim 8 -o small.npy
       nlpx whiten new.npy --load emb.whitening.safetensors
+
+    docs/commands/whiten.md has the rarer options.
     """
+    from nlpx.embed.kernels import prefer_wide_kernels
+
+    prefer_wide_kernels()  # before numpy
     from nlpx.embed.whitening import Choices
     from nlpx.jobs.whiten import Options, whiten
     from nlpx.jobs.whiten import inspect as facts_of
 
     console = Console(json=json, quiet=quiet)
     if inspect is not None:
-        facts = facts_of(inspect)
+        facts = facts_of(inspect, plot)
         console.result(facts, value=_text(facts))
         return
     choices = Choices(dim=dim, variance=variance, beta=beta, gamma=gamma)
-    options = Options(tuple(fit or ()), load, tuple(merge or ()), save, out, normalize)
+    options = Options(
+        fit=tuple(fit or ()),
+        load=load,
+        merge=tuple(merge or ()),
+        save=save,
+        out=out,
+        normalize=normalize,
+        fold=fold,
+        pooling=pooling,
+        plot=plot,
+        engine=engine,
+        scheduler=scheduler,
+        float64=float64,
+    )
     facts = whiten(vectors, choices, options, console)
     console.note(_text(facts))
     if facts["path"] != "-":
@@ -79,8 +113,9 @@ def whiten(
 
 def _text(facts: dict[str, Any]) -> str:
     needed = ", ".join(f"{dim} for {float(share):.0%}" for share, dim in facts["dimensions_for"].items())
+    fitted = f"{facts['rows']:,} vectors of {facts['columns']} dimensions, products in {facts['precision']}"
     lines = [
-        f"fitted on        {facts['rows']:,} vectors of {facts['columns']} dimensions",
+        f"fitted on        {fitted}",
         f"kept             {facts['dim']} dimensions, {facts['explained_variance']:.2%} of the variance ({needed})",
         f"effective rank   {facts['effective_rank']:.1f}",
         f"mean cosine      {facts['mean_cosine_before']:.4f} before",

@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -121,6 +122,8 @@ def bad(name):
         rows = write("bad.npy")
         rows[17, 2] = np.nan
         np.save("bad.npy", rows)
+    elif name == "bytes turned":
+        np.save("bad.npy", write("bad.npy").astype(">f4"))
     else:
         shapes = {"flat": (6,), "integers": (4, 4), "complex": (4, 4), "empty": (0, 4), "few": (5, 6)}
         kinds = {"integers": "i8", "complex": "c16"}
@@ -137,6 +140,7 @@ def bad(name):
         ("flat", "the shape is (6,)"),
         ("integers", "the numbers are <i8"),
         ("complex", "the numbers are <c16"),
+        ("bytes turned", "the numbers are >f4"),
         ("empty", "there is not one vector"),
         ("few", "every two of them would get the cosine -1/4"),
         ("missing", "cannot be opened"),
@@ -168,3 +172,120 @@ def test_bad_words(nlpx):
         outcome = nlpx("whiten", *words)
         assert (outcome.code, outcome.out) == (2, ""), words
     assert nlpx("whiten", "emb.npy", "--load", "emb.npy").code == 3
+
+
+def test_a_plot(nlpx):
+    pytest.importorskip("matplotlib", reason="needs the extra `plot`")
+    write()
+    assert nlpx("whiten", "emb.npy", "--dim", "4", "--plot", "emb.png", "--quiet").code == 0
+    assert Path("emb.png").read_bytes()[:4] == b"\x89PNG"
+    facts = nlpx("whiten", "--inspect", "emb.whitening.safetensors", "--plot", "again.png", "--json")
+    assert json.loads(facts.out)["dim"] == 4
+    assert Path("again.png").read_bytes() == Path("emb.png").read_bytes()
+    Path("folder").mkdir()
+    for words in (("emb.npy", "-o", "out.npy"), ("--inspect", "emb.whitening.safetensors")):
+        outcome = nlpx("whiten", *words, "--plot", "folder")
+        assert outcome.code == 2 and "folder is a folder" in outcome.err
+    assert not Path("out.npy").exists()
+
+
+def test_copies_are_warned_of_and_refused(nlpx):
+    rows = write()
+    np.save("twice.npy", np.concatenate([rows, rows[:60]]))
+    outcome = nlpx("whiten", "twice.npy")
+    assert outcome.code == 0
+    assert "17% of the vectors are copies of others" in outcome.err
+    np.save("few.npy", np.repeat(rows[:6], 50, axis=0))
+    outcome = nlpx("whiten", "few.npy", "-o", "out.npy")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "300 vectors, 6 different, cannot be whitened to 6 dimensions" in outcome.err
+    assert not Path("out.npy").exists()
+
+
+def test_stdin_to_fit_on(nlpx):
+    rows = write()
+    assert nlpx("whiten", "emb.npy", "--quiet").code == 0
+    command = [sys.executable, "-m", "nlpx_cli", "whiten", "--fit", "-", "--save", "piped.safetensors", "--quiet"]
+    subprocess.run(command, input=Path("emb.npy").read_bytes(), check=True, capture_output=True)
+    assert Path("piped.json").read_text(encoding="utf-8") == Path("emb.whitening.json").read_text(encoding="utf-8")
+    np.save("turned.npy", np.asfortranarray(rows))
+    command = [sys.executable, "-m", "nlpx_cli", "whiten", "-", "-o", "out.npy"]
+    done = subprocess.run(command, input=Path("turned.npy").read_bytes(), capture_output=True, check=False)
+    assert done.returncode == 3 and b"Fortran order" in done.stderr
+    assert not Path("out.npy").exists()
+
+
+def test_a_stream_that_ends_early(nlpx):
+    write()
+    for words in (("-", "-o", "out.npy"), ("-", "--load", "t.safetensors", "-o", "out.npy")):
+        assert nlpx("whiten", "emb.npy", "--save", "t.safetensors", "--quiet").code == 0
+        command = [sys.executable, "-m", "nlpx_cli", "whiten", *words]
+        done = subprocess.run(command, input=Path("emb.npy").read_bytes()[:-100], capture_output=True, check=False)
+        assert done.returncode == 3 and b"stdin: cut short: 295 of 300 rows are there" in done.stderr
+        assert not Path("out.npy").exists()
+
+
+def test_a_full_pipe_that_is_closed_early(nlpx):
+    write(rows=50_000)
+    words = f"{sys.executable} -m nlpx_cli whiten emb.npy --save t.safetensors -o - | head -c 100 | wc -c"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "100")
+    assert "Error" not in done.stderr
+
+
+def test_on_a_cluster(nlpx):
+    distributed = pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    write()
+    assert nlpx("whiten", "emb.npy", "--quiet").code == 0
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        words = ("--engine", "dask", "--scheduler", cluster.scheduler_address, "--quiet")
+        assert nlpx("whiten", "emb.npy", "-o", "there.npy", "--save", "there.safetensors", *words).code == 0
+    assert np.array_equal(np.load("there.npy"), np.load("emb.whitened.npy"))
+    for wrong in (("emb.npy", "--scheduler", "tcp://host:1"), ("-", "--engine", "dask", "-o", "out.npy")):
+        assert nlpx("whiten", *wrong).code == 2
+
+
+def test_a_model_with_the_map_as_its_last_layer(nlpx):
+    import tiny
+
+    tiny.bert(Path("model"))
+    write(columns=16)
+    outcome = nlpx("whiten", "emb.npy", "--fold", "model", "-o", "out", "--pooling", "mean", "--quiet")
+    assert outcome == (0, "out\n", "")
+    assert not Path("emb.whitened.npy").exists() and not Path("emb.whitening.safetensors").exists()
+    assert nlpx("whiten", "emb.npy", "--quiet").code == 0
+    earlier = ("--load", "emb.whitening.safetensors", "--dim", "3")
+    assert nlpx("whiten", *earlier, "--fold", "model", "-o", "three", "--quiet") == (0, "three\n", "")
+    facts = json.loads(nlpx("whiten", "--inspect", "three/whitening.safetensors", "--json").out)
+    assert (facts["dim"], facts["columns"], facts["pooling"]) == (3, 16, "first-last-avg")
+    for words in (
+        ("emb.npy", "--fold", "model"),
+        ("--fold", "model", "-o", "new"),
+        ("emb.npy", *earlier, "--fold", "model", "-o", "new"),
+        ("emb.npy", "--fold", "model", "-o", "out"),
+        ("emb.npy", "--pooling", "mean"),
+    ):
+        outcome = nlpx("whiten", *words)
+        assert (outcome.code, outcome.out) == (2, ""), words
+    write("wide.npy", columns=17)
+    assert nlpx("whiten", "wide.npy", "--fold", "model", "-o", "new").code == 3
+
+
+def test_embedding_with_a_folded_model_gives_whitened_vectors(nlpx):
+    texts = ["".join(letters) for letters in itertools.permutations("春夏秋冬", 4)]
+    Path("texts.txt").write_text("\n".join(["", *(f"{text}{text[:2]}" for text in texts * 3)]), encoding="utf-8")
+    import tiny
+
+    tiny.bert(Path("model"), hidden_size=4, intermediate_size=8)
+    embed = ("embed", "texts.txt", "--precision", "float32", "--quiet")
+    assert nlpx(*embed, "--model", "model", "-o", "plain.npy").code == 0
+    np.save("plain.npy", np.load("plain.npy")[1:])  # without the vector of the empty text
+    assert nlpx("whiten", "plain.npy", "--dim", "2", "-o", "expected.npy", "--quiet").code == 0
+    assert nlpx("whiten", "plain.npy", "--dim", "2", "--fold", "model", "-o", "folded", "--quiet").code == 0
+    assert nlpx(*embed, "--model", "folded", "-o", "found.npy").code == 0
+    found = np.load("found.npy")
+    assert found.shape == (73, 2)
+    assert not found[0].any()  # an empty text is a vector of zeros, whitened or not
+    assert np.abs(found[1:] - np.load("expected.npy")).max() < 1e-4
+    wrong = nlpx(*embed, "--model", "folded", "--pooling", "cls", "-o", "out.npy")
+    assert wrong.code == 2 and "for the pooling first-last-avg, not cls" in wrong.err

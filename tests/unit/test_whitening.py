@@ -1,8 +1,13 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from nlpx.embed.moments import Moments
-from nlpx.embed.whitening import Choices, effective_rank, fit, load, save, warnings_of
+from nlpx.embed.whitening import Choices, effective_rank, fit, is_resolved, load, save, warnings_of
 from nlpx.errors import InputError, UsageError
 
 
@@ -49,12 +54,21 @@ def test_the_moments_are_those_of_numpy():
     assert found.mean_cosine == pytest.approx((everything.sum() - 400) / (400 * 399), abs=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 7, 100, 2048, 3000])
-def test_how_rows_arrive_changes_no_bit(size):
-    rows = vectors(5000, 6)
-    whole, parts = moments_of(rows), moments_of(*(rows[start : start + size] for start in range(0, 5000, size)))
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("size", [7, 100, 256, 1000, 3000])
+def test_how_rows_arrive_changes_no_bit(size, precision):
+    rows = np.random.default_rng(0).normal(size=(700, 2500)).astype(np.float32) + 2
+    whole, parts = Moments(2500, precision=precision), Moments(2500, precision=precision)
+    assert whole.block_rows < 700 * 3  # so that blocks end inside
+    for _ in range(3):
+        whole.add(rows)
+    again = np.concatenate([rows] * 3)
+    for start in range(0, len(again), size):
+        parts.add(again[start : start + size])
     assert np.array_equal(whole.second_moment(), parts.second_moment())
     assert np.array_equal(whole.mean, parts.mean)
+    assert whole.mean_cosine == parts.mean_cosine
+    assert whole.num_different == parts.num_different == 700
 
 
 def test_the_recursion_of_the_post():
@@ -147,6 +161,55 @@ def test_rounding_is_floored_and_named():
     assert warnings_of(kept) == []
 
 
+def test_what_float32_products_cannot_tell_is_floored_and_named():
+    rows = vectors(2000, 6) @ np.diag([1e3, 1, 1, 1, 1, 1e-3])
+    coarse = Moments(6, precision="float32")
+    coarse.add(rows)
+    assert coarse.precision == "float32"
+    found = fit(coarse, Choices())
+    assert found.num_floored >= 1
+    assert np.isfinite(found.apply(rows)).all()
+    assert any("--float64" in text for text in warnings_of(found))
+    assert fit(moments_of(rows), Choices()).num_floored < found.num_floored
+    exact = moments_of(rows)
+    exact.merge(coarse)  # the coarser one remains
+    assert exact.precision == "float32"
+    assert Moments.of_tensors(exact.tensors()).precision == "float32"
+
+
+def test_numbers_that_float32_cannot_square():
+    rows = vectors(300, 4)
+    for factor in (1e25, 1e-25):
+        scaled = (rows * factor).astype(np.float32)
+        found = Moments(4, precision="float32")
+        found.add(scaled)
+        assert found.mean_cosine == pytest.approx(moments_of(rows).mean_cosine, abs=1e-6)
+        assert found.num_zero == 0
+        assert not is_resolved(found, Choices())
+        assert is_resolved(moments_of(scaled), Choices()) == (factor > 1)
+
+
+def test_copies_are_named_and_refused():
+    rows = np.repeat(vectors(40, 6), 5, axis=0)
+    assert moments_of(rows).num_different == 40
+    found = " ".join(warnings_of(fit(moments_of(rows), Choices(dim=5))))
+    assert "80% of the vectors are copies of others" in found
+    assert "200 vectors, 40 different, for 5 dimensions" in found
+    assert len(warnings_of(fit(moments_of(rows), Choices(dim=4)))) == 1
+    few = np.repeat(vectors(6, 6), [1, 2, 3, 50, 5, 6], axis=0)
+    with pytest.raises(InputError, match="67 vectors, 6 different, cannot be whitened to 5 dimensions"):
+        fit(moments_of(few), Choices(dim=5))
+    # the law behind it: the cosine of two of them follows from their shares of the rows alone
+    shares = np.array([1, 2, 3, 50, 5, 6]) / 67
+    centred = few - few.mean(axis=0)
+    values, turned = np.linalg.eigh(centred.T @ centred / 67)
+    after = (centred @ (turned[:, 1:] / np.sqrt(values[1:])))[[0, 1, 3, 6, 56, 61]]
+    odds = np.sqrt(1 / shares - 1)
+    expected = -1 / np.outer(odds, odds)
+    np.fill_diagonal(expected, 1)
+    assert np.abs(cosines(after) - expected).max() < 1e-9
+
+
 def test_what_is_warned_of():
     rows = vectors(50, 12)
     rows[:, 3] = 7.0
@@ -184,6 +247,9 @@ def test_saved_and_loaded(tmp_path):
     assert again.facts() == found.facts()
     again.moments.merge(moments_of(rows))  # what was saved can be added to
     assert again.moments.count == 800
+    save(replace(found, pooling="cls"), tmp_path / "w.safetensors")
+    assert load(tmp_path / "w.safetensors").pooling == "cls"
+    assert np.array_equal(found.of_type("float32").apply(rows.astype(np.float32)), found.apply(rows.astype(np.float32)))
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="no whitening"):
         load(tmp_path / "w.safetensors")
@@ -194,3 +260,27 @@ def test_float32_rows_stay_float32():
     found = fit(moments_of(rows), Choices())
     assert found.apply(rows).dtype == np.float32
     assert np.abs(np.cov(found.apply(rows).T) - np.eye(12)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "a whitening of version 99; this nlpx reads 1"),
+        ({"gamma": None}, "broken"),
+        ({"strength": 1}, "broken"),
+    ],
+)
+def test_maps_that_cannot_be_read(tmp_path, change, message):
+    path = tmp_path / "w.safetensors"
+    save(fit(moments_of(vectors()), Choices()), path)
+    with safe_open(path, framework="numpy") as file:
+        settings, names = json.loads(file.metadata()["nlpx_whitening"]), list(file.keys())
+        tensors = {name: file.get_tensor(name) for name in names}
+    settings = {key: value for key, value in (settings | change).items() if value is not None or key == "pooling"}
+    kept = {name: value for name, value in tensors.items() if "gamma" not in change or name != "kernel"}
+    save_file(kept, path, metadata={"nlpx_whitening": json.dumps(settings)})
+    with pytest.raises(InputError, match=message):
+        load(path)
+    save_file(tensors, path)
+    with pytest.raises(InputError, match="safetensors, but no whitening"):
+        load(path)

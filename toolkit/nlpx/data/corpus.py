@@ -81,13 +81,19 @@ def read_raw_block(block: Block, reading: Reading) -> str:
     return read_range(block.source, block.start, block.end).decode(reading)
 
 
-def read_texts(source: Source, reading: Reading) -> Iterator[str]:
-    """Yield the texts of a whole source in constant memory, of stdin as they come."""
-    return read_part(source, reading)
+def read_texts(source: Source, reading: Reading, *, keep_empty: bool = False) -> Iterator[str]:
+    """Yield the texts of a whole source in constant memory, of stdin as they come; `keep_empty`: empty ones too."""
+    return read_part(source, reading, keep_empty=keep_empty)
 
 
 def read_part(
-    source: Source, reading: Reading, *, part: int = 0, num_parts: int = 1, block_bytes: int = PIECE_BYTES
+    source: Source,
+    reading: Reading,
+    *,
+    part: int = 0,
+    num_parts: int = 1,
+    block_bytes: int = PIECE_BYTES,
+    keep_empty: bool = False,
 ) -> Iterator[str]:
     """Yield the texts of the pieces `part`, `part + num_parts`, ... of a source that cannot be divided into ranges.
 
@@ -96,9 +102,9 @@ def read_part(
     """
     reading.check()
     if source.format == "parquet":
-        yield from parquet_texts(source, reading, part=part, num_parts=num_parts)
+        yield from parquet_texts(source, reading, part=part, num_parts=num_parts, keep_empty=keep_empty)
     elif source.format == "csv":
-        texts = csv_texts(read_pieces(source, piece_bytes=block_bytes), source, reading)
+        texts = csv_texts(read_pieces(source, piece_bytes=block_bytes), source, reading, keep_empty=keep_empty)
         yield from _every(texts, part, num_parts)
     else:
         header = None
@@ -107,7 +113,7 @@ def read_part(
                 first_line = io.BytesIO(piece.data)
                 header = tsv_header(first_line, source, reading, start=piece.start, line=piece.line or 1)
             if index % num_parts == part:
-                yield from _texts(piece, reading, header)
+                yield from _texts(piece, reading, header, keep_empty=keep_empty)
 
 
 def _every(texts: Iterator[str], part: int, num_parts: int) -> Iterator[str]:
@@ -128,9 +134,9 @@ def read_raw_part(
             yield piece.decode(reading)
 
 
-def _texts(piece: Piece, reading: Reading, header: Header | None) -> Iterator[str]:
+def _texts(piece: Piece, reading: Reading, header: Header | None, *, keep_empty: bool = False) -> Iterator[str]:
     if piece.source.format == "jsonl":
-        return json_texts(piece, reading)
+        return json_texts(piece, reading, keep_empty=keep_empty)
     if piece.source.format == "tsv":
-        return tsv_texts(piece, reading, header) if header is not None else iter(())
-    return plain_texts(piece.decode(reading))
+        return tsv_texts(piece, reading, header, keep_empty=keep_empty) if header is not None else iter(())
+    return plain_texts(piece.decode(reading), keep_empty=keep_empty)

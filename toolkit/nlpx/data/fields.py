@@ -1,6 +1,7 @@
 """From decoded lines to texts: plain lines, a field of JSON rows, a column of TSV and CSV tables.
 
-A text that is empty or only white space is left out everywhere.
+A text that is empty or only white space is left out, unless it is to be kept (`keep_empty`) because each line of plain
+text and each row has to stay in its place. A line without a row in it, in a file of rows, never counts.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ class Header:
     end: int
 
 
-def plain_texts(text: str) -> Iterator[str]:
+def plain_texts(text: str, *, keep_empty: bool = False) -> Iterator[str]:
     """Yield the lines."""
+    if keep_empty:
+        return iter(text.removesuffix("\n").split("\n") if text else ())
     return (line for line in text.split("\n") if line and not line.isspace())
 
 
-def json_texts(piece: Piece, reading: Reading) -> Iterator[str]:
-    """Yield the field of each row; a row where it is null has no text. Raises InputError by line."""
+def json_texts(piece: Piece, reading: Reading, *, keep_empty: bool = False) -> Iterator[str]:
+    """Yield the field of each row; a row where it is null has an empty text. Raises InputError by line."""
     from json import loads
 
     field = reading.field
@@ -48,12 +51,12 @@ def json_texts(piece: Piece, reading: Reading) -> Iterator[str]:
         except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise _bad_json(error, piece.place(index), line, field) from None
         if not isinstance(value, str):
-            if value is None:
-                continue
-            raise piece.refuse(index, f"field `{field}` is no text", row=line, hint="choose with --field")
+            if value is not None:
+                raise piece.refuse(index, f"field `{field}` is no text", row=line, hint="choose with --field")
+            value = ""
         if "\\u" in line:  # only escapes can bring in what no decoder lets through
             value = _usable(value, piece, index, reading)
-        if value and not value.isspace():
+        if keep_empty or (value and not value.isspace()):
             yield value
 
 
@@ -109,7 +112,7 @@ def tsv_header(stream: Any, source: Source, reading: Reading, *, start: int = 0,
     return None
 
 
-def tsv_texts(piece: Piece, reading: Reading, header: Header) -> Iterator[str]:
+def tsv_texts(piece: Piece, reading: Reading, header: Header, *, keep_empty: bool = False) -> Iterator[str]:
     """Yield one cell of each row below the header; nothing is quoted. Raises InputError for rows of another width."""
     num_skipped, text = _below_header(piece, reading, header)
     for index, line in enumerate(text.split("\n"), start=num_skipped):
@@ -120,7 +123,7 @@ def tsv_texts(piece: Piece, reading: Reading, header: Header) -> Iterator[str]:
             what = f"{len(cells)} cells where the header names {header.num_columns}"
             raise piece.refuse(index, what, row=line, hint="correct the row; --input-format csv reads quotes")
         value = cells[header.column]
-        if value and not value.isspace():
+        if keep_empty or (value and not value.isspace()):
             yield value
 
 
@@ -131,7 +134,7 @@ def _below_header(piece: Piece, reading: Reading, header: Header) -> tuple[int, 
     return num_skipped, "\n".join(piece.decode(reading).split("\n")[num_skipped:])
 
 
-def csv_texts(pieces: Iterable[Piece], source: Source, reading: Reading) -> Iterator[str]:
+def csv_texts(pieces: Iterable[Piece], source: Source, reading: Reading, *, keep_empty: bool = False) -> Iterator[str]:
     """Yield one cell of each row of a whole CSV table with a header; a quoted cell may span lines."""
     import csv
 
@@ -148,7 +151,7 @@ def csv_texts(pieces: Iterable[Piece], source: Source, reading: Reading) -> Iter
             what = f"{len(cells)} cells where the header names {len(header)}"
             hint = "correct the row; a quote that is never closed swallows the lines after it"
             raise InputError(f"{source.name}:{number}: {what}", hint=hint)
-        if cells[column] and not cells[column].isspace():
+        if keep_empty or (cells[column] and not cells[column].isspace()):
             yield cells[column]
 
 

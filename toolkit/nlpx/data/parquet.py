@@ -14,8 +14,10 @@ from nlpx.errors import InputError, MachineError, UsageError
 _BATCH_ROWS = 1000
 
 
-def parquet_texts(source: Source, reading: Reading, *, part: int = 0, num_parts: int = 1) -> Iterator[str]:
-    """Yield the texts of every `num_parts`-th row group; a row where the column is null has no text.
+def parquet_texts(
+    source: Source, reading: Reading, *, part: int = 0, num_parts: int = 1, keep_empty: bool = False
+) -> Iterator[str]:
+    """Yield the texts of every `num_parts`-th row group; a row where the column is null has an empty text.
 
     Raises MachineError without pyarrow, InputError for a missing column, one that holds no text, or a broken file,
     UsageError for pipes and packed files: the table of contents stands at the end.
@@ -33,7 +35,8 @@ def parquet_texts(source: Source, reading: Reading, *, part: int = 0, num_parts:
             file = ParquetFile(stream)
             _check_column(file.schema_arrow, source, reading.field)
             for group in range(part, file.num_row_groups, num_parts):
-                yield from _group_texts(file, group, source, reading.field)
+                texts = _group_texts(file, group, source, reading.field)
+                yield from (text for text in texts if keep_empty or (text and not text.isspace()))
         except (pyarrow.ArrowException, OSError) as error:
             what = str(error).splitlines()[0]
             raise InputError(f"{source.name}: not a whole Parquet file ({what})", hint="fetch it again") from None
@@ -57,4 +60,4 @@ def _group_texts(file: Any, group: int, source: Source, field: str) -> Iterator[
         except UnicodeDecodeError:
             what = f"column `{field}` holds bytes that are not UTF-8 in row group {group + 1}"
             raise InputError(f"{source.name}: {what}", hint="write the file again") from None
-        yield from (value for value in values if value and not value.isspace())
+        yield from (value or "" for value in values)

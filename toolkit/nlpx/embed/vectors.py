@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +20,7 @@ from nlpx.io import write_atomically
 
 Matrix = NDArray[Any]
 
-CHUNK_ROWS = 4096
+CHUNK_BYTES = 8 << 20
 FLOATS = ("float16", "float32", "float64")
 
 
@@ -39,23 +41,60 @@ class VectorFile:
         """Whether it can be read more than once."""
         return self.path != "-"
 
-    def chunks(self, num_rows: int = CHUNK_ROWS) -> Iterator[Matrix]:
-        """Yield the rows in order, `num_rows` at a time; float16 as float32.
+    @property
+    def chunk_rows(self) -> int:
+        """How many rows are read at a time: small enough for a processor's cache, large enough for its products."""
+        return max(1, CHUNK_BYTES // (self.columns * self.dtype.itemsize))
 
-        A buffer is used again: a chunk holds only until the next one is asked for. Raises InputError if the file is
-        cut short.
+    def chunks(self, num_rows: int | None = None, *, start: int = 0, stop: int | None = None) -> Iterator[Matrix]:
+        """Yield the rows from `start` to before `stop` in order, `num_rows` at a time; float16 as float32.
+
+        Buffers are used again: a chunk holds only until the next one is asked for. Raises InputError if the file is
+        cut short, and for a stream in Fortran order.
         """
-        if self.fortran_order:
-            yield from self._fortran_chunks(num_rows)
+        step, stop = num_rows or self.chunk_rows, self.rows if stop is None else min(stop, self.rows)
+        bounds = [(first, min(first + step, stop)) for first in range(start, stop, step)]
+        if not bounds:
             return
-        with self._stream() as stream:
-            buffer = np.empty((num_rows, self.columns), self.dtype)
-            for start in range(0, self.rows, num_rows):
-                part = buffer[: min(num_rows, self.rows - start)]
-                self._fill(stream, part, start)
-                yield part.astype(np.float32) if self.dtype.itemsize == 2 else part
+        parts = self._fortran_chunks(bounds) if self.fortran_order else self._read_ahead(bounds)
+        for part in parts:
+            yield part.astype(np.float32) if self.dtype.itemsize == 2 else part
 
-    def _fill(self, stream: BinaryIO, part: Matrix, start: int) -> None:
+    def finite_chunks(
+        self, num_rows: int | None = None, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[Matrix]:
+        """The same; raises InputError naming the first row with a NaN or an infinity."""
+        for part in self.chunks(num_rows, start=start, stop=stop):
+            with np.errstate(over="ignore", invalid="ignore"):
+                suspicious = not np.isfinite(part.sum())  # cheaper than to look at each; finite numbers may overflow
+            if suspicious and not np.isfinite(part).all():
+                row, column = np.argwhere(~np.isfinite(part))[0]
+                raise InputError(
+                    f"{self.name}: row {start + row} holds {part[row, column]} in column {column} "
+                    "(both counted from 0)",
+                    hint="find out where it comes from, or leave the row out",
+                )
+            yield part
+            start += len(part)
+
+    def _read_ahead(self, bounds: list[tuple[int, int]]) -> Iterator[Matrix]:
+        """One part is read while the one before it is in use; a stream, which may keep silent, only when asked."""
+        buffers = [np.empty((stop - start, self.columns), self.dtype) for start, stop in bounds[:2]]
+        with self._stream(bounds[0][0]) as stream, ThreadPoolExecutor(1) as reader:
+
+            def begin(number: int) -> Callable[[], Matrix]:
+                start, stop = bounds[number]
+                work = partial(self._fill, stream, buffers[number % 2][: stop - start], start)
+                return reader.submit(work).result if self.repeatable else work
+
+            waiting = begin(0)
+            for number in range(1, len(bounds) + 1):
+                part = waiting()
+                if number < len(bounds):
+                    waiting = begin(number)
+                yield part
+
+    def _fill(self, stream: BinaryIO, part: Matrix, start: int) -> Matrix:
         view, filled = part.data.cast("B"), 0
         while filled < len(view):
             count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
@@ -63,24 +102,24 @@ class VectorFile:
                 whole = start + filled // (self.columns * self.dtype.itemsize)
                 raise InputError(f"{self.name}: cut short: {whole:,} of {self.rows:,} rows are there")
             filled += count
+        return part
 
-    def _fortran_chunks(self, num_rows: int) -> Iterator[Matrix]:
+    def _fortran_chunks(self, bounds: list[tuple[int, int]]) -> Iterator[Matrix]:
         if not self.repeatable:
             raise InputError("stdin: the array is in Fortran order", hint="np.save(..., np.ascontiguousarray(array))")
         mapped = np.memmap(
             self.path, self.dtype, mode="r", offset=self.offset, shape=(self.rows, self.columns), order="F"
         )
-        for start in range(0, self.rows, num_rows):
-            part = np.ascontiguousarray(mapped[start : start + num_rows])
-            yield part.astype(np.float32) if self.dtype.itemsize == 2 else part
+        for start, stop in bounds:
+            yield np.ascontiguousarray(mapped[start:stop])
 
     @contextmanager
-    def _stream(self) -> Iterator[BinaryIO]:
+    def _stream(self, first_row: int) -> Iterator[BinaryIO]:
         if self.path == "-":
             yield sys.stdin.buffer
             return
         with Path(self.path).open("rb", buffering=0) as stream:
-            stream.seek(self.offset)
+            stream.seek(self.offset + first_row * self.columns * self.dtype.itemsize)
             yield stream
 
 
@@ -157,17 +196,6 @@ class VectorWriter:
     def write(self, part: Matrix) -> None:
         """Append rows (N, columns)."""
         self.stream.write(np.ascontiguousarray(part, dtype=self.dtype).data.cast("B"))
-
-
-def check_finite(part: Matrix, *, first_row: int, name: str) -> None:
-    """Raise InputError naming the first row with a NaN or an infinity."""
-    if np.isfinite(part).all():
-        return
-    row, column = np.argwhere(~np.isfinite(part))[0]
-    raise InputError(
-        f"{name}: row {first_row + row} holds {part[row, column]} in column {column} (both counted from 0)",
-        hint="find out where it comes from, or leave the row out",
-    )
 
 
 def beside(path: str | Path, ending: str) -> Path:

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpx.embed.moments import Moments
+from nlpx.embed.moments import RESOLUTION, Moments
 from nlpx.errors import InputError, UsageError
 from nlpx.io import write_atomically, write_json
 
 Matrix = NDArray[Any]
 
 VERSION = 1
-FLOOR = 1e-9  # of the largest eigenvalue: directions below it are rounding, and dividing by them would blow it up
 ROWS_PER_DIMENSION = 10  # fewer make an estimate that is mostly noise
+COPIES = 0.01  # share of the rows from which on copies are worth a warning
+_TINY = 1e-30  # variances below it were squares that float32 could not hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Whitening:
     moments: Moments
     choices: Choices
     num_floored: int
+    pooling: str | None = None  # of the vectors, if it is known
 
     @property
     def columns(self) -> int:
@@ -65,9 +67,14 @@ class Whitening:
 
     def apply(self, rows: Matrix) -> Matrix:
         """(N, d) to (N, k), in float32 unless the rows are float64."""
-        kind = rows.dtype if rows.dtype == np.float64 else np.dtype(np.float32)
-        kernel, bias = self.kernel.astype(kind, copy=False), self.bias.astype(kind, copy=False)
-        return (rows + bias) @ kernel
+        ready = self.of_type("float64" if rows.dtype == np.float64 else "float32")
+        return (rows + ready.bias) @ ready.kernel
+
+    def of_type(self, kind: str) -> Whitening:
+        """The same with `bias` and `kernel` of this type, so that applying it to many parts converts them once."""
+        if self.kernel.dtype == kind:
+            return self
+        return replace(self, bias=self.bias.astype(kind), kernel=self.kernel.astype(kind))
 
     def truncated(self, dim: int) -> Whitening:
         """The same map without its last columns."""
@@ -90,6 +97,9 @@ class Whitening:
             "largest_eigenvalue": float(self.eigenvalues[0]),
             "smallest_kept_eigenvalue": float(self.eigenvalues[self.dim - 1]),
             "floored_directions": self.num_floored,
+            "precision": self.moments.precision,
+            "pooling": self.pooling,
+            "different_rows": self.moments.num_different,
             "mean_cosine_before": self.moments.mean_cosine,
         }
 
@@ -111,10 +121,21 @@ def fit(moments: Moments, choices: Choices) -> Whitening:
     dim = _dimension(values, choices)
     if choices.gamma:
         _check_rows(moments, dim)
-    floored = np.maximum(values, FLOOR * values[0])
-    kernel = vectors[:, :dim] * floored[:dim] ** (-choices.gamma / 2)
-    num_floored = int((values[:dim] < FLOOR * values[0]).sum()) if choices.gamma else 0
+    floor = RESOLUTION[moments.precision] * values[0]
+    kernel = vectors[:, :dim] * np.maximum(values[:dim], floor) ** (-choices.gamma / 2)
+    num_floored = int((values[:dim] < floor).sum()) if choices.gamma else 0
     return Whitening(-choices.beta * moments.mean, kernel, values, moments, choices, num_floored)
+
+
+def is_resolved(moments: Moments, choices: Choices) -> bool:
+    """Whether each direction that would be kept stands clear of the rounding of these moments."""
+    with np.errstate(invalid="ignore"):
+        second = moments.second_moment(choices.beta)
+    if not np.isfinite(second).all():
+        return False
+    values = np.linalg.eigvalsh(second)[::-1]
+    last = values[_dimension(np.maximum(values, 0.0), choices) - 1] if choices.gamma else values[0]
+    return bool(values[0] > _TINY and last >= RESOLUTION[moments.precision] * values[0])
 
 
 def explained(eigenvalues: Matrix) -> Matrix:
@@ -132,24 +153,29 @@ def effective_rank(eigenvalues: Matrix) -> float:
 
 def warnings_of(whitening: Whitening) -> list[str]:
     """What is likely to make the map worse than it looks."""
-    moments, dim = whitening.moments, whitening.dim
+    moments, dim, different = whitening.moments, whitening.dim, whitening.moments.num_different
     found = []
-    if whitening.choices.gamma and moments.count < ROWS_PER_DIMENSION * dim:
+    if whitening.choices.gamma and different < ROWS_PER_DIMENSION * dim:
         found.append(
-            f"{moments.count:,} vectors for {dim} dimensions: below about {ROWS_PER_DIMENSION * dim:,} the map fits "
-            f"their noise; --dim {max(1, moments.count // ROWS_PER_DIMENSION)} would be safe"
+            f"{_numbered(moments)} for {dim} dimensions: below about {ROWS_PER_DIMENSION * dim:,} the map fits "
+            f"their noise; --dim {max(1, different // ROWS_PER_DIMENSION)} would be safe"
         )
+    share = 1 - different / moments.count
+    if share >= COPIES:
+        found.append(f"{share:.0%} of the vectors are copies of others, and each copy counts; are texts repeated?")
     constant = int((np.diag(moments.second_moment()) == 0).sum())
     if constant:
         found.append(f"{constant} columns are constant: they carry nothing")
     if moments.num_zero:
         found.append(f"{moments.num_zero:,} vectors are zero: are their texts empty?")
     if whitening.num_floored:
-        first = whitening.dim - whitening.num_floored
+        first = dim - whitening.num_floored
         found.append(
-            f"directions {first} to {whitening.dim - 1} have eigenvalues below {FLOOR:g} of the largest, which is "
-            f"rounding: scaled as if at that floor; --dim {max(1, first)} leaves them out"
+            f"directions {first} to {dim - 1} have eigenvalues below {RESOLUTION[moments.precision]:g} of the "
+            f"largest, which is rounding: scaled as if at that floor; --dim {max(1, first)} leaves them out"
         )
+        if moments.precision == "float32":
+            found.append("some sums are of float32 products: fitting them again with --float64 resolves more")
     return found
 
 
@@ -159,7 +185,8 @@ def save(whitening: Whitening, path: Path) -> None:
 
     tensors = {"bias": whitening.bias, "kernel": whitening.kernel, "eigenvalues": whitening.eigenvalues}
     tensors |= {f"moments.{name}": value for name, value in whitening.moments.tensors().items()}
-    settings = {"version": VERSION, "num_floored": whitening.num_floored} | asdict(whitening.choices)
+    settings = {"version": VERSION, "num_floored": whitening.num_floored, "pooling": whitening.pooling}
+    settings |= asdict(whitening.choices)
     with write_atomically(path) as temporary:
         contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         save_file(contiguous, temporary, metadata={"nlpx_whitening": json.dumps(settings)})
@@ -181,13 +208,20 @@ def load(path: Path) -> Whitening:
         raise InputError(f"{path}: no whitening: {error}", hint=hint) from None
     if metadata is None:
         raise InputError(f"{path}: safetensors, but no whitening", hint=hint)
-    settings = json.loads(metadata)
-    version, num_floored = settings.pop("version"), settings.pop("num_floored")
+    try:
+        return _of_file(json.loads(metadata), tensors, path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: a whitening that is broken: {error}", hint=hint) from None
+
+
+def _of_file(settings: dict[str, Any], tensors: dict[str, Matrix], path: Path) -> Whitening:
+    version = settings.pop("version")
     if version != VERSION:
         raise InputError(f"{path}: a whitening of version {version}; this nlpx reads {VERSION}", hint="fit it again")
+    rest = {name: settings.pop(name) for name in ("num_floored", "pooling")}
     moments = {name.removeprefix("moments."): value for name, value in tensors.items() if name.startswith("moments.")}
     bias, kernel, eigenvalues = (tensors[name] for name in ("bias", "kernel", "eigenvalues"))
-    return Whitening(bias, kernel, eigenvalues, Moments.of_tensors(moments), Choices(**settings), num_floored)
+    return Whitening(bias, kernel, eigenvalues, Moments.of_tensors(moments), Choices(**settings), **rest)
 
 
 def _dimension(values: Matrix, choices: Choices) -> int:
@@ -201,13 +235,21 @@ def _dimension(values: Matrix, choices: Choices) -> int:
 
 
 def _check_rows(moments: Moments, dim: int) -> None:
-    if moments.count - 1 > dim:
+    different = moments.num_different
+    if different - 1 > dim:
         return
     law = f"every two of them would get the cosine -1/{moments.count - 1}, whatever they mean"
+    if different < moments.count:  # with shares p and q of the rows: -1 / sqrt((1 / p - 1) (1 / q - 1))
+        law = "their cosines would follow from how often each occurs, whatever they mean"
     raise InputError(
-        f"{moments.count} vectors cannot be whitened to {dim} dimensions: {law}",
-        hint=f"fit on at least {ROWS_PER_DIMENSION * dim:,} vectors, or choose a --dim far below {moments.count}",
+        f"{_numbered(moments)} cannot be whitened to {dim} dimensions: {law}",
+        hint=f"fit on at least {ROWS_PER_DIMENSION * dim:,} vectors, or choose a --dim far below {different}",
     )
+
+
+def _numbered(moments: Moments) -> str:
+    different = moments.num_different
+    return f"{moments.count:,} vectors" + (f", {different:,} different," if different < moments.count else "")
 
 
 def _signed(vectors: Matrix) -> Matrix:

@@ -1,0 +1,209 @@
+"""Sentence vectors from any encoder: texts sorted by length, one forward pass, every pooling of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nlpx.data.bucketing import sequential_batches
+from nlpx.device import choose
+from nlpx.embed.folded import folded
+from nlpx.embed.pooling import POOLINGS, Pooling, States, pool
+from nlpx.embed.whitening import Whitening
+from nlpx.errors import InputError, UsageError
+from nlpx.models.backbone import Backbone
+from nlpx.models.checkpoint import open_checkpoint
+from nlpx.models.hub import resolve
+from nlpx.models.load import load_model
+from nlpx.tokenizers.base import Tokenizer
+from nlpx.tokenizers.load import load_tokenizer
+from nlpx.train.config import Precision
+from nlpx.train.precision import autocast, resolve_precision
+
+Vectors = NDArray[np.float32]
+
+# Padded tokens of one forward pass. On a CPU, what a block passes on should still be in its cache.
+BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
+
+
+class SentenceEncoder:
+    """A model, its tokenizer, and the poolings that are asked of it. Nothing here has a gradient or a vocabulary."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        *,
+        poolings: Sequence[str] = ("first-last-avg",),
+        max_length: int = 128,
+        precision: Precision = "auto",
+        device: str = "cpu",
+        batch_tokens: int | None = None,
+        name: str | Path = "the model",
+        whitening: Whitening | None = None,
+    ) -> None:
+        """`model` is what `load_model` gives without a head, and becomes the encoder's own.
+
+        `batch_tokens` counts padded tokens of a batch, by default what suits the device; `name` stands in messages;
+        `whitening` is the model's last linear layer, applied to what was pooled.
+
+        Raises `UsageError` for an unknown pooling, `InputError` for one that the model cannot have and for a
+        tokenizer with more entries than the model.
+        """
+        self.poolings = tuple(map(_checked, poolings))
+        self.whitening = whitening
+        self.dim: int = _config(model).hidden_size if whitening is None else whitening.dim
+        self.pooler = _pooler(model)
+        self.mask = "causal" if getattr(_config(model), "mask", None) == "causal" else "bidirectional"
+        self._refuse_what_does_not_fit(name, _config(model).vocab_size, tokenizer.vocab_size)
+        self.device = torch.device(device)
+        self.precision, self.reason = resolve_precision(precision, device=self.device)
+        self.max_length = min(max_length, _num_positions(model) or max_length)
+        self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
+        self.tokenizer = tokenizer
+        self.model = _cast(model.eval().to(self.device), self.precision)
+        self._num_special = len(tokenizer.encode("").token_ids)
+
+    def _refuse_what_does_not_fit(self, name: str | Path, num_rows: int, num_entries: int) -> None:
+        if "pooler" in self.poolings and self.pooler is None:
+            raise InputError(f"{name} has no pooler", hint=f"poolings it has: {', '.join(POOLINGS[:-1])}")
+        if self.mask == "causal" and {"cls", "pooler"} & set(self.poolings):
+            raise InputError(
+                f"{name} reads from left to right: its first token sees no other, so all vectors would be the same",
+                hint="poolings that work: first-last-avg, mean",
+            )
+        if num_entries > num_rows:
+            raise InputError(
+                f"{name}: {num_entries:,} entries in the vocabulary, {num_rows:,} in the model",
+                hint="take the vocab.txt that was released with these weights",
+            )
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        poolings: Sequence[str] = ("first-last-avg",),
+        max_length: int = 128,
+        precision: Precision = "auto",
+        device: str = "auto",
+        batch_tokens: int | None = None,
+    ) -> Self:
+        """Load a checkpoint directory, a shipped model or a hub name, without its heads.
+
+        Texts are cut to `max_length` tokens, or to what the model can place. Raises what `load_model`,
+        `load_tokenizer`, `nlpx.device.choose`, `nlpx.embed.folded.folded` and the constructor raise.
+        """
+        for pooling in poolings:
+            _checked(pooling)
+        path = resolve(name)
+        whitening = folded(path, poolings)
+        model = load_model(path)
+        if isinstance(model, Backbone) and not any("pooler" in key for key in open_checkpoint(path).names()):
+            model.model.pooler = None  # transformers makes one up where the checkpoint has none
+        return cls(
+            model,
+            load_tokenizer(path if path.exists() else path.parent),  # a TensorFlow bundle is only a prefix
+            poolings=poolings,
+            max_length=max_length,
+            precision=precision,
+            device=choose(device).device,
+            batch_tokens=batch_tokens,
+            name=name,
+            whitening=whitening,
+        )
+
+    def encode(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        """One vector a text, (N, dim) for each pooling, in the order of the texts; all of zeros if it has no token.
+
+        Texts are sorted by length for the time of the call and all their vectors are held at once: give some thousand
+        at a time.
+        """
+        token_ids = [row.token_ids for row in self.tokenizer.encode_batch(texts, max_length=self.max_length)]
+        rows = [index for index, ids in enumerate(token_ids) if len(ids) > self._num_special]
+        lengths = [len(token_ids[row]) for row in rows]
+        batches = sequential_batches(lengths, batch_tokens=self.batch_tokens, window=max(1, len(rows)))
+        found: list[list[Tensor]] = []
+        with torch.inference_mode(), autocast(self.precision, device=self.device):
+            found = [self._encode_batch([token_ids[rows[index]] for index in batch]) for batch in batches]
+        order = [rows[index] for batch in batches for index in batch]
+        return {
+            pooling: _in_order([vectors[number] for vectors in found], order, (len(texts), self.dim), self.whitening)
+            for number, pooling in enumerate(self.poolings)
+        }
+
+    def _encode_batch(self, token_ids: Sequence[Sequence[int]]) -> list[Tensor]:
+        ids, attention_mask = padded(token_ids, self.tokenizer.pad_token_id or 0)
+        ids = ids.to(self.device)
+        if attention_mask is not None:
+            attention_mask = attention_mask.to(self.device)
+        output = self.model(ids, attention_mask=attention_mask, mask=self.mask, return_hidden_states=True)
+        states = States(output.hidden_states[0], output.last_hidden_state, attention_mask, self.pooler)
+        return [pool(states, pooling) for pooling in self.poolings]
+
+
+def padded(token_ids: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor | None]:
+    """Rows of ids as (B, T), and the mask (B, T) that is true for real tokens, None if all rows are equally long."""
+    lengths = np.array([len(ids) for ids in token_ids])
+    longest = int(lengths.max())
+    real = np.arange(longest) < lengths[:, None]
+    filled = np.full(real.shape, pad_token_id, dtype=np.int64)
+    filled[real] = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in token_ids])
+    return torch.from_numpy(filled), None if lengths.min() == longest else torch.from_numpy(real)
+
+
+def _in_order(
+    parts: Sequence[Tensor], order: Sequence[int], shape: tuple[int, int], whitening: Whitening | None
+) -> Vectors:
+    vectors = np.zeros(shape, dtype=np.float32)
+    if parts:
+        pooled = torch.cat(list(parts)).cpu().numpy()  # one copy: an accelerator is waited for only here
+        vectors[order] = pooled if whitening is None else whitening.apply(pooled)
+    return vectors
+
+
+def _checked(pooling: str) -> Pooling:
+    if pooling not in POOLINGS:
+        raise UsageError(f"unknown pooling `{pooling}`", hint=f"poolings: {', '.join(POOLINGS)}")
+    return pooling
+
+
+def _cast(model: Any, precision: str) -> Any:
+    # What autocast would do to the matrices in every batch anyway. Norms, embeddings and the sums of the blocks stay
+    # float32: vectors then differ half as much from those of float32, and nothing is slower.
+    if precision == "bfloat16":
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                module.to(torch.bfloat16)
+    return model
+
+
+def _config(model: Any) -> Any:
+    return model.model.config if isinstance(model, Backbone) else model.config
+
+
+def _pooler(model: Any) -> nn.Linear | None:
+    """The linear map of the pooler of ours, or of any encoder of transformers."""
+    pooler = getattr(model.model if isinstance(model, Backbone) else model, "pooler", None)
+    dense = getattr(pooler, "dense", pooler)
+    return dense if isinstance(dense, nn.Linear) else None
+
+
+def _num_positions(model: Any) -> int | None:
+    """How many tokens the model can place; None: any number."""
+    if not isinstance(model, Backbone):
+        table = model.embeddings.position_embeddings
+        return None if table is None else int(table.max_length)
+    rows = getattr(model.model.config, "max_position_embeddings", None)
+    offsets = [
+        module.padding_idx + 1
+        for name, module in model.model.named_modules()
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+    ]
+    return None if rows is None else int(rows) - max(offsets, default=0)  # RoBERTa counts from behind its padding

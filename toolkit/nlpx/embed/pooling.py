@@ -1,0 +1,50 @@
+"""From the hidden states of a text to one vector, in the four ways that sentence similarity is compared by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+Pooling = Literal["first-last-avg", "mean", "cls", "pooler"]
+
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """What one forward pass leaves for pooling. All positions count, [CLS] and [SEP] too; padding never does."""
+
+    first: Tensor  # (B, T, D), output of the first block
+    last: Tensor  # (B, T, D), output of the last block
+    attention_mask: Tensor | None  # (B, T), 1 for real tokens; None where there is no padding
+    pooler: nn.Linear | None = None  # the map of the checkpoint's pooler, without what follows it
+
+
+def pool(states: States, pooling: Pooling) -> Tensor:
+    """One float32 vector a text, (B, D).
+
+    `first-last-avg` is the mean of the token means of both blocks, `mean` that of the last, `cls` its first token, and
+    `pooler` the linear map of that, without the tanh: P4, P3, P1 and P2 of Su Jianlin's comparison
+    (kexue.fm/archives/8321). `pooler` needs `states.pooler`.
+    """
+    if pooling == "cls":
+        return states.last[:, 0].float()
+    if pooling == "pooler":
+        assert states.pooler is not None, "refused when the model was loaded"
+        pooled: Tensor = states.pooler(states.last[:, 0])
+        return pooled.float()
+    last = token_mean(states.last, states.attention_mask)
+    if pooling == "mean":
+        return last
+    return (token_mean(states.first, states.attention_mask) + last) / 2
+
+
+def token_mean(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Mean over the real tokens, summed in float32: (B, T, D), mask (B, T) or None -> (B, D)."""
+    if attention_mask is None:
+        return hidden_states.float().mean(dim=1)
+    weights = attention_mask.float()
+    total = (hidden_states.float() * weights[..., None]).sum(dim=1)
+    return total / weights.sum(dim=1, keepdim=True)
