@@ -72,13 +72,14 @@ def anchors(document: Path) -> set[str]:
 
 
 def commands() -> dict[tuple[str, ...], Any]:
-    """Every command by its words; () is `nlpx` itself."""
+    """Every command by its words; () is `nlpx` itself. Hidden ones are other names of commands that are shown."""
     from nlpx_cli.app import build
 
     def walk(command: Any, words: tuple[str, ...]) -> dict[tuple[str, ...], Any]:
         found = {words: command}
         for name, child in getattr(command, "commands", {}).items():
-            found |= walk(child, (*words, name))
+            if not child.hidden:
+                found |= walk(child, (*words, name))
         return found
 
     return walk(build(), ())

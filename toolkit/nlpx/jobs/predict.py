@@ -60,7 +60,7 @@ def predict(
 
     predictor = Predictor(checkpoint, torch.device(choose(device).device))
     if source == "-":
-        _detach_stdin()
+        detach_stdin()
     rows = predictor.task.read_rows(source, encoding=encoding, format=format, on_bad_row=on_bad_row, report=report)
     arranged = as_they_arrive(rows, WINDOW) if source == "-" else in_windows(rows, WINDOW)
     for window in arranged:
@@ -114,7 +114,7 @@ def as_they_arrive(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
             return
 
 
-def _detach_stdin() -> None:
+def detach_stdin() -> None:
     """Let `sys.stdin` be a reader that the interpreter leaves alone when it exits.
 
     It would close its own, and abort the process if the thread that reads ahead still waits in there: that is what

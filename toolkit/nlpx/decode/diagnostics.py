@@ -1,0 +1,84 @@
+"""How well chains have mixed and how varied their texts are, from a figure traced along each chain and from the texts.
+
+Autocorrelation time: 1 + 2 sum of autocorrelations, cut where the sum of two neighbours is no longer positive (Geyer
+1992, Practical Markov Chain Monte Carlo). Agreement: split R-hat (Gelman and others, Bayesian Data Analysis, 3rd
+edition): 1 where the halves of all chains agree, and above 1.1 where they plainly do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FEWEST = 4  # values of a trace below which nothing is said about its autocorrelation
+
+
+def distinct(texts: Sequence[Sequence[int]], size: int) -> float | None:
+    """Different n-grams of `size` tokens as a share of all of them (arXiv 1510.03055); None if there are none."""
+    grams = [tuple(text[start : start + size]) for text in texts for start in range(len(text) - size + 1)]
+    return len(set(grams)) / len(grams) if grams else None
+
+
+def autocorrelation(trace: Sequence[float]) -> NDArray[np.float64]:
+    """Correlation of a trace (N,) with itself, shifted by 0 to N - 1; all 0 beyond 0 for a constant one."""
+    values = np.asarray(trace, dtype=np.float64)
+    centred = values - values.mean()
+    spectrum = np.fft.rfft(centred, 2 * len(values))
+    sums = np.fft.irfft(spectrum * spectrum.conj())[: len(values)]
+    if sums[0] <= len(values) * np.finfo(np.float64).eps * max(1.0, float(np.square(values).mean())):
+        return np.eye(1, len(values))[0]
+    return sums / sums[0]
+
+
+def autocorrelation_time(trace: Sequence[float]) -> float | None:
+    """How many values of the trace are worth one independent value, at least 1; None for too few or a constant one."""
+    if len(trace) < FEWEST or max(trace) == min(trace):
+        return None
+    found = autocorrelation(trace)
+    pairs = found[: len(found) // 2 * 2].reshape(-1, 2).sum(axis=1)
+    ends = np.flatnonzero(pairs <= 0)
+    positive = pairs[: ends[0]] if len(ends) else pairs
+    return max(1.0, float(2 * np.minimum.accumulate(positive).sum() - 1)) if len(positive) else 1.0
+
+
+def effective_sample_size(trace: Sequence[float]) -> float | None:
+    """Independent values that say as much about the mean as this trace does."""
+    time = autocorrelation_time(trace)
+    return None if time is None else len(trace) / time
+
+
+def split_r_hat(traces: Sequence[Sequence[float]]) -> float | None:
+    """Agreement of chains: the spread of all values over that within half chains; None for too few values."""
+    shortest = min((len(trace) for trace in traces), default=0)
+    if len(traces) < 2 or shortest < FEWEST:
+        return None
+    half = shortest // 2
+    parts = np.array([part for trace in traces for part in (trace[:half], trace[shortest - half : shortest])])
+    within = parts.var(axis=1, ddof=1).mean()
+    between = half * parts.mean(axis=1).var(ddof=1)
+    if within == 0:
+        return 1.0 if between == 0 else math.inf
+    return math.sqrt(((half - 1) / half * within + between / half) / within)
+
+
+def summary(
+    traces: Sequence[Sequence[float]], texts: Sequence[Sequence[int]], *, changed: Sequence[float]
+) -> dict[str, Any]:
+    """Everything at once: traces by chain after the burn-in, the texts printed, shares of changes by chain."""
+    sizes = [size for trace in traces if (size := effective_sample_size(trace)) is not None]
+    times = [time for trace in traces if (time := autocorrelation_time(trace)) is not None]
+    values = [value for trace in traces for value in trace]
+    return {
+        "texts": len(texts),
+        "distinct_texts": len({tuple(text) for text in texts}),
+        "pseudo_log_likelihood": math.fsum(values) / len(values) if values else None,
+        "changed": math.fsum(changed) / len(changed) if changed else None,
+        "autocorrelation_time": math.fsum(times) / len(times) if times else None,
+        "effective_sample_size": math.fsum(sizes) if sizes else None,
+        "r_hat": split_r_hat(traces),
+        **{f"distinct_{size}": distinct(texts, size) for size in (1, 2, 3)},
+    }
