@@ -18,6 +18,7 @@ FOLDERS = ("短短匹配A类", "短短匹配B类", "短长匹配A类", "短长�
 
 # A new model of a few thousand numbers, two passes over the rows.
 SMALL = (
+    "model.name=new",
     "model.new={hidden_size: 16, num_layers: 1, num_attention_heads: 2, intermediate_size: 16, vocab_size: 60}",
     "task_options.condition_size=4",
     "data.max_length=24",
@@ -50,6 +51,18 @@ def rows(count: int, *, variants: Iterable[str] = VARIANTS, seed: int = 0) -> li
         label = number % 2
         row = {"id": f"r{number}", "source": source, "target": source if label else other, "variant": variant}
         made.append(row | {f"label{variant[-1]}": label})
+    return made
+
+
+def labelled(count: int, *, labels: Iterable[Any] = ("天气", "动物", "方位"), seed: int = 0) -> list[dict[str, Any]]:
+    """Texts with a label each, in turn; a text is mostly made of the characters of its label's part of the list."""
+    chance, names, made = random.Random(seed), list(labels), []
+    share = len(CHARACTERS) // len(names)
+    for number in range(count):
+        part = number % len(names)
+        own = CHARACTERS[part * share : (part + 1) * share]
+        text = "".join(chance.choices(own, k=6) + chance.choices(CHARACTERS, k=2))
+        made.append({"id": f"r{number}", "text": text, "label": names[part]})
     return made
 
 

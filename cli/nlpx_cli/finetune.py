@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Task, Verbose
-from nlpx_cli.resolving import overridden, refuse_beside_resume, resolve_new, resolve_resumed
-
-if TYPE_CHECKING:
-    from nlpx.jobs.finetune import Finished
+from nlpx_cli.options import (
+    Device,
+    DryRun,
+    Json,
+    Out,
+    Overwrite,
+    Preset,
+    Quiet,
+    Resume,
+    Seed,
+    Set,
+    Task,
+    Verbose,
+)
+from nlpx_cli.resolving import (
+    overridden,
+    refuse_beside_resume,
+    resolve_new,
+    resolve_resumed,
+    show_finished,
+    show_plan,
+)
 
 Data = Annotated[
     str | None, typer.Option("--data", help="A folder, a JSONL file, or - for stdin.  [default: the shipped sample]")
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="A checkpoint directory, a hub name, or `new`.  [default: new]")
+    str | None,
+    typer.Option("--model", help="A checkpoint directory, a shipped model, a hub name, or new.  [default: char-tiny]"),
 ]
 # Short for data.encoding and data.on_bad_row; hidden because the errors that call for them name them.
 Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the rows, such as gb18030.", hidden=True)]
@@ -57,12 +75,14 @@ def finetune(
 
     The folder holds the configuration, metrics, checkpoints, report and plots.
     `sohu` reads the contest's folders or rows with `source`, `target`,
-    `variant` (ssA ssB slA slB llA llB) and `labelA` or `labelB`.
+    `variant` (ssA ssB slA slB llA llB) and `labelA` or `labelB`; `classify`
+    rows with `text` (or `text1` and `text2`) and any `label`.
 
     \b
     Examples:
       nlpx finetune --task sohu
       nlpx finetune --task sohu --data rows.jsonl --model path/to/checkpoint
+      nlpx finetune --task classify --data titles.jsonl
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """
@@ -87,12 +107,11 @@ def finetune(
         refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
         resolved = resolve_resumed(Config, resume, set_ or [], flags)
     if dry_run:
-        facts = plan(resolved, options, console).facts
-        console.result(facts, value="\n".join(f"{name}: {value}" for name, value in facts.items()))
+        show_plan(plan(resolved, options, console), console)
         return
     finished = finetune(resolved, options, console)
     if finished is not None:
-        _show(finished, console)
+        show_finished(finished, console, score="best dev score", following=f"nlpx predict {finished.run} rows.jsonl")
 
 
 def _default_preset(task: str | None, model: str | None, console: Console) -> str:
@@ -107,13 +126,3 @@ def _default_preset(task: str | None, model: str | None, console: Console) -> st
     preset = preset_for(chosen, model)
     console.note(f"preset {preset}")
     return preset
-
-
-def _show(finished: Finished, console: Console) -> None:
-    cells = [[row.get(name) for name in finished.columns] for row in finished.table]
-    if cells:
-        console.table(finished.columns, cells)
-    if finished.score is not None:
-        console.note(f"best dev score {finished.score:.4f}; report: {finished.run}/report.md")
-    console.hint(f"nlpx predict {finished.run} rows.jsonl")
-    console.result({"run": finished.run, "score": finished.score, "table": finished.table}, value=finished.run)

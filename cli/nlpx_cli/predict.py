@@ -38,7 +38,7 @@ def predict(
 ) -> None:
     """Label rows with a run and print them, in order.
 
-    Each row comes back with `label` (0 or 1) and `probability` added.
+    Each row comes back with `label` and `probability` added.
     CSV is the contest's form: a header `id,label`, one line a row.
 
     \b

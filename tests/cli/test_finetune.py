@@ -89,6 +89,15 @@ def test_rows_from_stdin(nlpx, data, monkeypatch):
     assert json.loads((Path(piped["run"]) / "manifest.json").read_text(encoding="utf-8"))["inputs"] == []
 
 
+@pytest.mark.parametrize("words", [(), ("--model", "word-tiny")])
+def test_a_model_that_ships_is_the_default(nlpx, data, words):
+    outcome = nlpx("finetune", "--data", data, *words, "--dry-run", "--json")
+    plan = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert 5e6 < plan["parameters"] < 6e6 and plan["tokenizer"].startswith("word" if words else "character")
+    assert "preset finetune/sohu-tiny\n" in nlpx("finetune", "--data", data, *words, "--dry-run").err
+
+
 CHECKPOINT = tiny.settings(
     "train.epochs=1", "train.batch_size=8", "data.max_length=24", "task_options.condition_size=4"
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nlpx.data.rows import Format, OnBadRow, Row, RowReport, format_of, read_rows
-from nlpx.data.sohu_rows import VARIANTS, Pair, Split, pairs_of_row
+from nlpx.data.sohu_rows import VARIANTS, Pair, pairs_of_row
+from nlpx.data.splits import Split, Splits, hold_out
 from nlpx.errors import InputError
 
 __all__ = ["FOLDERS", "VARIANTS", "Pair", "Split", "Splits", "describe", "read_pairs", "read_splits"]
@@ -21,17 +21,6 @@ CONTEST_FILES: tuple[tuple[Split, str], ...] = (
     ("dev", "valid*.txt*"),
     ("test", "test*.txt*"),
 )
-DEV_PERCENT = 10
-
-
-@dataclass(slots=True)
-class Splits:
-    """The three parts of a data set, and notes on decisions the user did not ask for."""
-
-    train: list[Pair]
-    dev: list[Pair]
-    test: list[Pair]
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +39,7 @@ def read_splits(
     encoding: str = "utf-8",
     on_bad_row: OnBadRow = "fail",
     report: RowReport | None = None,
-) -> Splits:
+) -> Splits[Pair]:
     """Read train, dev and test pairs of a contest folder, JSON-lines files of a folder, one file or stdin (`-`).
 
     Without a dev part, a tenth of the training pairs becomes one, chosen by a hash of the source text so that
@@ -68,7 +57,7 @@ def read_splits(
         first = f"; the first bad row: {report.errors[0]}" if report.errors else ""
         raise InputError(f"{_name(data)} holds no training pairs{first}", hint=hint)
     if not splits.dev:
-        _hold_out(splits)
+        hold_out(splits, lambda pair: pair.source, items="pairs", key_name="source text")
     _check_classes(splits, name=_name(data))
     return splits
 
@@ -171,23 +160,7 @@ def _name(data: str | Path) -> str:
     return "stdin" if str(data) == "-" else str(data)
 
 
-def _hold_out(splits: Splits) -> None:
-    ranks = {pair.source: _rank(pair.source) for pair in splits.train}
-    limit = max(DEV_PERCENT / 100, min(ranks.values()))  # at least one text, however small the set
-    splits.dev = [pair for pair in splits.train if ranks[pair.source] <= limit]
-    splits.train = [pair for pair in splits.train if ranks[pair.source] > limit]
-    if not splits.train:
-        raise InputError("one source text is too little to train and to evaluate on")
-    share = f"{len(splits.dev)} pairs ({len(splits.dev) / (len(splits.dev) + len(splits.train)):.0%})"
-    splits.notes.append(f"no dev split given: {share}, chosen by a hash of the source text, serve as dev")
-
-
-def _rank(text: str) -> float:
-    digest = hashlib.blake2b(text.strip().encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
-
-
-def _check_classes(splits: Splits, *, name: str) -> None:
+def _check_classes(splits: Splits[Pair], *, name: str) -> None:
     labels = {pair.label for pair in splits.train}
     if len(labels) == 1:
         hint = "a classifier needs rows of both classes; were the rows sorted and cut?"

@@ -8,21 +8,13 @@ unless a folder of the contest's layout does. A row of type `ss`, `sl` or `ll` w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from nlpx.data.rows import Row, bad_row
-
-Split = Literal["train", "dev", "test"]
+from nlpx.data.splits import Split, split_of
 
 VARIANTS = ("ssA", "ssB", "slA", "slB", "llA", "llB")
 SHAPES = ("ss", "sl", "ll")
-SPLIT_OF_NAME: dict[str, Split] = {
-    "train": "train",
-    "dev": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +39,7 @@ def pairs_of_row(
     `variant` and `split` come from the folder and file of the contest's layout. Raises InputError.
     """
     source, target = _text(row, "source"), _text(row, "target")
-    split = split or _split(row)
+    split = split or split_of(row)
     variants = [variant] if variant is not None else _variants(row)
     needed = require_label and split != "test"
     identifier = row.values.get("id")
@@ -74,16 +66,6 @@ def _text(row: Row, name: str) -> str:
     if not isinstance(value, str):
         raise bad_row(row.place, f"field `{name}` is not a text", row=row.values)
     return value
-
-
-def _split(row: Row) -> Split | None:
-    value = row.values.get("split")
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or value not in SPLIT_OF_NAME:
-        hint = f"splits: {', '.join(SPLIT_OF_NAME)}"
-        raise bad_row(row.place, f"unknown `split` {value!r}", row=row.values, hint=hint)
-    return SPLIT_OF_NAME[value]
 
 
 def _variants(row: Row) -> list[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nlpx import bundled
 from nlpx.jobs.finetune_config import NEW, Config
 from nlpx.jobs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
 
 if TYPE_CHECKING:
     from nlpx.jobs.finetune_job import Job
-    from nlpx.jobs.messages import Messages
+    from nlpx.messages import Messages
     from nlpx.presets import Resolved
     from nlpx.run import RunFolder
 
@@ -17,8 +18,10 @@ __all__ = ["Config", "Finished", "Plan", "RunOptions", "finetune", "plan", "pres
 
 
 def preset_for(task: str, model: str | None) -> str:
-    """The preset of a task: training from nothing and fine-tuning a checkpoint want different rates."""
-    return f"finetune/{task}-new" if model in (None, NEW) else f"finetune/{task}"
+    """The preset of a task: a model from nothing, a small one that ships and a published one want different rates."""
+    if model is None or model in bundled.models():
+        return f"finetune/{task}-tiny"
+    return f"finetune/{task}-new" if model == NEW else f"finetune/{task}"
 
 
 def finetune(resolved: Resolved, options: RunOptions, messages: Messages) -> Finished | None:

@@ -12,7 +12,7 @@ from nlpx.jobs.running import Finished
 from nlpx.jobs.starting_model import StartingModel, save_model_files
 
 if TYPE_CHECKING:
-    from nlpx.jobs.messages import Messages
+    from nlpx.messages import Messages
     from nlpx.run import RunFolder
     from nlpx.tasks import Evaluation, Examples
     from nlpx.train.state import Training
@@ -163,7 +163,16 @@ class Job:
 
 
 def data_path(config: Config) -> str:
-    """Where the rows are: `sample` stands for what the package ships for the task."""
+    """Where the rows are: `sample` stands for what ships for the task. Raises UsageError if nothing does."""
     from nlpx import bundled
+    from nlpx.registry import load
 
-    return str(bundled.path(config.task) / "sample.jsonl") if config.data.path == SAMPLE else config.data.path
+    if config.data.path != SAMPLE:
+        return config.data.path
+    if config.task not in bundled.names():
+        example = load("tasks", config.task).Task.example
+        raise UsageError(
+            f"no rows: no sample ships for the task {config.task}",
+            hint=f"--data FILE names a file of rows such as {example}",
+        )
+    return str(bundled.path(config.task) / "sample.jsonl")

@@ -7,13 +7,13 @@ made while the run goes on, afterwards, or on another machine. Without matplotli
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nlpx.io import write_text
-from nlpx.report import plots
+from nlpx.report import classes, plots
 from nlpx.report.changes import changes
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, render
@@ -34,12 +34,6 @@ CONFUSION = (
     Column("false_positive", "false +"),
     Column("false_negative", "false −"),
     Column("true_negative", "true −"),
-)
-RELIABILITY = (
-    Column("range"),
-    Column("mean_probability", "mean probability", digits=3),
-    Column("positive_share", "share of positives", digits=3),
-    Column("count", "pairs"),
 )
 INSTALL_PLOT = "pip install 'nlpx[plot]'"
 
@@ -137,13 +131,20 @@ def _block_curve(history: History, split: str, name: str) -> str:
 def _evaluations(run: RunFolder, history: History) -> list[str]:
     sections = []
     dev, test = history.best, next(reversed(history.split("test")), None)
-    if dev is not None and dev.get("variants"):
-        sections.append(f"## Dev, step {dev.get('step')}\n\n{_figures(dev)}")
-    if test is not None and test.get("variants"):
-        sections.append(f"## Test\n\n{_figures(test)}")
+    if dev is not None and (tables := _tables(dev)):
+        sections.append(f"## Dev, step {dev.get('step')}\n\n{tables}")
+    if test is not None and (tables := _tables(test)):
+        sections.append(f"## Test\n\n{tables}")
     if dev is not None and dev.get("reliability"):
         sections.append(_reliability(run, dev))
     return sections
+
+
+def _tables(record: Mapping[str, Any]) -> str:
+    """What a kind of evaluation shows is told by what it recorded."""
+    if record.get("classes"):
+        return classes.sections(record)
+    return _figures(record) if record.get("variants") else ""
 
 
 def _figures(record: Mapping[str, Any]) -> str:
@@ -160,13 +161,25 @@ def _figures(record: Mapping[str, Any]) -> str:
 
 def _reliability(run: RunFolder, record: Mapping[str, Any]) -> str:
     bins = record["reliability"]
-    rows = [{"range": f"{row['bin'] / 10:.1f} to {(row['bin'] + 1) / 10:.1f}", **row} for row in bins]
-    parts = ["## Reliability", render(rows, RELIABILITY, form="markdown")]
+    share, unit = ("share of right answers", "rows") if record.get("classes") else ("share of positives", "pairs")
+    parts = ["## Reliability", _reliability_table(bins, share, unit)]
     if record.get("calibration_error") is not None:
         parts.insert(1, f"Expected calibration error {record['calibration_error']:.4f}.")
-    if plots.available() and plots.plot_reliability(bins, run.plots / "reliability.png"):
+    picture = run.plots / "reliability.png"
+    if plots.available() and plots.plot_reliability(bins, picture, share=share, unit=unit):
         parts.insert(1, _image("reliability"))
     return "\n\n".join(parts)
+
+
+def _reliability_table(bins: Sequence[Mapping[str, Any]], share: str, unit: str) -> str:
+    rows = [{"range": f"{row['bin'] / 10:.1f} to {(row['bin'] + 1) / 10:.1f}", **row} for row in bins]
+    columns = (
+        Column("range"),
+        Column("mean_probability", "mean probability", digits=3),
+        Column("positive_share", share, digits=3),
+        Column("count", unit),
+    )
+    return render(rows, columns, form="markdown")
 
 
 # --- small forms -----------------------------------------------------------------------------------------------

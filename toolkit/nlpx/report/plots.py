@@ -100,15 +100,16 @@ def plot_loss(history: History, path: Path) -> bool:
 
 
 def plot_score(history: History, path: Path) -> bool:
-    """Draw the dev score over steps with the F1 of each variant behind it; return whether there was any."""
+    """Draw the dev score over steps, behind it macro F1 or the F1 of each variant; return whether there was any."""
     steps, scores = history.points("dev", "score")
     if not steps:
         return False
     best = max(range(len(scores)), key=scores.__getitem__)
     with canvas(path) as figure:
-        title = f"F1 on dev: best {scores[best]:.3f} at step {steps[best]}"
+        title = f"{_score_name(history)} on dev: best {scores[best]:.3f} at step {steps[best]}"
         axes = figure.add_subplot(title=title, xlabel="step", ylim=(0, 1))
         labels = [_plot_variant(axes, history, name) for name in _variant_names(history)]
+        labels += _plot_macro(axes, history)
         axes.plot(steps, scores, color=INK, linewidth=2.4, marker="o", markersize=4)
         axes.plot(steps[best], scores[best], marker="o", markersize=11, markerfacecolor="none", color=INK)
         labels.append(Label(scores[-1], f"score {scores[-1]:.3f}", INK))
@@ -125,18 +126,36 @@ def _plot_variant(axes: Axes, history: History, name: str) -> Label:
     return Label(values[-1], f"{drawable(name)} {values[-1]:.2f}", color)
 
 
+def _plot_macro(axes: Axes, history: History) -> list[Label]:
+    steps, values = history.points("dev", "macro_f1")
+    if not steps:
+        return []
+    axes.plot(steps, values, color=MUTED, linewidth=1.2)
+    return [Label(values[-1], f"macro F1 {values[-1]:.2f}", MUTED)]
+
+
+def _score_name(history: History) -> str:
+    name = str((history.best or {}).get("score_is", "score"))
+    return "F1" if _variant_names(history) else name[:1].upper() + name[1:]
+
+
 def _variant_names(history: History) -> list[str]:
     return list(dict.fromkeys(name for record in history.split("dev") for name in record.get("variants", {})))
 
 
-def plot_reliability(bins: Sequence[Mapping[str, Any]], path: Path) -> bool:
-    """Draw the share of positives over the mean probability of each bin, with the counts below."""
+def plot_reliability(
+    bins: Sequence[Mapping[str, Any]], path: Path, *, share: str = "share of positives", unit: str = "pairs"
+) -> bool:
+    """Draw the share of positives over the mean probability of each bin, with the counts below.
+
+    `share` and `unit` are the names of what is counted, for the axes.
+    """
     if not bins:
         return False
     with canvas(path, size=UPRIGHT) as figure:
         title = f"Reliability on dev: calibration error {calibration_error(bins):.3f}"
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of positives", title=title)
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel=share, title=title)
         upper.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
         upper.text(0.055, 0.095, "perfect", color=MUTED, fontsize=9, rotation=45, transform_rotates_text=True)
         means = [row["mean_probability"] for row in bins]
@@ -144,7 +163,7 @@ def plot_reliability(bins: Sequence[Mapping[str, Any]], path: Path) -> bool:
         upper.plot(means, shares, color=MAIN, linewidth=1.9, marker="o", markersize=5, clip_on=False, zorder=3)
         centres = [(row["bin"] + 0.5) / NUM_BINS for row in bins]
         lower.bar(centres, [row["count"] for row in bins], width=0.9 / NUM_BINS, color=MAIN, alpha=0.55)
-        lower.set(xlabel="predicted probability", ylabel="pairs")
+        lower.set(xlabel="predicted probability", ylabel=unit)
         lower.margins(y=0.12)
         lower.locator_params(axis="y", nbins=3, integer=True)
         figure.align_ylabels()

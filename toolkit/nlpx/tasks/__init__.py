@@ -38,6 +38,7 @@ class TaskLike(Protocol):
     """What a job needs of a task."""
 
     headline: str  # the name of the score
+    example: str  # a row, for those who have given none
 
     def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Any:
         """Rows as an object with `train`, `dev`, `test` and `notes`."""

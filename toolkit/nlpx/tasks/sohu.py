@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from nlpx.data.padding import padded
 from nlpx.data.sohu import VARIANTS, Pair, Splits, read_pairs, read_splits
 from nlpx.objectives import Loss
 from nlpx.report.binary import CRITERIA, best_threshold, evaluate
@@ -48,12 +49,13 @@ class Task:
     """Six-variant matching."""
 
     headline = "score"
+    example = '{"source": "...", "target": "...", "variant": "ssA", "labelA": 1}'
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.thresholds = dict.fromkeys(CRITERIA, 0.5 if config.threshold == "best" else config.threshold)
 
-    def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Splits:
+    def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Splits[Pair]:
         """Train, dev and test pairs of a contest folder, JSON lines or stdin."""
         return read_splits(data, encoding=encoding, on_bad_row=on_bad_row, report=report)
 
@@ -105,20 +107,12 @@ class Task:
 
     def collate(self, examples: Examples, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
         """token_ids, segment_ids, attention_mask (B, T), condition and labels (B,), num_targets."""
-        import numpy as np
         import torch
 
         items: list[Item] = [examples.items[row] for row in rows]
-        lengths = np.array([len(item.token_ids) for item in items])
-        columns = np.arange(lengths.max())
-        real = columns < lengths[:, None]
-        token_ids = np.full(real.shape, pad_token_id, dtype=np.int64)
-        token_ids[real] = np.concatenate([item.token_ids for item in items])
-        starts = np.array([item.second_start for item in items])
+        arrays = padded([item.token_ids for item in items], [item.second_start for item in items], pad_token_id)
         return {
-            "token_ids": torch.from_numpy(token_ids),
-            "segment_ids": torch.from_numpy((real & (columns >= starts[:, None])).astype(np.int64)),
-            "attention_mask": torch.from_numpy(real),
+            **{name: torch.from_numpy(array) for name, array in arrays.items()},
             "condition": torch.tensor([item.variant for item in items]),
             "labels": torch.tensor([item.label for item in items]),
             "num_targets": len(items),

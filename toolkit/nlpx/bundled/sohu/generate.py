@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nlpx.data.sohu import VARIANTS
-from nlpx.data.sohu_rows import Split
+from nlpx.data.splits import Split
 from nlpx.io import write_text
 
 FOLDER = Path(__file__).resolve().parent

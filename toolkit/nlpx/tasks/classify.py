@@ -1,0 +1,180 @@
+"""Classification of a text, or of a pair of texts, into any number of classes.
+
+The classes are the labels of the training rows. The head is one linear map over the mean of the real tokens, or over
+the first one. Score: accuracy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from nlpx.data.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
+from nlpx.data.padding import padded
+from nlpx.data.rows import Row
+from nlpx.data.splits import Splits
+from nlpx.objectives import Loss
+from nlpx.report.classes import COLUMNS, SCORE, class_table, evaluate
+from nlpx.section import Section
+from nlpx.tasks import Evaluation, Examples
+
+if TYPE_CHECKING:
+    from nlpx.data.rows import OnBadRow, RowReport
+    from nlpx.tokenizers.base import Tokenizer
+
+UNKNOWN = -1  # the class of rows without a label, or with one that no training row has
+
+
+class Config(Section):
+    """What only this task has."""
+
+    text_field: str | None = Field(None, description="of the rows; null: `text`, or `text1` and `text2`")
+    second_field: str | None = Field(None, description="the second text of a pair, beside `text_field`")
+    label_field: str = Field("label", description="a text or a whole number")
+    pooling: Literal["mean", "first"] = Field("mean", description="which states the classifier reads")
+
+    @model_validator(mode="after")
+    def _refuse_half_a_pair(self) -> Self:
+        if self.second_field is not None and self.text_field is None:
+            raise ValueError("`second_field` needs `text_field` beside it")
+        return self
+
+
+class Item(NamedTuple):
+    """One encoded row."""
+
+    token_ids: list[int]
+    second_start: int  # where segment 1 begins; the length, if there is one text
+    label: int
+
+
+class Answer(NamedTuple):
+    """The likeliest class of a row and its probability."""
+
+    label: int
+    probability: float
+
+
+class Task:
+    """Classification by the labels of the training rows."""
+
+    headline = SCORE
+    example = '{"text": "...", "label": "..."}, or `text1` and `text2` for pairs'
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        texts = tuple(name for name in (config.text_field, config.second_field) if name is not None)
+        self.fields = Fields(texts, config.label_field)
+        self.labels: list[Label] = []
+
+    def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Splits[Labelled]:
+        """Train, dev and test rows; the classes are learned from the training rows."""
+        splits = read_splits(data, self.fields, encoding=encoding, on_bad_row=on_bad_row, report=report)
+        first = splits.train[0]
+        self.fields = self.fields.settled(Row(first.row, first.place))
+        self.labels = labels_of(splits.train)
+        return splits
+
+    def read_rows(
+        self, source: str, *, encoding: str, format: Any, on_bad_row: OnBadRow, report: RowReport
+    ) -> Iterator[Labelled]:
+        """Rows in file order; labels are not looked at."""
+        fields = Fields(self.fields.texts, label=None)
+        return read_labelled(source, fields, encoding=encoding, format=format, on_bad_row=on_bad_row, report=report)
+
+    def texts(self, rows: Iterable[Labelled]) -> Iterator[str]:
+        """First and second texts."""
+        for row in rows:
+            yield row.text
+            if row.second is not None:
+                yield row.second
+
+    def model_choices(self) -> dict[str, Any]:
+        """As many classes as the training rows have, over the pooled states."""
+        return {
+            "heads": ("classification",),
+            "num_labels": len(self.labels),
+            "classification_pooling": self.config.pooling,
+            "pooler": "none",
+        }
+
+    def encode(self, rows: Sequence[Labelled], tokenizer: Tokenizer, max_length: int) -> Examples:
+        """[CLS] text [SEP], or [CLS] text [SEP] second [SEP], the longer text cut from its end until both fit."""
+        seconds = [row.second for row in rows if row.second is not None]
+        encodings = tokenizer.encode_batch([row.text for row in rows], seconds or None, max_length=max_length)
+        classes = {str(label): number for number, label in enumerate(self.labels)}
+        items = [
+            Item(
+                encoding.token_ids,
+                encoding.segment_ids.index(1) if seconds else len(encoding.token_ids),
+                classes.get(str(row.label), UNKNOWN),
+            )
+            for encoding, row in zip(encodings, rows, strict=True)
+        ]
+        return Examples(items, [len(item.token_ids) for item in items])
+
+    def collate(self, examples: Examples, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
+        """token_ids, segment_ids, attention_mask (B, T), labels (B,), num_targets."""
+        import torch
+
+        items: list[Item] = [examples.items[row] for row in rows]
+        arrays = padded([item.token_ids for item in items], [item.second_start for item in items], pad_token_id)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return {**tensors, "labels": torch.tensor([item.label for item in items]), "num_targets": len(items)}
+
+    def objective(self, model: Any, batch: dict[str, Any]) -> Loss:
+        """Mean cross entropy of the classes."""
+        from nlpx.objectives.classify import classification_loss
+
+        logits = self._logits(model, batch)
+        return Loss(classification_loss(logits, batch), {"logits": logits})
+
+    def is_labelled(self, rows: Iterable[Labelled]) -> bool:
+        """Whether every row has a label."""
+        return all(row.label is not None for row in rows)
+
+    def label_counts(self, rows: Iterable[Labelled]) -> list[int]:
+        """How often each class occurs."""
+        counts = Counter(str(row.label) for row in rows)
+        return [counts[str(label)] for label in self.labels]
+
+    def outputs(self, model: Any, batch: dict[str, Any]) -> list[Answer]:
+        """The likeliest class of each row."""
+        probabilities, labels = self._logits(model, batch).float().softmax(-1).max(-1)
+        return list(map(Answer, labels.tolist(), probabilities.tolist()))
+
+    def calibrate(self, rows: Sequence[Labelled], outputs: Sequence[Answer]) -> None:
+        """Nothing is left open."""
+
+    def evaluate(self, rows: Sequence[Labelled], outputs: Sequence[Answer]) -> Evaluation:
+        """Accuracy, macro F1 and each class, over the rows that have a label; one never trained on counts as wrong."""
+        known = list(map(str, self.labels))
+        judged = [(row, output) for row, output in zip(rows, outputs, strict=True) if row.label is not None]
+        record = evaluate(
+            [known[output.label] for _, output in judged],
+            [output.probability for _, output in judged],
+            [str(row.label) for row, _ in judged],
+            known=known,
+        )
+        return Evaluation(record["score"], record, class_table(record), COLUMNS)
+
+    def predicted_row(self, row: Labelled, output: Answer) -> dict[str, Any]:
+        """The row with `label` and `probability`; a label that it came with becomes `given_label`."""
+        given = {"given_label": row.row["label"]} if "label" in row.row else {}
+        answer = {"label": self.labels[output.label], "probability": round(output.probability, 6)}
+        return given | row.row | answer
+
+    def state(self) -> dict[str, Any]:
+        """The classes in the order of the logits, and the fields the texts came in."""
+        return {"labels": self.labels, "text_fields": self.fields.texts}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The classes and fields of a finished run."""
+        self.labels = list(state["labels"])
+        self.fields = Fields(tuple(state["text_fields"]), self.config.label_field)
+
+    def _logits(self, model: Any, batch: dict[str, Any]) -> Any:
+        return model(batch["token_ids"], batch["segment_ids"], batch["attention_mask"]).logits
