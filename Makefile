@@ -4,6 +4,7 @@
 #   make test        set up, then lint, types and tests
 #   make test-slow   the tests that take minutes
 #   make bench       measurements against peers
+#   make bundled CORPUS='corpus_*.jsonl.gz'    the weights that ship, anew: two CPU cores and two hours
 #   make lint        style and types only
 #   make clean       remove caches and build outputs; runs/ and .venv stay
 
@@ -19,7 +20,7 @@ READY := .venv/ready
 # One thread per worker: several tests at once gain more than several threads in one.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow bench lint clean
+.PHONY: demo test test-slow bench bundled lint clean
 
 demo: $(READY)
 	$(BIN)/nlpx finetune --task sohu
@@ -33,6 +34,27 @@ test-slow: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	for script in tokenizers finetune attention bookkeeping; do echo "== $$script"; $(BIN)/python "bench/$$script.py" || exit 1; done
+
+# Each step of it is a command that users have; what is there already is not made again.
+BUNDLED := runs/bundled
+bundled: $(BUNDLED)/char.published $(BUNDLED)/word.published
+
+$(BUNDLED)/%.tsv: $(READY)
+	@test -n "$(CORPUS)" || { echo "Error: name the texts: make bundled CORPUS='corpus_*.jsonl.gz'" >&2; exit 1; }
+	mkdir -p $(BUNDLED)
+	$(BIN)/nlpx wordfreq $(CORPUS) --unit $* --no-hmm -o $@
+
+$(BUNDLED)/char-vocab: $(BUNDLED)/char.tsv
+	$(BIN)/nlpx vocab build $< --kind char --size 8000 -o $@
+
+$(BUNDLED)/word-vocab: $(BUNDLED)/word.tsv
+	$(BIN)/nlpx vocab build $< --kind word --size 16000 -o $@
+
+$(BUNDLED)/%.published: $(BUNDLED)/%-vocab
+	$(BIN)/nlpx pretrain --preset pretrain/$*-tiny --tokenizer $< --out $(BUNDLED)/$*-tiny $(CORPUS)
+	$(BIN)/nlpx convert $(BUNDLED)/$*-tiny/checkpoints/best $(BUNDLED)/published/$*-tiny --to nlpx --dtype bfloat16 --overwrite
+	cp $(BUNDLED)/published/$*-tiny/* toolkit/nlpx/bundled/$*-tiny/
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .
