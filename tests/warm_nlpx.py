@@ -20,8 +20,11 @@ import array, json, os, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 words = sys.argv[1:]
-if words and "--resume" not in words:
-    words[1:1] = {settings!r}.get(words[0], [])
+settings = {settings!r}
+if "--resume" not in words:
+    for count in (1, 2):  # a command is one word, or two
+        added = settings.get(" ".join(words[:count]), [])
+        words[count:count] = added[2:] if added[:1] == ["--model"] and {{"--model", "--preset"}} & {{*words}} else added
 call = json.dumps([words, os.getcwd(), dict(os.environ)]).encode()
 streams = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
 server.sendmsg([len(call).to_bytes(8, "big")], [streams])
@@ -31,7 +34,10 @@ sys.exit(int(server.makefile().read() or 70))
 
 
 def write_client(path: Path, *, address: str, settings: dict[str, list[str]]) -> None:
-    """An executable `nlpx`; `settings` of a command come before the words of each new run, so that its own win."""
+    """An executable `nlpx`; `settings` of a command come before the words of each new run, so that its own win.
+
+    A `--model` at their head is for lines that name neither model nor preset.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(CLIENT.format(python=sys.executable, address=address, settings=settings), encoding="utf-8")
     path.chmod(0o755)
@@ -44,6 +50,10 @@ def serve(address: str) -> None:
     import torch._dynamo  # noqa: F401 - what the first optimizer would import
     import transformers  # noqa: F401
 
+    import nlpx.embed.encoder
+    import nlpx.jobs.chess_lm_evaluate
+    import nlpx.jobs.chess_lm_evaluation
+    import nlpx.jobs.chess_lm_job
     import nlpx.jobs.convert
     import nlpx.jobs.finetune_job
     import nlpx.jobs.inference
@@ -56,7 +66,11 @@ def serve(address: str) -> None:
     import nlpx.presets
     import nlpx.report.build
     import nlpx.tokenizers.char
-    import nlpx.tokenizers.word  # noqa: F401
+    import nlpx.tokenizers.word
+    import nlpx.xiangqi.measures
+    import nlpx.xiangqi.move_model
+    import nlpx.xiangqi.session
+    import nlpx.xiangqi.uci  # noqa: F401
 
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)

@@ -61,6 +61,9 @@ Set = Annotated[
         autocompletion=complete_overrides,
     ),
 ]
+Encoder = Annotated[
+    str, typer.Option("--model", help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Seed of every random choice.  [default: the preset's]", min=0)
 ]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from nlpx import registry
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
-from nlpx_cli.resolving import overridden, refuse_beside_resume, resolve_new, resolve_resumed
-
-if TYPE_CHECKING:
-    from nlpx.jobs.pretrain import Finished
+from nlpx_cli.resolving import (
+    overridden,
+    refuse_beside_resume,
+    resolve_new,
+    resolve_resumed,
+    show_finished,
+    show_plan,
+)
 
 
 def complete_objectives(incomplete: str) -> list[str]:
@@ -117,12 +121,12 @@ def pretrain(
         refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
         resolved = resolve_resumed(Config, resume, set_ or [], flags)
     if dry_run:
-        facts = plan(resolved, options, console).facts
-        console.result(facts, value="\n".join(f"{name}: {value}" for name, value in facts.items()))
+        show_plan(plan(resolved, options, console), console)
         return
     finished = pretrain(resolved, options, console)
     if finished is not None:
-        _show(finished, console)
+        following = f"nlpx finetune --model {finished.run}/checkpoints/best"
+        show_finished(finished, console, score="best score", following=following)
 
 
 def _mix(words: Sequence[str] | None) -> list[dict[str, Any]] | None:
@@ -141,13 +145,3 @@ def _mix(words: Sequence[str] | None) -> list[dict[str, Any]] | None:
         except ValueError:
             raise UsageError(f"--objective {word}: {weight!r} is no weight", hint="such as unilm=0.5") from None
     return [{name: settings} for name, settings in mix.items()]
-
-
-def _show(finished: Finished, console: Console) -> None:
-    cells = [[row.get(name) for name in finished.columns] for row in finished.table]
-    if cells:
-        console.table(finished.columns, cells)
-    if finished.score is not None:
-        console.note(f"best score {finished.score:.4f}; report: {finished.run}/report.md")
-    console.hint(f"nlpx finetune --model {finished.run}/checkpoints/best")
-    console.result({"run": finished.run, "score": finished.score, "table": finished.table}, value=finished.run)

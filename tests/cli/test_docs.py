@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ import pytest
 import documents
 import tiny
 import warm_nlpx
+import xiangqi_games
+import xiangqi_samples
 from documents import CHINESE, DOCUMENTS, README, ROOT
 
 WORDS = ["春风", "秋雨", "山川", "湖海", "日月", "星云"]
+PAIR = ("text1", "text2", "score", "split")
 BUNDLES = {"chinese_L-12_H-768_A-12": "bert", "chinese_roformer_L-12": "roformer"}
 HUB_NAME = "hfl/chinese-roberta-wwm-ext"
 
@@ -32,7 +35,6 @@ SET_UP = ("make ", "pip ", "python bench/")
 # What makes a run small; a line's own settings come later and win.
 SMALL = tiny.settings(
     "model.new={hidden_size: 16, num_layers: 1, num_attention_heads: 2, intermediate_size: 16}",
-    "task_options={condition_size: 4}",
     "data.max_length=16",
     "train.epochs=1",
     "train.precision=float32",
@@ -66,7 +68,11 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """An environment in which `nlpx` is warm, the hub is a cache with one model, and no window opens."""
     folder = tmp_path_factory.mktemp("tools")
     address = f"{tempfile.mkdtemp(prefix='nlpx-')}/socket"  # pytest's own folders may be too deep for a socket
-    settings = {"finetune": SMALL, "pretrain": SMALL_PRETRAIN}
+    settings = {
+        "finetune": ["--model", "new", *SMALL],
+        "pretrain": SMALL_PRETRAIN,
+        "chess-lm train": tiny.settings(*xiangqi_games.SMALL_MOVES),
+    }
     warm_nlpx.write_client(folder / "bin" / "nlpx", address=address, settings=settings)
     torchrun = shlex.join([sys.executable, "-m", "torch.distributed.run"])
     cases = "".join(f'*" {name} "*) set -- "$@" {shlex.join(words)};; ' for name, words in settings.items())
@@ -103,13 +109,22 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tools: dict[str, str]) ->
     """The files that the documentation speaks of, small."""
     folder = tmp_path_factory.mktemp("prepared")
     tiny.write_rows(folder / "rows.jsonl", tiny.rows(60))
+    tiny.write_rows(folder / "titles.jsonl", tiny.labelled(60))
+    articles = [f"{row['text']},{row['label']}" for row in tiny.labelled(60)]
+    tiny.write_rows(folder / "articles.csv", ["title,category", *articles])
     tiny.contest(folder / "sohu2021")
     tiny.write_rows(folder / "test_with_id.txt", tiny.rows(8))
     texts = [f"{row['source']}。{row['target']}" for row in tiny.rows(200, seed=1)]
     tiny.write_rows(folder / "corpus.txt", texts)
+    pairs = [(row["source"], row["target"], number % 2) for number, row in enumerate(tiny.rows(200))]
+    tiny.write_rows(folder / "pairs.tsv", [f"{one}\t{two}\t{score}" for one, two, score in pairs])
+    tiny.write_rows(folder / "pairs.jsonl", [dict(zip(PAIR, (*pair, "dev"), strict=True)) for pair in pairs])
+    tiny.write_rows(folder / "texts.txt", [f"{row['source']}，{row['target']}" for row in tiny.rows(400, seed=2)])
     tiny.write_rows(folder / "corpus.jsonl", [{"text": text, "domain": "ab"[len(text) % 2]} for text in texts])
     tiny.write_rows(folder / "words.tsv", [f"{word}\t{9 - number}" for number, word in enumerate([*WORDS, "风", "云"])])
     tiny.write_vocab(folder)
+    xiangqi_samples.write(folder)
+    xiangqi_games.write_samples(folder)  # more games, enough to train on
     for number, name in enumerate(("emb", "new")):
         np.save(folder / f"{name}.npy", np.random.default_rng(number).normal(size=(400, 16)).astype("float32"))
     tiny.bert(folder / "path" / "to" / "checkpoint")
@@ -149,7 +164,8 @@ class Reader:
     """Types the command lines of a document one after the other, each once, in a folder of its own."""
 
     def __init__(self, source: str, folder: Path, environment: dict[str, str]) -> None:
-        self.lines, self.folder, self.environment = SOURCES[source], folder, environment
+        self.source, self.lines = source, SOURCES[source]
+        self.folder, self.environment = folder, environment
         self.num_typed = 0
 
     def type(self, number: int) -> subprocess.CompletedProcess[str]:
@@ -162,13 +178,22 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def readers(tmp_path_factory: pytest.TempPathFactory, prepared: Path, tools: dict[str, str]) -> dict[str, Reader]:
-    found = {}
-    for source in SOURCES:
-        folder = tmp_path_factory.mktemp("reader") / "work"
-        shutil.copytree(prepared, folder)
-        found[source] = Reader(source, folder, tools)
-    return found
+def reader_of(
+    tmp_path_factory: pytest.TempPathFactory, prepared: Path, tools: dict[str, str]
+) -> Iterator[Callable[[str], Reader]]:
+    """The reader of a document. When the next one begins, what the last one made is thrown away."""
+    folder = tmp_path_factory.mktemp("reader") / "work"
+    readers: list[Reader] = []
+
+    def reader(source: str) -> Reader:
+        if not readers or readers[-1].source != source:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(prepared, folder)
+            readers.append(Reader(source, folder, tools))
+        return readers[-1]
+
+    yield reader
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _runs_here(line: str) -> bool:
@@ -176,10 +201,10 @@ def _runs_here(line: str) -> bool:
 
 
 @pytest.mark.parametrize(("source", "number"), LINES, ids=[f"{source}: {SOURCES[source][n]}" for source, n in LINES])
-def test_command_lines_run(source, number, readers):
+def test_command_lines_run(source, number, reader_of):
     if not _runs_here(SOURCES[source][number]):
         pytest.skip("jq is not installed")
-    readers[source].type(number)
+    reader_of(source).type(number)
 
 
 @pytest.mark.parametrize(

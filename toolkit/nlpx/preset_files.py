@@ -59,7 +59,8 @@ def group_of(path: Path) -> str | None:
     known = groups()
     manifest = path.with_name("manifest.json")
     if path.name == "config.yaml" and manifest.is_file():
-        return str(json.loads(manifest.read_text(encoding="utf-8")).get("command"))
+        command = str(json.loads(manifest.read_text(encoding="utf-8")).get("command"))
+        return command.partition(" ")[0]  # of `chess-lm train` the first word
     for file in reversed(lineage(path)):
         inside = file.resolve().is_relative_to(root.resolve())
         folder = file.resolve().relative_to(root.resolve()).parts[0] if inside else file.resolve().parent.name
@@ -71,7 +72,12 @@ def group_of(path: Path) -> str | None:
 def groups() -> list[str]:
     """The commands that have presets: folders of presets whose name is that of a job."""
     folders = {path.parent.name for path in presets_folder().glob("*/*.yaml")}
-    return sorted(folders & set(registry.names("jobs")))
+    return sorted(folder for folder in folders if job_of(folder) in registry.names("jobs"))
+
+
+def job_of(group: str) -> str:
+    """The module of `nlpx.jobs` that has the schema of a group: `chess_lm` of `chess-lm`."""
+    return group.replace("-", "_")
 
 
 def lineage(path: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from nlpx.preset_files import (
     find,
     group_of,
     groups,
+    job_of,
     label,
     lineage,
     preset_names,
@@ -144,7 +145,7 @@ def schema_of(group: str) -> type[Section]:
     if group not in groups():
         message, hint = registry.unknown("group of presets", group, groups())
         raise UsageError(message, hint=hint)
-    config: type[Section] = registry.load("jobs", group).Config
+    config: type[Section] = registry.load("jobs", job_of(group)).Config
     return config
 
 

@@ -202,7 +202,8 @@ def active() -> RunFolder | None:
 
 def planned(command: str, *, name: str, seed: int, root: str | Path = "runs") -> Path:
     """The folder a run started now would get, such as `runs/2026-10-01_1405-finetune-sohu-7`; makes nothing."""
-    stem = f"{datetime.now():%Y-%m-%d_%H%M}-{command}-{name}-{seed}"
+    words = command.replace(" ", "-")
+    stem = f"{datetime.now():%Y-%m-%d_%H%M}-{words}-{name}-{seed}"
     path, number = Path(root) / stem, 1
     while path.exists():
         number += 1

@@ -1,0 +1,284 @@
+"""`nlpx chess-lm train`, `best` and `evaluate`: a language model of moves, made, asked and measured."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nlpx_cli.console import Console
+from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
+from nlpx_cli.resolving import (
+    overridden,
+    refuse_beside_resume,
+    resolve_new,
+    resolve_resumed,
+    show_finished,
+    show_plan,
+)
+
+if TYPE_CHECKING:
+    from nlpx.presets import Resolved
+
+SHIPPED = "xiangqi-tiny"
+
+Data = Annotated[
+    list[str] | None, typer.Option("--data", help="A file of games, or - for stdin. Repeatable.", metavar="FILE")
+]
+More = Annotated[
+    list[str] | None,
+    typer.Argument(help="More of --data, as a shell writes a pattern out.", metavar="FILE", hidden=True),
+]
+Start = Annotated[
+    str | None,
+    typer.Option("--model", help="A text model or a model of moves, or `new`.  [default: new]", metavar="MODEL"),
+]
+Tokens = Annotated[
+    str | None, typer.Option("--tokens", help="moves or characters.  [default: the preset's]", metavar="FORM")
+]
+Player = Annotated[
+    str, typer.Option("--model", help="A shipped model, a run, or a checkpoint directory.", metavar="MODEL")
+]
+Fen = Annotated[
+    str | None, typer.Option("--fen", help="The position before the moves.  [default: the usual start]", metavar="FEN")
+]
+Search = Annotated[int, typer.Option("--search", help="Plies to look ahead at the likeliest moves.", min=0, max=4)]
+
+
+def add_commands(group: typer.Typer) -> None:
+    """Add what trains, asks and measures models to `nlpx chess-lm`."""
+    group.command("train")(train)
+    group.command("best")(best)
+    group.command("evaluate")(evaluate)
+
+
+def train(
+    more: More = None,
+    data: Data = None,
+    model: Start = None,
+    tokens: Tokens = None,
+    preset: Preset = None,
+    set_: Set = None,
+    seed: Seed = None,
+    device: Device = None,
+    out: Out = None,
+    resume: Resume = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a language model of moves and print the run folder.
+
+    Every move of every game is checked. A tenth of the games is held
+    aside, always the same ones. checkpoints/best plays.
+
+    \b
+    Examples:
+      nlpx chess-lm train --data games.jsonl
+      nlpx chess-lm train --data games.jsonl --model char-tiny --dry-run
+      nlpx chess-lm train --data games.jsonl --tokens characters
+      nlpx chess-lm train --resume last --set train.steps=40
+    """
+    from nlpx.jobs.chess_lm import RunOptions, plan
+    from nlpx.jobs.chess_lm import train as run
+
+    console = Console(json=json, quiet=quiet, verbose=verbose)
+    options = RunOptions(out=out, overwrite=overwrite, resume=resume)
+    flags = {
+        "data.paths": [*(data or []), *(more or [])] or None,
+        "data.tokens": tokens,
+        "model.name": model,
+        "seed": seed,
+        "device": device,
+    }
+    if resume is not None:
+        refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
+    resolved = _resolved(resume, preset, model, set_ or [], flags, console)
+    if dry_run:
+        show_plan(plan(resolved, options, console), console)
+        return
+    finished = run(resolved, options, console)
+    if finished is not None:
+        following = f"nlpx chess-lm play --model {finished.run}"
+        show_finished(finished, console, score="best score", following=following)
+
+
+def _resolved(
+    resume: str | None, preset: str | None, model: str | None, overrides: list[str], flags: dict[str, Any], say: Console
+) -> Resolved:
+    from nlpx.jobs.chess_lm import Config
+    from nlpx.presets import Flag
+
+    options = {"data.paths": "--data", "data.tokens": "--tokens", "model.name": "--model"}
+    named: dict[str, Any] = {
+        key: Flag(value, options[key]) if key in options else value for key, value in flags.items()
+    }
+    if resume is not None:
+        return resolve_resumed(Config, resume, overrides, named)
+    if preset is None:
+        is_new = (model or overridden(overrides, "model.name")) in (None, "new")
+        form = flags["data.tokens"] if flags["data.tokens"] == "characters" else "moves"
+        preset = f"chess-lm/{form if is_new else 'continue'}"
+        say.note(f"preset {preset}")
+    return resolve_new(Config, preset, overrides, named)
+
+
+def best(
+    game: Annotated[
+        str | None, typer.Argument(help="Moves so far, or - for stdin: a game a line.", metavar="[MOVES|-]")
+    ] = None,
+    model: Player = SHIPPED,
+    fen: Fen = None,
+    top: Annotated[int, typer.Option("--top", help="Moves to show.", min=1)] = 5,
+    search: Search = 0,
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rank the legal moves of a position by a model.
+
+    Moves are ICCS (h2e2, H2-E2) or Chinese (炮二平五). On stdin a line is
+    a game, an empty line the start; each gives a line: moves and their
+    probabilities. --quiet: only the best move.
+
+    \b
+    Examples:
+      nlpx chess-lm best "h2e2 h9g7"
+      nlpx chess-lm best "炮二平五" --top 3 --json
+      echo "h2e2 h9g7" | nlpx chess-lm best - --quiet
+      nlpx chess-lm best --fen "3k5/9/9/9/9/9/9/9/4A4/3AK2R1 w" --search 2
+    """
+    from nlpx.errors import UsageError
+    from nlpx.jobs.chess_lm_best import NO_HISTORY, best_moves, read_game
+    from nlpx.xiangqi.choose import Choosing
+    from nlpx.xiangqi.move_model import MoveModel
+
+    console = Console(json=json, quiet=quiet)
+    from_stdin = game == "-" or (game is None and fen is None)
+    if from_stdin and game is None and sys.stdin.isatty():
+        raise UsageError("no moves: stdin is a terminal", hint='give the moves so far: "h2e2 h9g7", or "" for none')
+    if fen is not None and not search:
+        console.warn(NO_HISTORY)
+    lines = _numbered(sys.stdin) if from_stdin else [("", game or "")]
+    games = (read_game(text, fen, place=place) for place, text in lines)
+    loaded = MoveModel.load(model, device or "auto")
+    for row in best_moves(loaded, games, top=top, how=Choosing(search=search)):
+        _show(row, console, as_line=from_stdin)
+
+
+def _numbered(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    return ((f"line {number}: ", line.strip()) for number, line in enumerate(lines, start=1))
+
+
+def _show(row: dict[str, Any], console: Console, *, as_line: bool) -> None:
+    if console.mode == "json":
+        console.rows([row])
+    elif console.mode == "quiet":
+        console.text(row["best"] or "-")
+    elif as_line:
+        console.text("  ".join(f"{found['move']} {100 * found['probability']:.1f}%" for found in row["candidates"]))
+    elif not row["candidates"]:
+        console.text(f"no legal move: {row['outcome']}")
+    else:
+        console.listing([_cells(found) for found in row["candidates"]])
+    sys.stdout.flush()
+
+
+def _cells(found: dict[str, Any]) -> dict[str, Any]:
+    shown = {"move": found["move"], "chinese": found["chinese"], "probability": f"{100 * found['probability']:.1f} %"}
+    return shown | ({"worth": f"{found['worth']:+.2f}"} if "worth" in found else {})
+
+
+def evaluate(
+    files: Annotated[list[str] | None, typer.Argument(help="Games of masters, or - for stdin.", metavar="FILE")] = None,
+    model: Player = SHIPPED,
+    games: Annotated[int, typer.Option("--games", help="Games of masters to compare with, at most.", min=1)] = 200,
+    all_games: Annotated[
+        bool, typer.Option("--all-games", help="Also those that were not held aside in training.")
+    ] = False,
+    written: Annotated[int, typer.Option("--written", help="Games the model writes by itself.", min=0)] = 64,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="random, capture, alpha-beta-1, -2 or -3. Repeatable.", metavar="PLAYER"),
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", help="Pairs of games against each; 0: none.", min=0)] = 10,
+    positions: Annotated[
+        bool, typer.Option("--positions", help="FILE holds positions with a line: count those solved.")
+    ] = False,
+    search: Search = 0,
+    temperature: Annotated[float, typer.Option("--temperature", help="In matches; 0: the best.", min=0, max=5)] = 0.0,
+    encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "auto",
+    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.", min=0)] = 7,
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model: masters' moves, the rules, matches.
+
+    Masters' moves it foretells by phase; how long it stays legal with
+    nothing masked; openings; Elo against simple players, with an interval.
+
+    \b
+    Examples:
+      nlpx chess-lm evaluate games.jsonl --games 20 --pairs 1
+      nlpx chess-lm evaluate games.jsonl --against alpha-beta-2 --pairs 2
+      nlpx chess-lm evaluate positions.jsonl --positions --search 2
+    """
+    from nlpx.errors import UsageError
+    from nlpx.jobs.chess_lm_evaluate import OPPONENTS, Settings, solve
+    from nlpx.jobs.chess_lm_evaluate import evaluate as measure
+    from nlpx.xiangqi.choose import Choosing
+    from nlpx.xiangqi.move_model import MoveModel
+
+    console = Console(json=json, quiet=quiet)
+    if not files and sys.stdin.isatty():
+        raise UsageError("no games: stdin is a terminal", hint="name a file, or pipe games into the command")
+    settings = Settings(
+        encoding=encoding,
+        num_games=games,
+        every_game=all_games,
+        written_games=written,
+        pairs=pairs,
+        seed=seed,
+        opponents=_known_players(against) if against else OPPONENTS,
+    )
+    how, loaded = Choosing(temperature=temperature, search=search), MoveModel.load(model, device or "auto")
+    if positions:
+        console.listing(solve(loaded, files or ["-"], settings, how))
+        return
+    result = measure(loaded, files or ["-"], settings, how, console)
+    if json or quiet:
+        console.result(result, value=f"{result['masters']['all']['top_1']:.4f}")
+    else:
+        _show_figures(result, console)
+
+
+def _known_players(names: list[str]) -> tuple[str, ...]:
+    from nlpx.errors import UsageError
+    from nlpx.registry import unknown
+    from nlpx.xiangqi.players import NAMES
+
+    for name in names:
+        if name not in NAMES:
+            message, hint = unknown("player", name, NAMES)
+            raise UsageError(message, hint=hint)
+    return tuple(names)
+
+
+def _show_figures(result: dict[str, Any], console: Console) -> None:
+    console.listing([{"masters' moves": name} | figures for name, figures in result["masters"].items()])
+    written, openings = result["written"], result["openings"]
+    if written["games"]:
+        console.text("")
+        console.listing([{name: written[name] for name in written if name != "by_ply"}])
+        console.text("")
+        console.listing(written["by_ply"])
+        console.text("")
+        console.listing([{"openings, plies": openings["plies"]} | {k: v for k, v in openings.items() if k != "plies"}])
+    if result["matches"]:
+        console.text("")
+        console.listing([{k: v for k, v in match.items() if k != "ended"} for match in result["matches"]])

@@ -1,0 +1,56 @@
+"""How well games held aside are foretold: loss and perplexity of a move, and how many are the first choice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from nlpx.data.bucketing import sequential_batches
+from nlpx.tasks import Evaluation
+from nlpx.train.config import Precision
+from nlpx.train.precision import autocast, resolve_precision
+from nlpx.xiangqi.move_objective import MoveObjective, MoveTally
+
+if TYPE_CHECKING:
+    from nlpx.xiangqi.training_games import TrainingGames
+
+BATCH_TOKENS = 8192
+SCORE = "move accuracy"
+COLUMNS = ("moves", "loss", "perplexity", "accuracy")
+
+
+class HeldOut:
+    """The games of an evaluation: `limit` of them, spread evenly, if there are more."""
+
+    def __init__(self, games: TrainingGames, *, limit: int, device: torch.device, precision: Precision) -> None:
+        self.games, self.device = games, device
+        self.precision, _ = resolve_precision(precision, device=device)
+        chosen = np.unique(np.linspace(0, len(games) - 1, num=min(limit, len(games))).round().astype(np.int64))
+        batches = sequential_batches(np.asarray(games.lengths)[chosen].tolist(), batch_tokens=BATCH_TOKENS)
+        self.batches = [chosen[batch].tolist() for batch in batches]
+
+    def evaluate(self, model: Any, objective: MoveObjective) -> Evaluation:
+        """Score the weights that the model holds now, by the share of moves that it would have written itself."""
+        was_training, tally = model.training, MoveTally(self.games.vocabulary.per_move)
+        model.eval()
+        try:
+            with torch.inference_mode(), autocast(self.precision, device=self.device):
+                for indices in self.batches:
+                    batch = self._made(objective, indices)
+                    tally.add(objective(model, batch).outputs["logits"], batch["targets"])
+        finally:
+            model.train(was_training)
+        figures = tally.figures()
+        record = {"score": figures["accuracy"], "score_is": SCORE, **figures}
+        return Evaluation(figures["accuracy"], record, table(record), COLUMNS)
+
+    def _made(self, objective: MoveObjective, indices: list[int]) -> dict[str, Any]:
+        batch = objective.batch(self.games, indices, epoch=0, purpose="evaluation ")
+        return {key: part.to(self.device) if isinstance(part, torch.Tensor) else part for key, part in batch.items()}
+
+
+def table(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures of an evaluation's record as the one line of its table."""
+    return [{name: record[name] for name in COLUMNS}]

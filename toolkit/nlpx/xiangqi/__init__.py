@@ -1,0 +1,1 @@
+"""Chinese chess: rules, notations, records of games, and models of moves."""
