@@ -33,6 +33,9 @@ FORBIDDEN = {
     "counting": ABOVE_MODELS | {"models", "report"},
     "tokenizers": ABOVE_MODELS | {"report", "data"},
     "report": ABOVE_MODELS | {"models", "tokenizers"},
+    "embed": {"jobs", "tasks", "tricks", "optim", "objectives", "report"},
+    "decode": {"jobs", "tasks", "tricks", "optim", "objectives", "report", "embed"},
+    "xiangqi": {"jobs", "tasks", "train", "tricks", "optim", "report", "embed"},
     "": ABOVE_MODELS | {"models", "data", "counting", "tokenizers", "report"},
 }
 
