@@ -113,6 +113,13 @@ def test_the_texts_that_pretraining_keeps_aside(nlpx):
     assert 0 < found["rows"] == shards.held_out.num_documents < len(TEXTS)
 
 
+def test_an_encoder_of_another_family(nlpx):
+    tiny.checkpoint(Path("other"), "XLMRobertaConfig", "XLMRobertaForMaskedLM")
+    outcome = nlpx("evaluate", "mlm", "other", "rows.jsonl", "--max-length", "20", "--pseudo-rows", "2", "--json")
+    figures = json.loads(outcome.out)
+    assert outcome.code == 0 and 1 < figures["perplexity"] < 200 and figures["pseudo_targets"] > 0
+
+
 def test_the_table(nlpx):
     lines = nlpx("evaluate", "mlm", "bert", "rows.jsonl", "--max-length", "24", "--by", "kind").out.splitlines()
     assert lines[0].split() == [

@@ -80,8 +80,12 @@ class Backbone(nn.Module):
         condition: Tensor | None = None,
         *,
         return_hidden_states: bool = False,
+        lm_positions: Tensor | None = None,
     ) -> ModelOutput:
-        """As `Transformer.forward`, with `mask` and `condition` left to the encoder's own."""
+        """As `Transformer.forward`, with `mask` and `condition` left to the encoder's own.
+
+        The product with the vocabulary is theirs as well: `lm_positions` only chooses from it.
+        """
         if mask not in (None, "bidirectional") or condition is not None:
             raise UsageError("an encoder loaded through transformers takes no mask name and no condition")
         arguments: dict[str, Any] = {"input_ids": token_ids, "attention_mask": attention_mask}
@@ -94,6 +98,8 @@ class Backbone(nn.Module):
         logits = getattr(output, "logits", None)
         if self.classifier is not None:
             logits = self.classifier(masked_mean(states[-1], attention_mask))
+        elif logits is not None and lm_positions is not None:
+            logits = logits.flatten(0, 1)[lm_positions]
         return ModelOutput(
             last_hidden_state=states[-1],
             hidden_states=tuple(states[1:]) if return_hidden_states else None,
