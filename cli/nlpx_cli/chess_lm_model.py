@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,9 +18,6 @@ from nlpx_cli.resolving import (
     show_finished,
     show_plan,
 )
-
-if TYPE_CHECKING:
-    from nlpx.presets import Resolved
 
 SHIPPED = "xiangqi-tiny"
 
@@ -83,21 +80,27 @@ def train(
       nlpx chess-lm train --data games.jsonl --tokens characters
       nlpx chess-lm train --resume last --set train.steps=40
     """
-    from nlpx.jobs.chess_lm import RunOptions, plan
+    from nlpx.jobs.chess_lm import Config, RunOptions, plan, preset_for
     from nlpx.jobs.chess_lm import train as run
+    from nlpx.presets import Flag
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
     options = RunOptions(out=out, overwrite=overwrite, resume=resume)
     flags = {
-        "data.paths": [*(data or []), *(more or [])] or None,
-        "data.tokens": tokens,
-        "model.name": model,
+        "data.paths": Flag([*(data or []), *(more or [])] or None, "--data"),
+        "data.tokens": Flag(tokens, "--tokens"),
+        "model.name": Flag(model, "--model"),
         "seed": seed,
         "device": device,
     }
-    if resume is not None:
+    if resume is None:
+        if preset is None:
+            preset = preset_for(model or overridden(set_ or [], "model.name"), tokens)
+            console.note(f"preset {preset}")
+        resolved = resolve_new(Config, preset, set_ or [], flags)
+    else:
         refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
-    resolved = _resolved(resume, preset, model, set_ or [], flags, console)
+        resolved = resolve_resumed(Config, resume, set_ or [], flags)
     if dry_run:
         show_plan(plan(resolved, options, console), console)
         return
@@ -105,26 +108,6 @@ def train(
     if finished is not None:
         following = f"nlpx chess-lm play --model {finished.run}"
         show_finished(finished, console, score="best score", following=following)
-
-
-def _resolved(
-    resume: str | None, preset: str | None, model: str | None, overrides: list[str], flags: dict[str, Any], say: Console
-) -> Resolved:
-    from nlpx.jobs.chess_lm import Config
-    from nlpx.presets import Flag
-
-    options = {"data.paths": "--data", "data.tokens": "--tokens", "model.name": "--model"}
-    named: dict[str, Any] = {
-        key: Flag(value, options[key]) if key in options else value for key, value in flags.items()
-    }
-    if resume is not None:
-        return resolve_resumed(Config, resume, overrides, named)
-    if preset is None:
-        is_new = (model or overridden(overrides, "model.name")) in (None, "new")
-        form = flags["data.tokens"] if flags["data.tokens"] == "characters" else "moves"
-        preset = f"chess-lm/{form if is_new else 'continue'}"
-        say.note(f"preset {preset}")
-    return resolve_new(Config, preset, overrides, named)
 
 
 def best(

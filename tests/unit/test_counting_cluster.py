@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nlpx import dask_client
 from nlpx.counting import cluster as counting_cluster
 from nlpx.counting.engine import count
 from nlpx.counting.settings import CountSettings
@@ -82,7 +83,7 @@ def test_the_error_of_a_task_arrives_whole(cluster, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_named(text, monkeypatch):
-    monkeypatch.setattr(counting_cluster, "_TIMEOUT", "1s")
+    monkeypatch.setattr(dask_client, "TIMEOUT", "1s")
     with pytest.raises(MachineError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         count(find_sources([text]), CountSettings(engine="dask", scheduler="tcp://127.0.0.1:9"), Silent())
 

@@ -19,6 +19,7 @@ from nlpx.counting.portions import OnBytes, Portion, PortionCounter
 from nlpx.counting.runs import spilling_to
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.tasks import Task, read_task
+from nlpx.dask_client import connect
 from nlpx.data.remote import is_url
 from nlpx.errors import MachineError
 
@@ -26,7 +27,6 @@ _GROUP_BYTES = 64 << 20
 _GROUPS_PER_WORKER = 4
 # Groups under way for each thread of the cluster: results wait there in memory until they are fetched.
 _GROUPS_AHEAD = 2
-_TIMEOUT = "20s"
 
 
 class Group(NamedTuple):
@@ -62,7 +62,9 @@ def portions_from_cluster(
         hint = "pip install 'nlpx[cluster]'"
         raise MachineError("counting on a cluster needs the extra `cluster`", hint=hint) from None
     with ExitStack() as stack:
-        client = stack.enter_context(_client(settings))
+        workers = settings.num_workers
+        memory = settings.memory // workers
+        client = stack.enter_context(connect(settings.scheduler, num_workers=workers, memory_limit=memory))
         num_threads = max(1, sum(client.nthreads().values()))
         waiting = iter(_groups([_everywhere(task) for task in tasks], num_threads))
         places: dict[Any, list[Task]] = {}
@@ -93,21 +95,6 @@ def _kept(found: Group, folder: Path) -> Portion:
         with spilling_to(folder / name) as stream:
             stream.write(content)
     return found.portion
-
-
-def _client(settings: CountSettings) -> Any:
-    from distributed import Client
-
-    if settings.scheduler is None:
-        workers = settings.num_workers
-        memory = settings.memory // workers
-        # Port 0: any free one, for another cluster may have the usual one.
-        return Client(n_workers=workers, threads_per_worker=1, memory_limit=memory, dashboard_address=":0")
-    try:
-        return Client(settings.scheduler, timeout=_TIMEOUT)
-    except (OSError, ValueError) as error:
-        what = f"no Dask scheduler answers at {settings.scheduler}"
-        raise MachineError(what, hint="check the address, such as tcp://host:8786") from error
 
 
 def _groups(tasks: Sequence[Task], num_threads: int) -> Iterator[list[Task]]:

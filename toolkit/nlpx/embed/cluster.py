@@ -13,11 +13,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from nlpx.dask_client import connect
 from nlpx.embed.fitting import Range, Tensors, tensors_of
 from nlpx.errors import MachineError
 
 _AHEAD = 2  # ranges under way for each thread of the cluster: their sums wait there in memory
-_TIMEOUT = "20s"
 
 
 def tensors_from_cluster(parts: Sequence[Range], scheduler: str | None) -> Generator[Tensors, None, None]:
@@ -31,7 +31,7 @@ def tensors_from_cluster(parts: Sequence[Range], scheduler: str | None) -> Gener
     except ImportError:
         hint = "pip install 'nlpx[cluster]'"
         raise MachineError("summing on a cluster needs the extra `cluster`", hint=hint) from None
-    with _client(scheduler) as client:
+    with connect(scheduler, num_workers=os.cpu_count() or 1) as client:
         waiting = iter([_everywhere(part) for part in parts])
         futures: deque[Any] = deque()
 
@@ -47,19 +47,6 @@ def tensors_from_cluster(parts: Sequence[Range], scheduler: str | None) -> Gener
                 raise MachineError(what, hint="was their memory used up? see the logs of the cluster") from None
             submit(1)
             yield found
-
-
-def _client(scheduler: str | None) -> Any:
-    from distributed import Client
-
-    if scheduler is None:
-        # Port 0: any free one, for another cluster may have the usual one.
-        return Client(n_workers=os.cpu_count() or 1, threads_per_worker=1, dashboard_address=":0")
-    try:
-        return Client(scheduler, timeout=_TIMEOUT)
-    except (OSError, ValueError) as error:
-        what = f"no Dask scheduler answers at {scheduler}"
-        raise MachineError(what, hint="check the address, such as tcp://host:8786") from error
 
 
 def _everywhere(part: Range) -> Range:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nlpx.jobs.chess_lm_config import Config
+from nlpx.jobs.finetune_config import NEW
 from nlpx.jobs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
 
 if TYPE_CHECKING:
@@ -13,9 +14,16 @@ if TYPE_CHECKING:
     from nlpx.presets import Resolved
     from nlpx.run import RunFolder
 
-__all__ = ["COMMAND", "Config", "Finished", "Plan", "RunOptions", "plan", "train"]
+__all__ = ["COMMAND", "Config", "Finished", "Plan", "RunOptions", "plan", "preset_for", "train"]
 
 COMMAND = "chess-lm train"
+
+
+def preset_for(model: str | None, tokens: str | None) -> str:
+    """The preset where none is named: by the form of a new model, and another to go on from a checkpoint."""
+    if model not in (None, NEW):
+        return "chess-lm/continue"
+    return "chess-lm/characters" if tokens == "characters" else "chess-lm/moves"
 
 
 def train(resolved: Resolved, options: RunOptions, messages: Messages) -> Finished | None:
