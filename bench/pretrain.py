@@ -52,6 +52,7 @@ def prepare_data(options: argparse.Namespace, out: Path) -> None:
     rows = [packed.row(index) for index in range(len(packed))]
     if options.texts == "long":  # full rows only, so that padding plays no part
         rows = [row for row in rows if len(row.token_ids) >= LENGTH - 8]
+    rows = rows[: (options.warmup + options.steps) * SHAPES[options.shape]["rows"]]  # memory is measured, too
     single = [encoding.token_ids for encoding in tokenizer.encode_batch(texts, max_length=LENGTH)]
     kept = {
         "packed": [row.token_ids.tolist() for row in rows],

@@ -11,6 +11,7 @@ lengths. Learned positions end where training ended, so beyond it they are exten
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -22,7 +23,12 @@ from typing import Any
 
 from rounds import ONE_THREAD, SHARED, markdown
 
+from nlpx.data.flatten import digest, held_out_bound
+from nlpx.data.rows import read_rows
+from nlpx.io import write_atomically
+
 LENGTH, BATCH_SIZE = 128, 64
+CONTINUED_TOKENS = 4096  # in a batch
 HELD_OUT = 0.01
 SIZE = ("model.new.hidden_size=128", "model.new.num_layers=4", "model.new.intermediate_size=512")
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -42,6 +48,19 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments, self.folder = arguments, arguments.folder
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.kept_aside = self.folder / "kept_aside.jsonl"
+        if not self.kept_aside.exists():
+            self.write_kept_aside()
+
+    def write_kept_aside(self) -> None:
+        """Documents that no run learns from, as many of each file: read once, asked often."""
+        each = self.arguments.documents // len(self.arguments.data)
+        with write_atomically(self.kept_aside) as temporary, temporary.open("w", encoding="utf-8") as out:
+            for source in self.arguments.data:
+                texts = (str(row.values["text"]) for row in read_rows(source))
+                aside = (text for text in texts if digest(text) < held_out_bound(HELD_OUT))
+                for text in itertools.islice(aside, each):
+                    out.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
 
     def trained(self, name: str, seed: int) -> Path:
         """A run of a variant; for learned positions with the positions extended."""
@@ -51,10 +70,10 @@ class Bench:
         return self.extended(run) if name == LEARNED else run / "checkpoints" / "best"
 
     def continued(self, model: Path, seed: int) -> Path:
-        """The same model after some steps on longer rows, as many tokens in a batch as before."""
+        """The same model after some steps on longer rows."""
         length = self.arguments.continue_length
         run = self.folder / f"{model.parts[-3] if model.name == 'best' else model.name}-continued"
-        settings = (f"data.max_length={length}", "train.epochs=null", f"train.batch_tokens={BATCH_SIZE * LENGTH}")
+        settings = (f"data.max_length={length}", "train.epochs=null", f"train.batch_tokens={CONTINUED_TOKENS}")
         self.pretrain(run, "pretrain/mlm", settings, self.arguments.continue_steps, seed, "--model", str(model))
         return run / "checkpoints" / "best"
 
@@ -88,8 +107,8 @@ class Bench:
 
     def accuracy(self, model: Path, length: int) -> float:
         """At hidden words of the documents kept aside, in rows of `length` tokens."""
-        words = ("--held-out", str(HELD_OUT), "--max-length", str(length), "--pseudo-rows", "0", "--json")
-        return float(json.loads(nlpx("evaluate", "mlm", str(model), *self.arguments.data, *words))["accuracy"])
+        words = ("--max-length", str(length), "--pseudo-rows", "0", "--json")
+        return float(json.loads(nlpx("evaluate", "mlm", str(model), str(self.kept_aside), *words))["accuracy"])
 
 
 def nlpx(*words: str) -> str:
@@ -134,6 +153,7 @@ def main() -> None:
     """Train, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=[str(SHARED / f"corpus_{part}.jsonl.gz") for part in range(4)])
+    parser.add_argument("--documents", type=int, default=400, help="of those kept aside, how many are asked")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])

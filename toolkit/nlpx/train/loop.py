@@ -25,6 +25,7 @@ from nlpx.train.blocks import checkpoint_blocks, compile_blocks
 from nlpx.train.collapse import CollapseDetector
 from nlpx.train.config import Every, TrainConfig
 from nlpx.train.early_stopping import EarlyStopping
+from nlpx.train.heap import Heap
 from nlpx.train.interrupt import InterruptGuard
 from nlpx.train.memory import out_of_memory_named
 from nlpx.train.precision import resolve_precision
@@ -150,11 +151,13 @@ def train(
     finite.
     """
     parts = _parts(training, objective, config)
+    heap = Heap()
     while training.step < training.total_steps:
         if distributed.any_rank(guard is not None and guard.requested):
             training.interrupted = True
             return
         yield _one_update(training, parts, collate, config)
+        heap.tidy()
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ def resolve_precision(precision: Precision, *, device: torch.device) -> tuple[st
 
 
 def autocast(precision: str, *, device: torch.device) -> AbstractContextManager[Any]:
-    """Around an objective: its matrix products in bfloat16, or nothing at all for float32."""
+    """Around an objective: its matrix products in bfloat16, or nothing at all for other formats."""
     import torch
 
-    if precision == "float32":
+    if precision != "bfloat16":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
