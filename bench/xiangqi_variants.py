@@ -3,7 +3,7 @@
 Small models learn by `nlpx chess-lm train`, each from nothing, with as many updates and as many games in one of them
 (a game in characters is four times as many tokens); `nlpx chess-lm evaluate` then measures them on games held aside.
 
-    python bench/xiangqi_variants.py --data GAMES [--steps 1000] [--hidden-size 128] [--games 200] [--pairs 10]
+    python bench/xiangqi_variants.py --data GAMES [--steps 2000] [--hidden-size 128] [--games 200] [--pairs 10]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from rounds import SHARED, last_json_line, markdown
 
-BATCH_TOKENS = 8192  # of moves
+BATCH_TOKENS = 2048  # of moves
 PHASES = ("all", "opening, plies 1-20", "middle, plies 21-60", "late, from ply 61")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "moves, all, mirrored": (),
@@ -86,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=SHARED / "xiangqi_games.jsonl.gz")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--hidden-size", type=int, default=128)
     parser.add_argument("--games", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=10)

@@ -11,8 +11,8 @@ from nlpx_cli.console import Console
 from nlpx_cli.inspect import Checkpoint, Family
 from nlpx_cli.options import Json, Quiet
 
-Format = Literal["hf", "nlpx"]
-StoredType = Literal["float32", "bfloat16", "float16"]
+Format = Literal["hf", "nlpx", "onnx"]
+StoredType = Literal["float32", "bfloat16", "float16", "int8"]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def convert(
     source: Checkpoint,
     target: Annotated[Path, typer.Argument(help="The directory to write.", metavar="DST")],
-    to: Annotated[Format, typer.Option("--to", help="hf: plain transformers; nlpx: keeps everything.")] = "hf",
+    to: Annotated[Format, typer.Option("--to", help="hf: transformers; nlpx: everything; onnx: a graph.")] = "hf",
     family: Family = None,
     set_: Annotated[
         list[str] | None,
@@ -33,7 +33,7 @@ def convert(
         list[str] | None,
         typer.Option("--allow-partial", help="Parameters that may be missing. Repeatable.", metavar="PATTERN"),
     ] = None,
-    dtype: Annotated[StoredType, typer.Option("--dtype", help="How weights are stored.")] = "float32",
+    dtype: Annotated[StoredType, typer.Option("--dtype", help="How weights are stored; int8 with onnx.")] = "float32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST if it exists.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -41,12 +41,14 @@ def convert(
     """Convert a checkpoint to a directory and print its path.
 
     With --to hf, transformers computes the same outputs from it. A model that
-    transformers cannot hold is refused with the feature it lacks.
+    transformers cannot hold is refused with the feature it lacks. With --to
+    onnx, embed, similar and evaluate sts run it by ONNX Runtime.
 
     \b
     Examples:
       nlpx convert chinese_L-12_H-768_A-12 bert-hf --to hf
       nlpx convert bert-hf bert-long --to nlpx --set position=hierarchical
+      nlpx convert char-tiny char-onnx --to onnx --dtype int8
     """
     from nlpx.jobs.convert import convert
 

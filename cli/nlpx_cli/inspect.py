@@ -137,7 +137,7 @@ def _text(facts: dict[str, Any], *, tensors: bool) -> str:
         f"parameters  {facts['parameters']:,}" + _encoder(facts),
         f"tokenizer   {facts['tokenizer']['reason']}",
     ]
-    if facts["family"]:
+    if "used" in facts:
         lines += [
             f"stored      {facts['stored_tensors']} tensors, {', '.join(facts['stored_dtypes'])}, {facts['layout']}",
             f"loading     {len(facts['used'])} used, {len(facts['missing'])} missing, "

@@ -253,7 +253,9 @@ def test_partial_checkpoints(nlpx):
         (("--set", "position"), "--set position: expected KEY=VALUE"),
         (("--set", "position=sideways"), "position: Input should be "),
         (("--set", "norm=rms", "--set", "norm_scale=false", "--set", "condition_size=3"), "norm `rms` without"),
-        (("--to", "onnx"), "'onnx' is not one of 'hf', 'nlpx'"),
+        (("--to", "tf"), "'tf' is not one of 'hf', 'nlpx', 'onnx'"),
+        (("--dtype", "int8"), "--to hf stores no int8\n  it stores float32, bfloat16, float16"),
+        (("--to", "onnx", "--dtype", "bfloat16"), "--to onnx stores no bfloat16\n  it stores float32, int8"),
     ],
 )
 def test_wrong_words(nlpx, words, message):

@@ -58,7 +58,7 @@ def test_pooling_by_hand():
     with torch.no_grad():
         pooler.weight.copy_(torch.tensor([[2.0, 0.0], [1.0, 1.0]]))
         pooler.bias.copy_(torch.tensor([0.5, 0.0]))
-    states = States(first, last, mask, pooler)
+    states = States(first, last, mask, pooler(last[:, 0]))
     expected = {
         "mean": [[6.0, 1.0], [1.0, 2.0]],  # (5 + 7) / 2 and not / 3: the third position is padding
         "first-last-avg": [[4.0, 2.0], [1.5, 2.5]],  # first block: [2, 3] and [2, 3]

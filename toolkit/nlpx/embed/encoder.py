@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from nlpx.data.bucketing import sequential_batches
 from nlpx.device import choose
 from nlpx.embed.folded import folded
+from nlpx.embed.onnx_model import OnnxModel, is_onnx
 from nlpx.embed.pooling import POOLINGS, Pooling, States, pool
 from nlpx.embed.whitening import Whitening
 from nlpx.errors import InputError, UsageError
@@ -21,6 +23,7 @@ from nlpx.models.backbone import Backbone
 from nlpx.models.checkpoint import open_checkpoint
 from nlpx.models.hub import resolve
 from nlpx.models.load import load_model
+from nlpx.models.transformer import ModelOutput
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.load import load_tokenizer
 from nlpx.train.config import Precision
@@ -48,7 +51,7 @@ class SentenceEncoder:
         name: str | Path = "the model",
         whitening: Whitening | None = None,
     ) -> None:
-        """`model` is what `load_model` gives without a head, and becomes the encoder's own.
+        """`model` is what `load_model` gives without a head, or an `OnnxModel`, and becomes the encoder's own.
 
         `batch_tokens` counts padded tokens of a batch, by default what suits the device; `name` stands in messages;
         `whitening` is the model's last linear layer, applied to what was pooled.
@@ -63,7 +66,10 @@ class SentenceEncoder:
         self.mask = "causal" if getattr(_config(model), "mask", None) == "causal" else "bidirectional"
         self._refuse_what_does_not_fit(name, _config(model).vocab_size, tokenizer.vocab_size)
         self.device = torch.device(device)
-        self.precision, self.reason = resolve_precision(precision, device=self.device)
+        if isinstance(model, OnnxModel):
+            self.precision, self.reason = model.precision, "ONNX Runtime"
+        else:
+            self.precision, self.reason = resolve_precision(precision, device=self.device)
         self.max_length = min(max_length, _num_positions(model) or max_length)
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self.tokenizer = tokenizer
@@ -95,16 +101,20 @@ class SentenceEncoder:
         device: str = "auto",
         batch_tokens: int | None = None,
     ) -> Self:
-        """Load a checkpoint directory, a shipped model or a hub name, without its heads.
+        """Load a checkpoint directory, a shipped model or a hub name, without its heads, or a directory with a graph.
 
-        Texts are cut to `max_length` tokens, or to what the model can place. Raises what `load_model`,
-        `load_tokenizer`, `nlpx.device.choose`, `nlpx.embed.folded.folded` and the constructor raise.
+        Texts are cut to `max_length` tokens, or to what the model can place. A graph runs on the CPU whatever `device`
+        says. Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`,
+        `nlpx.embed.folded.folded` and the constructor raise.
         """
         for pooling in poolings:
             _checked(pooling)
         path = resolve(name)
         whitening = folded(path, poolings)
-        model = load_model(path)
+        if is_onnx(path):
+            model, device = OnnxModel.load(path, precision=precision), "cpu"
+        else:
+            model, device = load_model(path), choose(device).device
         if isinstance(model, Backbone) and not any("pooler" in key for key in open_checkpoint(path).names()):
             model.model.pooler = None  # transformers makes one up where the checkpoint has none
         return cls(
@@ -113,7 +123,7 @@ class SentenceEncoder:
             poolings=poolings,
             max_length=max_length,
             precision=precision,
-            device=choose(device).device,
+            device=device,
             batch_tokens=batch_tokens,
             name=name,
             whitening=whitening,
@@ -144,7 +154,8 @@ class SentenceEncoder:
         if attention_mask is not None:
             attention_mask = attention_mask.to(self.device)
         output = self.model(ids, attention_mask=attention_mask, mask=self.mask, return_hidden_states=True)
-        states = States(output.hidden_states[0], output.last_hidden_state, attention_mask, self.pooler)
+        pooled = self.pooler(output) if self.pooler is not None and "pooler" in self.poolings else None
+        states = States(output.hidden_states[0], output.last_hidden_state, attention_mask, pooled)
         return [pool(states, pooling) for pooling in self.poolings]
 
 
@@ -188,15 +199,19 @@ def _config(model: Any) -> Any:
     return model.model.config if isinstance(model, Backbone) else model.config
 
 
-def _pooler(model: Any) -> nn.Linear | None:
-    """The linear map of the pooler of ours, or of any encoder of transformers."""
+def _pooler(model: Any) -> Callable[[ModelOutput], Any] | None:
+    """The linear map of the pooler of ours, of any encoder of transformers, or of a graph, which has applied it."""
+    if isinstance(model, OnnxModel):
+        return attrgetter("pooled") if model.has_pooler else None
     pooler = getattr(model.model if isinstance(model, Backbone) else model, "pooler", None)
     dense = getattr(pooler, "dense", pooler)
-    return dense if isinstance(dense, nn.Linear) else None
+    return (lambda output: dense(output.last_hidden_state[:, 0])) if isinstance(dense, nn.Linear) else None
 
 
 def _num_positions(model: Any) -> int | None:
     """How many tokens the model can place; None: any number."""
+    if isinstance(model, OnnxModel):
+        return model.num_positions
     if not isinstance(model, Backbone):
         table = model.embeddings.position_embeddings
         return None if table is None else int(table.max_length)

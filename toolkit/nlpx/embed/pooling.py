@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from torch import Tensor, nn
+from torch import Tensor
 
 Pooling = Literal["first-last-avg", "mean", "cls", "pooler"]
 
@@ -19,7 +19,7 @@ class States:
     first: Tensor  # (B, T, D), output of the first block
     last: Tensor  # (B, T, D), output of the last block
     attention_mask: Tensor | None  # (B, T), 1 for real tokens; None where there is no padding
-    pooler: nn.Linear | None = None  # the map of the checkpoint's pooler, without what follows it
+    pooled: Tensor | None = None  # (B, D), the first token of `last` through the pooler's linear map
 
 
 def pool(states: States, pooling: Pooling) -> Tensor:
@@ -27,14 +27,13 @@ def pool(states: States, pooling: Pooling) -> Tensor:
 
     `first-last-avg` is the mean of the token means of both blocks, `mean` that of the last, `cls` its first token, and
     `pooler` the linear map of that, without the tanh: P4, P3, P1 and P2 of Su Jianlin's comparison
-    (kexue.fm/archives/8321). `pooler` needs `states.pooler`.
+    (kexue.fm/archives/8321). `pooler` needs `states.pooled`.
     """
     if pooling == "cls":
         return states.last[:, 0].float()
     if pooling == "pooler":
-        assert states.pooler is not None, "refused when the model was loaded"
-        pooled: Tensor = states.pooler(states.last[:, 0])
-        return pooled.float()
+        assert states.pooled is not None, "refused when the model was loaded"
+        return states.pooled.float()
     last = token_mean(states.last, states.attention_mask)
     if pooling == "mean":
         return last

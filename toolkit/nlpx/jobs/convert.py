@@ -4,34 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from nlpx.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from nlpx.embed.onnx_export import GraphType
     from nlpx.models.save import StoredType
+    from nlpx.models.transformer import Transformer
+
+Format = Literal["hf", "nlpx", "onnx"]
+
+WEIGHT_TYPES = ("float32", "bfloat16", "float16")
+DTYPES = {"hf": WEIGHT_TYPES, "nlpx": WEIGHT_TYPES, "onnx": ("float32", "int8")}
 
 
 def convert(
     source: str,
     target: Path,
     *,
-    to: Literal["hf", "nlpx"],
+    to: Format,
     family: str | None = None,
     overwrite: bool = False,
     allow_partial: tuple[str, ...] = (),
     choices: Mapping[str, Any] | None = None,
-    dtype: StoredType = "float32",
+    dtype: StoredType | GraphType = "float32",
 ) -> dict[str, Any]:
-    """Write `target` with every head the source holds; returns what was written.
+    """Write `target` with every head the source holds, none in an ONNX graph; returns what was written.
 
-    Raises `InputError` naming the feature that transformers has no counterpart for, `UsageError` if `target` exists.
+    Raises `InputError` naming the feature that transformers or ONNX has no counterpart for, `UsageError` if `target`
+    exists or the form has no such `dtype`, `MachineError` without the extra `onnx` where it is needed.
     """
     from nlpx.io import replace_directory
     from nlpx.models.hub import resolve
     from nlpx.models.load import describe, load_model
-    from nlpx.models.save import export_model, save_model
 
+    if dtype not in DTYPES[to]:
+        raise UsageError(f"--to {to} stores no {dtype}", hint=f"it stores {', '.join(DTYPES[to])}")
     _check_target(target, overwrite=overwrite)
     path = resolve(source)
     described = describe(path, family)
@@ -41,10 +50,13 @@ def convert(
     kept: dict[str, Any] = {
         name: getattr(stored, name) for name in ("heads", "pooler", "classification_pooling", "mask")
     }
+    if to == "onnx":
+        kept["heads"] = ()
     model = load_model(path, family, allow_partial=allow_partial, **(kept | dict(choices or {})))
     with replace_directory(target) as temporary:
-        (export_model if to == "hf" else save_model)(model, temporary, dtype=dtype)
+        _write(model, temporary, to=to, dtype=dtype)
         tokenizer = _copy_tokenizer(path, temporary)
+        _copy_whitening(path, temporary)
     return {
         "path": str(target),
         "format": to,
@@ -53,6 +65,17 @@ def convert(
         "left_over": model.load_report.left_over,
         "tokenizer": tokenizer,
     }
+
+
+def _write(model: Transformer, directory: Path, *, to: Format, dtype: str) -> None:
+    if to == "onnx":
+        from nlpx.embed.onnx_export import export_onnx
+
+        export_onnx(model, directory, dtype=cast("GraphType", dtype))
+        return
+    from nlpx.models.save import export_model, save_model
+
+    (export_model if to == "hf" else save_model)(model, directory, dtype=cast("StoredType", dtype))
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:
@@ -74,3 +97,13 @@ def _copy_tokenizer(source: Path, target: Path) -> str | None:
     tokenizer = load_tokenizer(folder)
     tokenizer.save(target)
     return tokenizer.kind
+
+
+def _copy_whitening(source: Path, target: Path) -> None:
+    """What `nlpx whiten --fold` added to the model is part of its vectors."""
+    from nlpx.embed.folded import NAME, folded
+    from nlpx.embed.whitening import save
+
+    whitening = folded(source)
+    if whitening is not None:
+        save(whitening, target / NAME)

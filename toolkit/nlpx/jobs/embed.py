@@ -108,7 +108,7 @@ def _load(options: Options, device: str, messages: Messages) -> SentenceEncoder:
     )
     if encoder.max_length < options.max_length:
         messages.note(f"texts are cut to {encoder.max_length} tokens: {options.model} can place no more")
-    messages.detail(f"{encoder.precision} on {device}: {encoder.reason}")
+    messages.detail(f"{encoder.precision} on {encoder.device}: {encoder.reason}")
     return encoder
 
 

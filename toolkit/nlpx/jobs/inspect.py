@@ -18,11 +18,14 @@ def inspect(path_or_name: str, *, family: str | None = None) -> dict[str, Any]:
 
     Everything stored is loaded once, so what is missing or of a wrong shape is known, not guessed.
     """
+    from nlpx.embed.onnx_model import is_onnx
     from nlpx.models.checkpoint import open_checkpoint
     from nlpx.models.hub import resolve
     from nlpx.models.load import describe
 
     path = resolve(path_or_name)
+    if is_onnx(path):
+        return _graph_facts(path)
     described = describe(path, family)
     if described is None:
         checkpoint = open_checkpoint(path)
@@ -38,6 +41,30 @@ def inspect(path_or_name: str, *, family: str | None = None) -> dict[str, Any]:
             "warnings": [],
         }
     return _facts(path, described)
+
+
+def _graph_facts(path: Path) -> dict[str, Any]:
+    import torch
+
+    from nlpx.embed.onnx_model import read_facts
+    from nlpx.models.transformer import Transformer
+
+    config, dtype, num_positions = read_facts(path)
+    with torch.device("meta"):
+        model = Transformer(config)
+    tokenizer = _tokenizer(path, config.vocab_size)
+    return {
+        "path": str(path),
+        "family": config.family,
+        "reason": f"an ONNX graph in {dtype}, written by nlpx for embed, similar and evaluate sts",
+        "layout": "onnx",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "stored_dtypes": [dtype],
+        "max_length": num_positions,
+        "config": config.model_dump(mode="json"),
+        "tokenizer": tokenizer,
+        "warnings": tokenizer.pop("warnings"),
+    }
 
 
 def _facts(path: Path, described: Described) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from nlpx.models.tf_checkpoint import TFCheckpoint, find_bundle
 
 CONFIG_NAMES = ("config.json", "bert_config.json", "albert_config.json", "electra_config.json")
 SAFETENSORS, PYTORCH = "model.safetensors", "pytorch_model.bin"
+ONNX_MODEL_TYPE = "nlpx_onnx"  # of a directory with a graph in place of weights
 
 
 class Checkpoint(ABC):
@@ -127,6 +128,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
     prefix = find_bundle(path)
     if prefix is not None:
         return TensorflowCheckpoint(path, config, prefix)
+    if config.get("model_type") == ONNX_MODEL_TYPE:
+        raise InputError(
+            f"{folder}: an ONNX graph, which only embed, similar and evaluate sts run",
+            hint="for everything else, name the checkpoint it was converted from",
+        )
     raise InputError(
         f"{path}: no weights found",
         hint=f"expected {SAFETENSORS}, {PYTORCH}, or a TensorFlow bundle (bert_model.ckpt.index and its data file)",
