@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-EVERY_SECONDS = 60.0
+GROWTH = 2.0
+SECONDS_BETWEEN = 20.0
+_RESIDENT_PAGES = Path("/proc/self/statm")
 
 
 def _trim_of_the_library() -> Callable[[int], int] | None:
@@ -16,22 +20,32 @@ def _trim_of_the_library() -> Callable[[int], int] | None:
     return getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
 
 
+def resident_bytes() -> int:
+    """Of this process, on Linux."""
+    return int(_RESIDENT_PAGES.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 class Heap:
     """What the C library keeps of freed tensors.
 
     Batches of ever other shapes break it into pieces that are too small for the next one: a model of 4 x 256 whose
-    steps need 1.3 GB held 7 GB after half an hour. glibc hands unused pages back when asked, in about a fifth of a
-    second, so it is asked once a minute; where the library cannot, nothing happens.
+    steps need 1.3 GB came to hold 7 GB. glibc hands unused pages back when asked, which costs some tenths of a second
+    until they are in use again; so it is asked when the process has doubled since the step after the last time, and
+    not too often. Where the library cannot, nothing happens.
     """
 
     def __init__(self) -> None:
         self._trim = _trim_of_the_library()
         self._asked = time.monotonic()
+        self._needed: int | None = None  # bytes, after the first step
 
     def tidy(self) -> None:
         """To be called after every step."""
-        now = time.monotonic()
-        if self._trim is None or now - self._asked < EVERY_SECONDS:
+        if self._trim is None:
             return
-        self._trim(0)
-        self._asked = now
+        resident = resident_bytes()
+        if self._needed is None:
+            self._needed = resident
+        elif resident > GROWTH * self._needed and time.monotonic() - self._asked >= SECONDS_BETWEEN:
+            self._trim(0)
+            self._asked, self._needed = time.monotonic(), None
