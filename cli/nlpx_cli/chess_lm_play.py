@@ -23,6 +23,7 @@ Temperature = Annotated[
     float, typer.Option("--temperature", help="0: the likeliest move; 1: as the model draws.", min=0, max=5)
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.", min=0)]
+SEARCH = 2  # the shipped model by itself loses to a player that takes what it can, and with it wins
 
 
 def add_commands(group: typer.Typer) -> None:
@@ -34,7 +35,7 @@ def add_commands(group: typer.Typer) -> None:
 def play(
     model: Player = SHIPPED,
     side: Annotated[Side, typer.Option("--side", help="Yours; none: the model plays both.")] = "red",
-    search: Search = 0,
+    search: Search = SEARCH,
     temperature: Temperature = 0.0,
     top: Annotated[int, typer.Option("--top", help="Of the model's ranked moves, how many to show.", min=0)] = 3,
     pieces: Annotated[Pieces, typer.Option("--pieces", help="How to draw them.")] = "chinese",
@@ -55,7 +56,7 @@ def play(
     \b
     Examples:
       nlpx chess-lm play
-      nlpx chess-lm play --side black --search 2 --save game.pgn
+      nlpx chess-lm play --side black --search 0 --save game.pgn
       echo "炮二平五" | nlpx chess-lm play --quiet
       nlpx chess-lm play --side none --temperature 0.5 --json
     """
@@ -83,7 +84,7 @@ def play(
 
 def uci(
     model: Player = SHIPPED,
-    search: Search = 0,
+    search: Search = SEARCH,
     temperature: Temperature = 0.0,
     seed: Seed = 7,
     device: Device = None,

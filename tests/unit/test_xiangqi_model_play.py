@@ -169,6 +169,9 @@ def test_greetings():
     ucci = client.send("ucci")
     assert ucci[-1] == "ucciok" and "option Temperature type spin default 0 min 0 max 500" in ucci
     assert client.send("quit") == ["bye"]
+    searching = Client(Choosing(search=2, temperature=0.5))
+    assert {"option name Search type spin default 2 min 0 max 4",
+            "option name Temperature type spin default 50 min 0 max 500"} <= set(searching.send("uci"))  # fmt: skip
 
 
 def test_the_answer_is_the_likeliest_legal_move():

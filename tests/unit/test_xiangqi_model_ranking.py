@@ -191,6 +191,20 @@ def test_a_search_sees_what_the_model_does_not():
     assert not wins(position, choose(position, found, Choosing(), np.random.default_rng(0)))
 
 
+def test_a_search_with_a_temperature_draws_by_what_moves_are_worth():
+    position = Position()
+    scores = np.zeros(len(position.legal_moves()))
+    scores[:3] = 9.0, 8.0, 7.0
+    found, random = Ranking(tuple(position.legal_moves()), scores), np.random.default_rng(0)
+    how = Choosing(search=1, width=3, temperature=2.0)
+    worths = dict(searched(position, found, how))
+    shares = np.exp(np.array(list(worths.values())) / (how.trust * how.temperature))
+    drawn = [choose(position, found, how, random) for _ in range(2000)]
+    counts = [drawn.count(move) / len(drawn) for move in worths]
+    np.testing.assert_allclose(counts, shares / shares.sum(), atol=0.04)
+    assert len(set(drawn)) == 3
+
+
 def wins(position: Position, move: int) -> bool:
     position.push(move)
     replies = position.legal_moves()

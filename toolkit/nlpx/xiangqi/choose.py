@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choosing:
-    """How to choose: `temperature` 0 takes the likeliest move, `search` plies look ahead at the `width` best."""
+    """How to choose: `temperature` 0 takes the best move, which is the likeliest unless `search` plies look ahead at
+    the `width` likeliest.
+    """
 
     temperature: float = 0.0
     search: int = 0
@@ -29,10 +31,19 @@ def choose(position: Position, ranking: Ranking, how: Choosing, random: np.rando
     if not ranking.moves:
         return None
     if how.search:
-        return searched(position, ranking, how)[0][0]
+        return _drawn(searched(position, ranking, how), how, random)
     if how.temperature == 0:
         return ranking.moves[ranking.order()[0]]
     return ranking.moves[int(random.choice(len(ranking.moves), p=ranking.probabilities(how.temperature)))]
+
+
+def _drawn(found: list[tuple[int, float]], how: Choosing, random: np.random.Generator) -> int:
+    """By what moves are worth; where the search sees no difference, that is by the model's probabilities."""
+    if how.temperature == 0:
+        return found[0][0]
+    worths = np.array([worth for _, worth in found])
+    shares = np.exp((worths - worths[0]) / (how.trust * how.temperature))
+    return found[int(random.choice(len(found), p=shares / shares.sum()))][0]
 
 
 def searched(position: Position, ranking: Ranking, how: Choosing) -> list[tuple[int, float]]:

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 NUM_TOLD = 5  # moves in the line of probabilities
 MAX_SEARCH = 4
-OPTIONS = (
-    "name Temperature type spin default 0 min 0 max 500",
-    f"name Search type spin default 0 min 0 max {MAX_SEARCH}",
-    "name Seed type spin default 7 min 0 max 2147483647",
-    "name Ranks type combo default from 0 var from 0 var from 1",
-)
 _MOVE = re.compile(r"([a-i])(\d\d?)([a-i])(\d\d?)", re.IGNORECASE)
 
 
@@ -45,6 +39,12 @@ class Engine:
     ) -> None:
         self._load, self._say = load, say
         self.how, self.random = how, np.random.default_rng(seed)
+        self._options = (
+            f"name Temperature type spin default {round(100 * how.temperature)} min 0 max 500",
+            f"name Search type spin default {how.search} min 0 max {MAX_SEARCH}",
+            f"name Seed type spin default {seed} min 0 max 2147483647",
+            "name Ranks type combo default from 0 var from 0 var from 1",
+        )
         self.model: MoveModel | None = None
         self.position, self.first_rank = Position(), 0
         self.banned: set[int] = set()
@@ -83,14 +83,14 @@ class Engine:
     def _greet(self, words: list[str]) -> None:
         self._say(f"id name nlpx chess-lm {__version__}")
         self._say("id author the nlpx developers")
-        for option in OPTIONS:
+        for option in self._options:
             self._say(f"option {option}")
         self._say("uciok")
 
     def _greet_ucci(self, words: list[str]) -> None:
         self.is_ucci = True
         self._say(f"id name nlpx chess-lm {__version__}")
-        for option in OPTIONS:
+        for option in self._options:
             self._say("option " + option.removeprefix("name "))
         self._say("ucciok")
 
