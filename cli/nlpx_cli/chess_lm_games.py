@@ -61,7 +61,7 @@ def import_games(
     console = Console(json=json, quiet=quiet)
     settings = ImportSettings(encoding=encoding, min_plies=min_plies, keep_duplicates=keep_duplicates, strict=strict)
     facts = ImportFacts()
-    games = imported(_paths(files), console, settings=settings, facts=facts)
+    games = imported(games_or_stdin(files), console, settings=settings, facts=facts)
     try:
         if out is None or str(out) == "-":
             console.rows(game.row() for game in games)
@@ -102,7 +102,9 @@ def stats(
     from nlpx.jobs import chess_stats
 
     console = Console(json=json, quiet=quiet)
-    found = chess_stats.collect(_paths(files), console, encoding=encoding, depth=depth, merge_mirrored=merge_mirrored)
+    found = chess_stats.collect(
+        games_or_stdin(files), console, encoding=encoding, depth=depth, merge_mirrored=merge_mirrored
+    )
     rows = chess_stats.openings(found, depth=depth, num_least=min_games, num_most=top)
     if plot is not None and chess_stats.plot(found, rows, plot, console):
         console.note(f"drawn: {plot}")
@@ -115,7 +117,8 @@ def stats(
         console.listing([_tree_line(row) for row in rows])
 
 
-def _paths(files: list[str] | None) -> list[str]:
+def games_or_stdin(files: list[str] | None) -> list[str]:
+    """The files that were named, else stdin. Raises UsageError if that is a terminal."""
     from nlpx.errors import UsageError
 
     if not files and sys.stdin.isatty():

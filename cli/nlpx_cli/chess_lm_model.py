@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpx_cli.chess_lm_games import games_or_stdin
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
 from nlpx_cli.resolving import (
@@ -211,15 +212,13 @@ def evaluate(
       nlpx chess-lm evaluate games.jsonl --against alpha-beta-2 --pairs 2
       nlpx chess-lm evaluate positions.jsonl --positions --search 2
     """
-    from nlpx.errors import UsageError
     from nlpx.jobs.chess_lm_evaluate import OPPONENTS, Settings, solve
     from nlpx.jobs.chess_lm_evaluate import evaluate as measure
     from nlpx.xiangqi.choose import Choosing
     from nlpx.xiangqi.move_model import MoveModel
 
     console = Console(json=json, quiet=quiet)
-    if not files and sys.stdin.isatty():
-        raise UsageError("no games: stdin is a terminal", hint="name a file, or pipe games into the command")
+    paths = games_or_stdin(files)
     settings = Settings(
         encoding=encoding,
         num_games=games,
@@ -231,9 +230,9 @@ def evaluate(
     )
     how, loaded = Choosing(temperature=temperature, search=search), MoveModel.load(model, device or "auto")
     if positions:
-        console.listing(solve(loaded, files or ["-"], settings, how))
+        console.listing(solve(loaded, paths, settings, how))
         return
-    result = measure(loaded, files or ["-"], settings, how, console)
+    result = measure(loaded, paths, settings, how, console)
     if json or quiet:
         console.result(result, value=f"{result['masters']['all']['top_1']:.4f}")
     else:
@@ -241,14 +240,10 @@ def evaluate(
 
 
 def _known_players(names: list[str]) -> tuple[str, ...]:
-    from nlpx.errors import UsageError
-    from nlpx.registry import unknown
-    from nlpx.xiangqi.players import NAMES
+    from nlpx.xiangqi.players import check_name
 
     for name in names:
-        if name not in NAMES:
-            message, hint = unknown("player", name, NAMES)
-            raise UsageError(message, hint=hint)
+        check_name(name)
     return tuple(names)
 
 

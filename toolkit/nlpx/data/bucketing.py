@@ -158,6 +158,18 @@ def sequential_batches(
     return [batch.tolist() for batch in _cut_pools(np.arange(len(known)), known, known, limits, window)]
 
 
+def evenly_spaced(count: int, limit: int) -> Rows:
+    """Return the numbers of all rows, or of `limit` of them spread evenly if there are more."""
+    return np.unique(np.linspace(0, count - 1, num=min(limit, count)).round().astype(np.int64))
+
+
+def evaluation_batches(lengths: Sequence[int] | Rows, *, limit: int, batch_tokens: int) -> list[list[int]]:
+    """Batches of row numbers for an evaluation on at most `limit` rows, spread evenly."""
+    chosen = evenly_spaced(len(lengths), limit)
+    batches = sequential_batches(np.asarray(lengths)[chosen].tolist(), batch_tokens=batch_tokens)
+    return [chosen[batch].tolist() for batch in batches]
+
+
 def in_row_order(batches: Iterable[Sequence[int]], outputs: Iterable[Sequence[Any]]) -> list[Any]:
     """One output per row, batch by batch as `sequential_batches` cut them, back in the order of the rows."""
     by_row = {

@@ -64,16 +64,17 @@ def _row(position: Position, ranking: Ranking, top: int, how: Choosing) -> dict[
 
     ended = outcome(position, moves=list(ranking.moves))
     worths = dict(searched(position, ranking, how)) if how.search and ranking.moves else {}
-    ranked = [(move, *_chances(ranking, move)) for move in worths or [move for move, _ in ranking.best()]]
+    probabilities = dict(ranking.best())
+    log_probabilities = dict(zip(ranking.moves, ranking.log_probabilities.tolist(), strict=True))
     candidates = [
         {
             "move": iccs(move),
             "chinese": chinese(position, move),
-            "probability": probability,
-            "log_probability": log_probability,
+            "probability": probabilities[move],
+            "log_probability": log_probabilities[move],
         }
         | ({"worth": round(worths[move], 2)} if worths else {})
-        for move, probability, log_probability in ranked[:top]
+        for move in list(worths or probabilities)[:top]
     ]
     return {
         "moves": " ".join(map(iccs, position.history)),
@@ -82,11 +83,6 @@ def _row(position: Position, ranking: Ranking, top: int, how: Choosing) -> dict[
         "outcome": None if ended is None else f"{ended.result} {ended.reason}",
         "candidates": candidates,
     }
-
-
-def _chances(ranking: Ranking, move: int) -> tuple[float, float]:
-    index = ranking.moves.index(move)
-    return float(ranking.probabilities()[index]), float(ranking.log_probabilities[index])
 
 
 def _fields(text: str, fen: str | None, place: str) -> tuple[str, str | None]:

@@ -88,8 +88,7 @@ def _ranked(position: Any, ranking: Any, how: Choosing) -> list[int]:
 
 def _masters(paths: Sequence[str], model: MoveModel, settings: Settings, messages: Messages) -> list[Game]:
     """The games to compare with: those that were kept aside in training, unless all are wanted."""
-    import numpy as np
-
+    from nlpx.data.bucketing import evenly_spaced
     from nlpx.jobs.chess_lm_job import read_complete_games
     from nlpx.xiangqi.training_games import is_held_out
 
@@ -101,8 +100,7 @@ def _masters(paths: Sequence[str], model: MoveModel, settings: Settings, message
         raise InputError(
             f"{', '.join(paths)}: no game that was held aside in training", hint="--all-games takes every game"
         )
-    chosen = np.unique(np.linspace(0, len(games) - 1, num=min(settings.num_games, len(games))).round().astype(int))
-    return [games[index] for index in chosen.tolist()]
+    return [games[index] for index in evenly_spaced(len(games), settings.num_games).tolist()]
 
 
 def _matches(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from nlpx.data.bucketing import sequential_batches
+from nlpx.data.bucketing import evaluation_batches
 from nlpx.tasks import Evaluation
 from nlpx.train.config import Precision
 from nlpx.train.precision import autocast, resolve_precision
@@ -27,9 +26,7 @@ class HeldOut:
     def __init__(self, games: TrainingGames, *, limit: int, device: torch.device, precision: Precision) -> None:
         self.games, self.device = games, device
         self.precision, _ = resolve_precision(precision, device=device)
-        chosen = np.unique(np.linspace(0, len(games) - 1, num=min(limit, len(games))).round().astype(np.int64))
-        batches = sequential_batches(np.asarray(games.lengths)[chosen].tolist(), batch_tokens=BATCH_TOKENS)
-        self.batches = [chosen[batch].tolist() for batch in batches]
+        self.batches = evaluation_batches(games.lengths, limit=limit, batch_tokens=BATCH_TOKENS)
 
     def evaluate(self, model: Any, objective: MoveObjective) -> Evaluation:
         """Score the weights that the model holds now, by the share of moves that it would have written itself."""

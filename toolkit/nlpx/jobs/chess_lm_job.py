@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nlpx.errors import InputError, UsageError
 from nlpx.jobs.chess_lm_config import Config
 from nlpx.jobs.chess_lm_start import StartingMoveModel
-from nlpx.jobs.running import Finished
+from nlpx.jobs.running import Finished, conclude
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
@@ -92,14 +92,8 @@ class Job:
     def finish(self, run: RunFolder) -> Finished:
         """Name the best evaluation, and report."""
         from nlpx.jobs.chess_lm_evaluation import COLUMNS, table
-        from nlpx.report.build import build
-        from nlpx.report.history import History
 
-        best = History(list(run.records())).best
-        if best is not None:
-            run.headline(best["score_is"], best["score"])
-        run.finish("finished")
-        build(run)
+        best = conclude(run)
         score, rows = (None, []) if best is None else (best["score"], table(best))
         return Finished(str(run.path), score, rows, COLUMNS)
 

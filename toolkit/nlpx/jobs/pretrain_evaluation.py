@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from nlpx.data.bucketing import sequential_batches
+from nlpx.data.bucketing import evaluation_batches
 from nlpx.jobs.pretrain_mix import Mix
 from nlpx.tasks import Evaluation
 from nlpx.train.config import Precision
@@ -29,9 +28,7 @@ class HeldAside:
     def __init__(self, rows: PackedRows, mix: Mix, *, limit: int, device: torch.device, precision: Precision) -> None:
         self.rows, self.mix, self.device = rows, mix, device
         self.precision, _ = resolve_precision(precision, device=device)
-        chosen = np.unique(np.linspace(0, len(rows) - 1, num=min(limit, len(rows))).round().astype(np.int64))
-        batches = sequential_batches(np.asarray(rows.lengths)[chosen].tolist(), batch_tokens=BATCH_TOKENS)
-        self.batches = [chosen[batch].tolist() for batch in batches]
+        self.batches = evaluation_batches(rows.lengths, limit=limit, batch_tokens=BATCH_TOKENS)
 
     def evaluate(self, model: Any) -> Evaluation:
         """Score the weights that the model holds now: by the first objective's accuracy, or what it has instead."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nlpx.errors import InputError, UsageError
 from nlpx.jobs.pretrain_config import Config
 from nlpx.jobs.pretrain_mix import Mix, heads, row_facts, trains_a_pair
-from nlpx.jobs.running import Finished
+from nlpx.jobs.running import Finished, conclude
 from nlpx.jobs.starting_model import StartingModel, save_model_files
 from nlpx.jobs.starting_pair import StartingPair
 
@@ -110,14 +110,8 @@ class Job:
     def finish(self, run: RunFolder) -> Finished:
         """Name the best evaluation, and report."""
         from nlpx.jobs.pretrain_evaluation import columns, table
-        from nlpx.report.build import build
-        from nlpx.report.history import History
 
-        best = History(list(run.records())).best
-        if best is not None:
-            run.headline(best["score_is"], best["score"])
-        run.finish("finished")
-        build(run)
+        best = conclude(run)
         shown = tuple(columns(self.mix))
         if best is None:
             return Finished(str(run.path), None, [], shown)

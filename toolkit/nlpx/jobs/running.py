@@ -103,6 +103,19 @@ def run_job(command: str, build: Build, resolved: Resolved, options: RunOptions,
             return job.finish(run)
 
 
+def conclude(run: RunFolder) -> dict[str, Any] | None:
+    """Name the best evaluation of a run that has come to its end, and report; returns its record, if there is one."""
+    from nlpx.report.build import build
+    from nlpx.report.history import History
+
+    best = History(list(run.records())).best
+    if best is not None:
+        run.headline(best["score_is"], best["score"])
+    run.finish("finished")
+    build(run)
+    return best
+
+
 def to_resume(command: str, options: RunOptions) -> RunFolder | None:
     """The run to go on with. Raises an error if it is still going or left nothing to go on from."""
     from nlpx.io import recover_directory

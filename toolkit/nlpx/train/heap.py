@@ -43,9 +43,8 @@ class Heap:
         """To be called after every step."""
         if self._trim is None:
             return
-        resident = resident_bytes()
         if self._needed is None:
-            self._needed = resident
-        elif resident > GROWTH * self._needed and time.monotonic() - self._asked >= SECONDS_BETWEEN:
+            self._needed = resident_bytes()
+        elif time.monotonic() - self._asked >= SECONDS_BETWEEN and resident_bytes() > GROWTH * self._needed:
             self._trim(0)
             self._asked, self._needed = time.monotonic(), None

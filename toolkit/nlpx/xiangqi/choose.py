@@ -28,22 +28,30 @@ class Choosing:
 
 def choose(position: Position, ranking: Ranking, how: Choosing, random: np.random.Generator) -> int | None:
     """The move to play; None where there is no legal one: the side to move has lost."""
+    chosen = choose_with_worth(position, ranking, how, random)
+    return None if chosen is None else chosen[0]
+
+
+def choose_with_worth(
+    position: Position, ranking: Ranking, how: Choosing, random: np.random.Generator
+) -> tuple[int, float | None] | None:
+    """The same, and what the search found the move worth, in pawns; None without a search."""
     if not ranking.moves:
         return None
     if how.search:
         return _drawn(searched(position, ranking, how), how, random)
     if how.temperature == 0:
-        return ranking.moves[ranking.order()[0]]
-    return ranking.moves[int(random.choice(len(ranking.moves), p=ranking.probabilities(how.temperature)))]
+        return ranking.moves[ranking.order()[0]], None
+    return ranking.moves[int(random.choice(len(ranking.moves), p=ranking.probabilities(how.temperature)))], None
 
 
-def _drawn(found: list[tuple[int, float]], how: Choosing, random: np.random.Generator) -> int:
+def _drawn(found: list[tuple[int, float]], how: Choosing, random: np.random.Generator) -> tuple[int, float]:
     """By what moves are worth; where the search sees no difference, that is by the model's probabilities."""
     if how.temperature == 0:
-        return found[0][0]
+        return found[0]
     worths = np.array([worth for _, worth in found])
     shares = np.exp((worths - worths[0]) / (how.trust * how.temperature))
-    return found[int(random.choice(len(found), p=shares / shares.sum()))][0]
+    return found[int(random.choice(len(found), p=shares / shares.sum()))]
 
 
 def searched(position: Position, ranking: Ranking, how: Choosing) -> list[tuple[int, float]]:

@@ -88,17 +88,22 @@ class ModelPlayer:
 
 
 def opponent(name: str, random: np.random.Generator) -> Player:
-    """One of `NAMES`. Raises `UsageError` with near names for another."""
+    """One of `NAMES`. Raises what `check_name` raises."""
+    check_name(name)
     if name == "random":
         return RandomPlayer(random)
     if name == "capture":
         return CapturePlayer(random)
-    if name in NAMES:
-        return AlphaBetaPlayer(int(name[-1]), random)
+    return AlphaBetaPlayer(int(name[-1]), random)
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` with near names for what is none of `NAMES`."""
     from nlpx.registry import unknown
 
-    message, hint = unknown("player", name, NAMES)
-    raise UsageError(message, hint=hint)
+    if name not in NAMES:
+        message, hint = unknown("player", name, NAMES)
+        raise UsageError(message, hint=hint)
 
 
 def _any(moves: Sequence[int], random: np.random.Generator) -> int | None:

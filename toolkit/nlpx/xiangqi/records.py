@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from nlpx.xiangqi.chinese import DIGIT_OF, DIRECTION_OF, PLACE_OF, SPELLINGS
 
-RESULTS = ("1-0", "0-1", "1/2-1/2", "*")
 _RESULT_WORDS = {
     "1-0": ("1-0", "红胜", "红先胜", "紅勝", "紅先勝", "黑负", "胜"),
     "0-1": ("0-1", "黑胜", "红负", "红先负", "黑勝", "紅負", "紅先負", "负"),

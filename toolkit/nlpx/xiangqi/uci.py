@@ -19,7 +19,7 @@ from nlpx import __version__
 from nlpx.errors import InputError, UserError
 from nlpx.xiangqi.alpha_beta import material
 from nlpx.xiangqi.board import Position
-from nlpx.xiangqi.choose import Choosing, choose, searched
+from nlpx.xiangqi.choose import Choosing, choose_with_worth
 from nlpx.xiangqi.notation import iccs, parse_iccs
 from nlpx.xiangqi.rules import why_illegal
 
@@ -142,19 +142,19 @@ class Engine:
     def _go(self, words: list[str]) -> None:
         self._ready_model()
         ranking = self._allowed(self.reader.rank([self.position])[0])
-        move = choose(self.position, ranking, self.how, self.random)
-        if move is None:
+        chosen = choose_with_worth(self.position, ranking, self.how, self.random)
+        if chosen is None:
             answer = "nobestmove" if self.is_ucci else "bestmove (none)"
         else:
-            self._tell(ranking, move)
+            move, worth = chosen
+            self._tell(ranking, move, material(self.position) if worth is None else worth)
             answer = f"bestmove {self._write(move)}"
         if "infinite" in words or "ponder" in words:
             self._held_back = answer
         else:
             self._say(answer)
 
-    def _tell(self, ranking: Ranking, move: int) -> None:
-        worth = dict(searched(self.position, ranking, self.how))[move] if self.how.search else material(self.position)
+    def _tell(self, ranking: Ranking, move: int, worth: float) -> None:
         depth = max(1, self.how.search)
         self._say(f"info depth {depth} score cp {round(100 * worth)} pv {self._write(move)}")
         likely = ranking.best(NUM_TOLD)
