@@ -32,12 +32,12 @@ TRAINING, FORWARD, START = "steps: collate, forward, backward, update", "evaluat
 # (what it is, module, dotted name): everything a run does after its start is inside one of these.
 PLACES = (
     (TRAINING, "nlpx.train.loop", "_one_update"),
-    (FORWARD, "nlpx.jobs.inference", "_run"),
+    (FORWARD, "nlpx.runs.inference", "_run"),
     ("evaluation: scores", "nlpx.tasks.sohu", "Task.evaluate"),
-    ("logging and progress", "nlpx.jobs.training", "Follower._log"),
-    ("checkpoint to resume from", "nlpx.jobs.training", "Follower._save"),
-    ("best checkpoint", "nlpx.jobs.training", "Follower._publish"),
-    ("rest of the loop", "nlpx.jobs.training", "Follower.follow"),
+    ("logging and progress", "nlpx.runs.following", "Follower._log"),
+    ("checkpoint to resume from", "nlpx.runs.following", "Follower._save"),
+    ("best checkpoint", "nlpx.runs.following", "Follower._publish"),
+    ("rest of the loop", "nlpx.runs.following", "Follower.follow"),
     ("report and plots", "nlpx.report.build", "build"),
 )
 

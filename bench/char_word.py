@@ -154,7 +154,7 @@ def rows_file(options: argparse.Namespace) -> Path:
 def accuracy(model: str, seed: int, data: Path, options: argparse.Namespace) -> dict[str, float]:
     """Accuracy and macro F1 on the dev part of one fine-tuned model."""
     from nlpx.report.history import History
-    from nlpx.run import RunFolder
+    from nlpx.runs.folder import RunFolder
 
     run: Path = options.folder / f"{Path(model).name}-{options.rows or 'all'}-{seed}"
     if not (run / "report.md").exists():

@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 from rounds import SHARED, Variant, in_process, markdown, ratios, spread
 
-from nlpx.data.bucketing import sequential_batches
-from nlpx.data.corpus import Reading, Source, find_sources, read_texts
-from nlpx.data.flatten import documents_of
-from nlpx.data.masking import SpecialIds, mask_words, row_generator
-from nlpx.data.packing import PackedRows, pack
-from nlpx.data.shard_build import build_shards
-from nlpx.data.shards import Shards
+from nlpx.data.batches.bucketing import sequential_batches
+from nlpx.data.batches.masking import SpecialIds, mask_words, row_generator
+from nlpx.data.batches.packing import PackedRows, pack
+from nlpx.data.corpus.flatten import documents_of
+from nlpx.data.corpus.texts import Reading, Source, find_sources, read_texts
+from nlpx.data.shards.build import build_shards
+from nlpx.data.shards.reading import Shards
 from nlpx.messages import Silent
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.build import character_vocabulary

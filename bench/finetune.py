@@ -43,7 +43,7 @@ VARIANTS = (
 
 def prepare_data(folder: Path, out: Path) -> None:
     """Encode the training pairs once; all workers read the ids, and the peers' collator the tokenizer."""
-    from nlpx.data.sohu import read_splits
+    from nlpx.data.rows.sohu import read_splits
     from nlpx.tasks.sohu import Config, Task
     from nlpx.tokenizers.build import character_vocabulary
     from nlpx.tokenizers.char import CharTokenizer

@@ -91,7 +91,7 @@ def train_nlpx(options: argparse.Namespace, clock: Clock) -> Any:
 
 def equal_budget(lengths: Sequence[int]) -> int:
     """Padded tokens a batch that give as many batches an epoch as batches of 32 rows do."""
-    from nlpx.data.bucketing import BucketedBatches
+    from nlpx.data.batches.bucketing import BucketedBatches
 
     budget = ROWS * sum(lengths) // len(lengths)
     return budget * len(BucketedBatches(lengths, batch_tokens=budget)) * ROWS // len(lengths)

@@ -2,7 +2,7 @@
 
 4 layers x 256 with a vocabulary of 8,000, and 12 x 768 with 21,128. Peers: the usual loop over transformers'
 BertForMaskedLM with one chain and logits at all positions, and the same with 32 chains. Ours goes through
-`nlpx.decode.gibbs`, with everything that belongs to a step: choosing positions, the ban list, drawing, writing back.
+`nlpx.decode.gibbs.chains`, with everything that belongs to a step: choosing positions, the ban list, drawing, writing back.
 Before anything is timed the conditionals of ours and of the peer are compared.
 
     python bench/gibbs.py [--shapes small base] [--rounds 5] [--seconds 1.0] [--json FILE]
@@ -25,8 +25,8 @@ from rounds import Variant, in_process, markdown, ratios, spread
 
 from nlpx import load_model
 from nlpx.decode.conditionals import Conditionals, conditionals_of
-from nlpx.decode.gibbs import Chain, Sampler
-from nlpx.decode.gibbs_draw import Draw
+from nlpx.decode.gibbs.chains import Chain, Sampler
+from nlpx.decode.gibbs.draw import Draw
 
 LENGTH, CHAINS = 32, 32
 PAD, START, END, MASK, FIRST = 0, 101, 102, 103, 104

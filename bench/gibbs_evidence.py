@@ -20,14 +20,14 @@ from typing import Any
 
 from rounds import markdown
 
-from nlpx.data.rows import format_of, read_rows
-from nlpx.data.sentences import split_sentences
-from nlpx.jobs.evaluate_mlm import Settings as EvaluationSettings
-from nlpx.jobs.evaluate_mlm import evaluate
+from nlpx.data.corpus.sentences import split_sentences
+from nlpx.data.rows.reading import format_of, read_rows
+from nlpx.jobs.evaluate.mlm import Settings as EvaluationSettings
+from nlpx.jobs.evaluate.mlm import evaluate
 from nlpx.jobs.sample import sample
-from nlpx.jobs.sample_chains import FEWEST, FRAME, MOST, Run
-from nlpx.jobs.sample_record import Record
-from nlpx.jobs.sample_settings import Settings
+from nlpx.jobs.sample.chains import FEWEST, FRAME, MOST, Run
+from nlpx.jobs.sample.record import Record
+from nlpx.jobs.sample.settings import Settings
 from nlpx.messages import Silent
 
 CHAINS = 40

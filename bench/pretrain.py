@@ -37,10 +37,10 @@ def prepare_data(options: argparse.Namespace, out: Path) -> None:
     """Encode the texts once: as packed rows, and as single texts cut to the length of a row."""
     import numpy as np
 
-    from nlpx.data.corpus import Reading, find_sources, read_texts
-    from nlpx.data.flatten import documents_of
-    from nlpx.data.masking import SpecialIds
-    from nlpx.data.packing import pack
+    from nlpx.data.batches.masking import SpecialIds
+    from nlpx.data.batches.packing import pack
+    from nlpx.data.corpus.flatten import documents_of
+    from nlpx.data.corpus.texts import Reading, find_sources, read_texts
     from nlpx.tokenizers.build import character_vocabulary
     from nlpx.tokenizers.char import CharTokenizer
 

@@ -36,8 +36,8 @@ def train_nlpx(options: argparse.Namespace, clock: Clock) -> Any:
     """nlpx's own loop with the rows, the objective and the optimizer of `nlpx pretrain`."""
     import numpy as np
 
-    from nlpx.data.masking import SpecialIds, row_generator
-    from nlpx.data.packing import PackedRow
+    from nlpx.data.batches.masking import SpecialIds, row_generator
+    from nlpx.data.batches.packing import PackedRow
     from nlpx.models.config import ModelConfig
     from nlpx.models.transformer import Transformer
     from nlpx.objectives.mlm import Config, Objective

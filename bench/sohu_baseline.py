@@ -20,7 +20,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from nlpx import bundled
-from nlpx.data.sohu import VARIANTS, Pair, Splits, read_splits
+from nlpx.data.rows.sohu import VARIANTS, Pair, Splits, read_splits
 from nlpx.errors import UserError
 from nlpx.report.binary import evaluate
 from nlpx.report.build import FIGURES, evaluation_table

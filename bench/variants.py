@@ -23,8 +23,8 @@ from typing import Any
 
 from rounds import ONE_THREAD, SHARED, markdown
 
-from nlpx.data.flatten import digest, held_out_bound
-from nlpx.data.rows import read_rows
+from nlpx.data.corpus.flatten import digest, held_out_bound
+from nlpx.data.rows.reading import read_rows
 from nlpx.io import write_atomically
 
 LENGTH, BATCH_SIZE = 128, 64

@@ -37,7 +37,7 @@ BARE = "import sys, rjieba; rjieba.cut(open(sys.argv[1], encoding='utf-8').read(
 
 def peer(name: str, source: Path, target: Path, *, hmm: bool, workers: int) -> None:
     """Count the lines of a file in the peer's way and write the table in our order."""
-    from nlpx.data.count_tables import escape
+    from nlpx.data.corpus.count_tables import escape
 
     with source.open(encoding="utf-8", newline="\n") as lines:
         if name == "naive":

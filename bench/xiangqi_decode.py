@@ -26,9 +26,9 @@ from rounds import Variant, in_process, markdown, ratios, spread
 
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
-from nlpx.xiangqi.board import Position
-from nlpx.xiangqi.move_model import MoveModel
-from nlpx.xiangqi.move_tokens import Form, MoveVocabulary
+from nlpx.xiangqi.model.move_model import MoveModel
+from nlpx.xiangqi.model.tokens import Form, MoveVocabulary
+from nlpx.xiangqi.rules.board import Position
 
 HIDDEN, LAYERS, HEADS, LONGEST = 256, 4, 4, 512
 AT_ONCE = 16

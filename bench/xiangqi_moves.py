@@ -24,12 +24,12 @@ from typing import Any
 
 from rounds import SHARED, Variant, in_process, markdown, ratios, spread
 
-from nlpx.jobs.chess_import import ImportFacts, ImportSettings, imported
+from nlpx.jobs.chess_lm.import_games import ImportFacts, ImportSettings, imported
 from nlpx.messages import Silent
-from nlpx.xiangqi.board import START, Position
-from nlpx.xiangqi.games import Game, read_games, write_games
-from nlpx.xiangqi.notation import iccs
-from nlpx.xiangqi.pgn import write_pgn
+from nlpx.xiangqi.formats.games import Game, read_games, write_games
+from nlpx.xiangqi.formats.notation import iccs
+from nlpx.xiangqi.formats.pgn import write_pgn
+from nlpx.xiangqi.rules.board import START, Position
 
 PERFT = (44, 1920, 79666, 3290240)
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlpx.decode.gibbs import Chain, Sampler
-from nlpx.decode.gibbs_draw import Draw
+from nlpx.decode.gibbs.chains import Chain, Sampler
+from nlpx.decode.gibbs.draw import Draw
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlpx.data.masking import SpecialIds, row_generator
-from nlpx.data.packing import PackedRow
+from nlpx.data.batches.masking import SpecialIds, row_generator
+from nlpx.data.batches.packing import PackedRow
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
 

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from nlpx.losses.cross_entropy import classification_loss
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.objectives import Loss
-from nlpx.objectives.classify import classification_loss
 from nlpx.optim.config import OptimConfig, ScheduleConfig
 from nlpx.train import distributed
 from nlpx.train import state as train_state

@@ -50,27 +50,27 @@ def serve(address: str) -> None:
     import torch._dynamo  # noqa: F401 - what the first optimizer would import
     import transformers  # noqa: F401
 
+    import nlpx.configuration.presets
     import nlpx.embed.encoder
-    import nlpx.jobs.chess_lm_evaluate
-    import nlpx.jobs.chess_lm_evaluation
-    import nlpx.jobs.chess_lm_job
+    import nlpx.jobs.chess_lm.evaluate
+    import nlpx.jobs.chess_lm.held_out
+    import nlpx.jobs.chess_lm.job
     import nlpx.jobs.convert
-    import nlpx.jobs.finetune_job
-    import nlpx.jobs.inference
+    import nlpx.jobs.finetune.job
     import nlpx.jobs.inspect
-    import nlpx.jobs.pretrain_evaluation
-    import nlpx.jobs.pretrain_job
-    import nlpx.jobs.training
+    import nlpx.jobs.pretrain.evaluation
+    import nlpx.jobs.pretrain.job
     import nlpx.models.backbone
-    import nlpx.models.load
-    import nlpx.presets
+    import nlpx.models.checkpoints.load
     import nlpx.report.build
+    import nlpx.runs.following
+    import nlpx.runs.inference
     import nlpx.tokenizers.char
     import nlpx.tokenizers.word
-    import nlpx.xiangqi.measures
-    import nlpx.xiangqi.move_model
-    import nlpx.xiangqi.session
-    import nlpx.xiangqi.uci  # noqa: F401
+    import nlpx.xiangqi.model.measures
+    import nlpx.xiangqi.model.move_model
+    import nlpx.xiangqi.play.session
+    import nlpx.xiangqi.play.uci  # noqa: F401
 
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)

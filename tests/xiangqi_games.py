@@ -11,11 +11,11 @@ import torch
 
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
-from nlpx.xiangqi.board import Position
-from nlpx.xiangqi.games import Game, write_games
-from nlpx.xiangqi.move_model import MOVES_FILE, MoveModel
-from nlpx.xiangqi.move_tokens import Form, MoveVocabulary
-from nlpx.xiangqi.players import CapturePlayer
+from nlpx.xiangqi.formats.games import Game, write_games
+from nlpx.xiangqi.model.move_model import MOVES_FILE, MoveModel
+from nlpx.xiangqi.model.tokens import Form, MoveVocabulary
+from nlpx.xiangqi.play.players import CapturePlayer
+from nlpx.xiangqi.rules.board import Position
 
 OPENING = "h2e2 h9g7 h0g2 i9h9 i0h0 b9c7"
 # What makes a run small: two layers of 32, a few dozen updates.
@@ -77,7 +77,7 @@ def model_of(form: Form = "moves", *, results: bool = False, seed: int = 0, **ch
 def save(model: MoveModel, folder: Path, **facts: Any) -> Path:
     """The model as a checkpoint directory."""
     from nlpx.io import write_json
-    from nlpx.models.save import save_model
+    from nlpx.models.checkpoints.save import save_model
 
     save_model(model.model, folder)
     write_json(folder / MOVES_FILE, model.vocabulary.to_dict() | {"held_out": 0.3} | facts)

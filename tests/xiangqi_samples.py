@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nlpx.xiangqi.games import Game, write_games
-from nlpx.xiangqi.notation import parse_iccs
-from nlpx.xiangqi.pgn import write_pgn
+from nlpx.xiangqi.formats.games import Game, write_games
+from nlpx.xiangqi.formats.notation import parse_iccs
+from nlpx.xiangqi.formats.pgn import write_pgn
 
 MOVES = [
     "h2e2 h9g7 h0g2 i9h9 i0h0 b9c7 g3g4 c6c5 b0c2 c9e7",

@@ -137,7 +137,7 @@ def _bug(error: BaseException, *, console: object) -> int:
 def _store_traceback(error: BaseException) -> Path:
     from pathlib import Path
 
-    runs = sys.modules.get("nlpx.run")
+    runs = sys.modules.get("nlpx.runs.folder")
     run = runs.active() if runs is not None else None
     if run is not None and run.traceback.exists():  # written when the run was left
         return Path(run.traceback)

@@ -13,7 +13,7 @@ from nlpx_cli.console import Console
 from nlpx_cli.options import Json, Quiet
 
 if TYPE_CHECKING:
-    from nlpx.jobs.chess_import import ImportFacts
+    from nlpx.jobs.chess_lm.import_games import ImportFacts
 
 Files = Annotated[
     list[str] | None, typer.Argument(help="Games: files, folders, patterns, or - for stdin.", metavar="FILE|DIR|-")
@@ -55,8 +55,8 @@ def import_games(
       nlpx chess-lm import games.pgn -o games.jsonl
       echo "炮二平五 马8进7 马二进三" | nlpx chess-lm import - --quiet
     """
-    from nlpx.jobs.chess_import import ImportFacts, ImportSettings, imported, write_rejects
-    from nlpx.xiangqi.games import write_games
+    from nlpx.jobs.chess_lm.import_games import ImportFacts, ImportSettings, imported, write_rejects
+    from nlpx.xiangqi.formats.games import write_games
 
     console = Console(json=json, quiet=quiet)
     settings = ImportSettings(encoding=encoding, min_plies=min_plies, keep_duplicates=keep_duplicates, strict=strict)
@@ -99,7 +99,7 @@ def stats(
       nlpx chess-lm stats games.jsonl --depth 6 --min-games 2
       nlpx chess-lm stats games.pgn --merge-mirrored --plot openings.png
     """
-    from nlpx.jobs import chess_stats
+    from nlpx.jobs.chess_lm import stats as chess_stats
 
     console = Console(json=json, quiet=quiet)
     found = chess_stats.collect(

@@ -81,9 +81,9 @@ def train(
       nlpx chess-lm train --data games.jsonl --tokens characters
       nlpx chess-lm train --resume last --set train.steps=40
     """
+    from nlpx.configuration.presets import Flag
     from nlpx.jobs.chess_lm import Config, RunOptions, plan, preset_for
     from nlpx.jobs.chess_lm import train as run
-    from nlpx.presets import Flag
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
     options = RunOptions(out=out, overwrite=overwrite, resume=resume)
@@ -137,9 +137,9 @@ def best(
       nlpx chess-lm best --fen "3k5/9/9/9/9/9/9/9/4A4/3AK2R1 w" --search 2
     """
     from nlpx.errors import UsageError
-    from nlpx.jobs.chess_lm_best import NO_HISTORY, best_moves, read_game
-    from nlpx.xiangqi.choose import Choosing
-    from nlpx.xiangqi.move_model import MoveModel
+    from nlpx.jobs.chess_lm.best import NO_HISTORY, best_moves, read_game
+    from nlpx.xiangqi.model.move_model import MoveModel
+    from nlpx.xiangqi.play.choose import Choosing
 
     console = Console(json=json, quiet=quiet)
     from_stdin = game == "-" or (game is None and fen is None)
@@ -212,10 +212,10 @@ def evaluate(
       nlpx chess-lm evaluate games.jsonl --against alpha-beta-2 --pairs 2
       nlpx chess-lm evaluate positions.jsonl --positions --search 2
     """
-    from nlpx.jobs.chess_lm_evaluate import OPPONENTS, Settings, solve
-    from nlpx.jobs.chess_lm_evaluate import evaluate as measure
-    from nlpx.xiangqi.choose import Choosing
-    from nlpx.xiangqi.move_model import MoveModel
+    from nlpx.jobs.chess_lm.evaluate import OPPONENTS, Settings, solve
+    from nlpx.jobs.chess_lm.evaluate import evaluate as measure
+    from nlpx.xiangqi.model.move_model import MoveModel
+    from nlpx.xiangqi.play.choose import Choosing
 
     console = Console(json=json, quiet=quiet)
     paths = games_or_stdin(files)
@@ -240,7 +240,7 @@ def evaluate(
 
 
 def _known_players(names: list[str]) -> tuple[str, ...]:
-    from nlpx.xiangqi.players import check_name
+    from nlpx.xiangqi.play.players import check_name
 
     for name in names:
         check_name(name)

@@ -15,7 +15,7 @@ from nlpx_cli.console import Console
 from nlpx_cli.options import Device, Json, Quiet
 
 if TYPE_CHECKING:
-    from nlpx.xiangqi.session import Event
+    from nlpx.xiangqi.play.session import Event
 
 Side = Literal["red", "black", "none"]
 Pieces = Literal["chinese", "unicode", "ascii"]
@@ -60,9 +60,9 @@ def play(
       echo "炮二平五" | nlpx chess-lm play --quiet
       nlpx chess-lm play --side none --temperature 0.5 --json
     """
-    from nlpx.xiangqi.choose import Choosing
-    from nlpx.xiangqi.move_model import MoveModel
-    from nlpx.xiangqi.session import Session, Setting
+    from nlpx.xiangqi.model.move_model import MoveModel
+    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.session import Session, Setting
 
     console = Console(json=json, quiet=quiet)
     people = {"red": (0,), "black": (1,), "none": ()}[side]
@@ -98,9 +98,9 @@ def uci(
     Examples:
       printf 'uci\\nposition startpos moves h2e2\\ngo\\nquit\\n' | nlpx chess-lm uci
     """
-    from nlpx.xiangqi.choose import Choosing
-    from nlpx.xiangqi.move_model import MoveModel
-    from nlpx.xiangqi.uci import Engine
+    from nlpx.xiangqi.model.move_model import MoveModel
+    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.uci import Engine
 
     Console()
     how = Choosing(temperature=temperature, search=search)

@@ -64,7 +64,7 @@ def mlm(
       cat corpus.txt | nlpx evaluate mlm path/to/checkpoint - --quiet
     """
     from nlpx.errors import UsageError
-    from nlpx.jobs.evaluate_mlm import Settings, evaluate
+    from nlpx.jobs.evaluate.mlm import Settings, evaluate
 
     console = Console(json=json, quiet=quiet)
     if not files and sys.stdin.isatty():

@@ -63,7 +63,7 @@ def sts(
       nlpx evaluate sts pairs.jsonl --split dev --pooling mean --plot sts.png
     """
     from nlpx.errors import UsageError
-    from nlpx.jobs.evaluate_sts import Settings, evaluate
+    from nlpx.jobs.evaluate.sts import Settings, evaluate
 
     console = Console(json=json, quiet=quiet)
     if not files and sys.stdin.isatty():

@@ -86,8 +86,8 @@ def finetune(
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """
+    from nlpx.configuration.presets import Flag
     from nlpx.jobs.finetune import Config, RunOptions, finetune, plan
-    from nlpx.presets import Flag
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
     options = RunOptions(out=out, overwrite=overwrite, resume=resume, require=require)
@@ -115,7 +115,7 @@ def finetune(
 
 
 def _default_preset(task: str | None, model: str | None, console: Console) -> str:
-    from nlpx import registry
+    from nlpx.configuration import registry
     from nlpx.errors import UsageError
     from nlpx.jobs.finetune import preset_for
 

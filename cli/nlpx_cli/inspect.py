@@ -75,7 +75,7 @@ def _refuse_without_cost(**options: Any) -> None:
 
 
 def _cost(console: Console, name: str, *, family: str | None, lengths: list[int] | None, device: str | None) -> None:
-    from nlpx.jobs.cost import LENGTHS, cost
+    from nlpx.jobs.inspect.cost import LENGTHS, cost
 
     card = cost(name, family=family, lengths=lengths or LENGTHS, device=device or "auto")
     if console.mode == "json":

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from nlpx import registry
-from nlpx.preset_files import preset_names
+from nlpx.configuration import registry
+from nlpx.configuration.files import preset_names
 
 
 def complete_presets(incomplete: str) -> list[str]:

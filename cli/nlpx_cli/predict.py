@@ -47,7 +47,7 @@ def predict(
       cat rows.jsonl | nlpx predict runs/my-run - | jq .probability
       nlpx predict last test_with_id.txt --format csv -o answers.csv
     """
-    from nlpx.data.rows import RowReport
+    from nlpx.data.rows.reading import RowReport
     from nlpx.errors import UsageError
     from nlpx.jobs.predict import predict
 
@@ -72,7 +72,7 @@ def _with_id(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _write(rows: Any, out: Path | None, format_: RowFormat) -> None:
-    from nlpx.data.rows import RowWriter
+    from nlpx.data.rows.reading import RowWriter
     from nlpx.io import write_atomically
 
     fields = ["id", "label"] if format_ == "csv" else None

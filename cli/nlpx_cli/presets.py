@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nlpx import preset_files
+from nlpx.configuration import files as preset_files
 from nlpx.errors import UsageError
 from nlpx_cli.console import Console
 from nlpx_cli.options import Json, Set, complete_presets
 
 if TYPE_CHECKING:
-    from nlpx.presets import Resolved, Section
+    from nlpx.configuration.presets import Resolved, Section
 
 app = typer.Typer(no_args_is_help=True, help="List, show, check and compare presets.")
 
@@ -65,7 +65,7 @@ def show(
       nlpx presets show finetune/sohu --section optim --origin
       nlpx presets show finetune/sohu --set tricks.ema.decay=0.99
     """
-    from nlpx.presets import configuration_error, examine
+    from nlpx.configuration.presets import configuration_error, examine
 
     console = Console(json=json)
     resolved, problems = examine(_schema(preset, command), preset=preset, overrides=set_ or ())
@@ -112,7 +112,7 @@ def diff(first: _Name, second: _Name, command: _For = None, json: Json = False) 
       nlpx presets diff finetune/sohu mine.yaml
       nlpx presets diff runs/first runs/second --json
     """
-    from nlpx.presets import differences, resolve
+    from nlpx.configuration.presets import differences, resolve
 
     configurations = [resolve(_schema(name, command), preset=name).to_dict() for name in (first, second)]
     changes = differences(*configurations)
@@ -121,7 +121,7 @@ def diff(first: _Name, second: _Name, command: _For = None, json: Json = False) 
 
 
 def _schema(preset: str, command: str | None) -> type[Section]:
-    from nlpx.presets import schema_of
+    from nlpx.configuration.presets import schema_of
 
     group = command or preset_files.group_of(preset_files.find(preset))
     if group is None:
@@ -136,8 +136,8 @@ def _shipped() -> list[str]:
 
 
 def _error_of(preset: str, command: str | None) -> Exception | None:
+    from nlpx.configuration.presets import resolve
     from nlpx.errors import UserError
-    from nlpx.presets import resolve
 
     try:
         resolve(_schema(preset, command), preset=preset)
@@ -147,9 +147,9 @@ def _error_of(preset: str, command: str | None) -> Exception | None:
 
 
 def _print(console: Console, resolved: Resolved, *, section: str | None, origin: bool) -> None:
-    from nlpx.preset_tree import dump
-    from nlpx.presets import flatten
-    from nlpx.registry import unknown
+    from nlpx.configuration.presets import flatten
+    from nlpx.configuration.registry import unknown
+    from nlpx.configuration.tree import dump
 
     data = resolved.to_dict()
     if section is not None and section not in data:

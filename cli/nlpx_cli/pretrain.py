@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nlpx import registry
+from nlpx.configuration import registry
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
 from nlpx_cli.resolving import (
@@ -96,8 +96,8 @@ def pretrain(
       nlpx pretrain --data corpus.txt --objective mlm --objective unilm=0.5
       nlpx pretrain --resume last --set train.steps=40
     """
+    from nlpx.configuration.presets import Flag
     from nlpx.jobs.pretrain import Config, RunOptions, plan, preset_for, pretrain
-    from nlpx.presets import Flag
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
     options = RunOptions(out=out, overwrite=overwrite, resume=resume)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlpx.jobs.running import Finished, Plan
-    from nlpx.presets import Resolved
-    from nlpx.section import Section
+    from nlpx.configuration.presets import Resolved
+    from nlpx.configuration.section import Section
+    from nlpx.runs.running import Finished, Plan
     from nlpx_cli.console import Console
 
 # What a resumed run may change; everything else would make it another run.
@@ -25,7 +25,7 @@ CHANGEABLE = (
 
 def resolve_new(schema: type[Section], preset: str, overrides: Sequence[str], flags: Mapping[str, Any]) -> Resolved:
     """Resolve the configuration of a new run; a run folder will do as a preset."""
-    from nlpx.presets import resolve
+    from nlpx.configuration.presets import resolve
 
     of_run = Path(preset) / "config.yaml"
     return resolve(schema, preset=str(of_run) if of_run.is_file() else preset, overrides=overrides, flags=flags)
@@ -40,9 +40,9 @@ def resolve_resumed(
     changeable: Sequence[str] = CHANGEABLE,
 ) -> Resolved:
     """Resolve the configuration of a run to go on with. Raises UsageError where it would become another run."""
+    from nlpx.configuration.presets import differences, resolve
     from nlpx.errors import UsageError
-    from nlpx.presets import differences, resolve
-    from nlpx.run import RunFolder
+    from nlpx.runs.folder import RunFolder
 
     before = str(RunFolder.open(resume).config)
     resolved = resolve(schema, preset=before, overrides=overrides, flags=flags)

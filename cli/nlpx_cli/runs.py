@@ -12,7 +12,7 @@ from nlpx_cli.console import Console
 from nlpx_cli.options import Json, Quiet, Root, Run
 
 if TYPE_CHECKING:
-    from nlpx.run import RunFolder
+    from nlpx.runs.folder import RunFolder
 
 app = typer.Typer(no_args_is_help=True, help="List, show and report past runs.")
 
@@ -33,7 +33,7 @@ def list_runs(root: Root = Path("runs"), json: Json = False, quiet: Quiet = Fals
       nlpx runs list
       nlpx runs list --json | jq -r 'select(.state == "finished") | .run'
     """
-    from nlpx.run import list_runs
+    from nlpx.runs.folder import list_runs
 
     Console(json=json, quiet=quiet).listing([_row(run, json=json) for run in list_runs(root)])
 
@@ -47,7 +47,7 @@ def show(run: Run = "last", root: Root = Path("runs"), json: Json = False) -> No
       nlpx runs show last
       nlpx runs show last --json | jq .libraries
     """
-    from nlpx.run import RunFolder
+    from nlpx.runs.folder import RunFolder
 
     folder = RunFolder.open(run, root=root)
     console = Console(json=json)
@@ -73,7 +73,7 @@ def report(
       nlpx runs report last --open
     """
     from nlpx.report.build import build
-    from nlpx.run import RunFolder
+    from nlpx.runs.folder import RunFolder
 
     folder = RunFolder.open(run, root=root)
     path = build(folder)

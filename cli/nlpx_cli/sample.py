@@ -13,7 +13,7 @@ from nlpx_cli.console import Console
 from nlpx_cli.options import Encoder, Json, Quiet
 
 if TYPE_CHECKING:
-    from nlpx.jobs.sample_record import Record
+    from nlpx.jobs.sample.record import Record
 
 Steps = Annotated[int, typer.Option("--steps", help="Steps of each chain; the first half is not printed.")]
 Chains = Annotated[int | None, typer.Option("--chains", help="Texts side by side.  [default: 8]", metavar="N")]
@@ -105,8 +105,8 @@ def sample(
     """
     from nlpx.jobs.sample import rewrite as rewrite_lines
     from nlpx.jobs.sample import sample
-    from nlpx.jobs.sample_record import Record
-    from nlpx.jobs.sample_settings import Settings
+    from nlpx.jobs.sample.record import Record
+    from nlpx.jobs.sample.settings import Settings
 
     console = Console(json=json, quiet=quiet)
     settings = Settings(

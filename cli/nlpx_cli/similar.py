@@ -172,7 +172,7 @@ def _print(batches: Iterator[list[dict[str, Any]]], *, json: bool, line: Callabl
 
 
 def _columns(row: dict[str, Any]) -> str:
-    from nlpx.data.count_tables import escape
+    from nlpx.data.corpus.count_tables import escape
 
     return "\t".join(_number(value) if isinstance(value, float) else escape(str(value)) for value in row.values())
 

@@ -13,7 +13,7 @@ from nlpx_cli.inspect import Family
 from nlpx_cli.options import Json, Quiet
 
 if TYPE_CHECKING:
-    from nlpx.jobs.vocab_sources import Corpus
+    from nlpx.jobs.vocab.sources import Corpus
 
 Kind = Literal["char", "word"]
 Weights = Literal["equal", "characters", "rarity"]
@@ -246,7 +246,7 @@ def show(
 
 
 def _corpus(files: list[str], field: str, encoding: str) -> Corpus:
-    from nlpx.jobs.vocab_sources import Corpus
+    from nlpx.jobs.vocab.sources import Corpus
 
     return Corpus(files, field=field, encoding=encoding)
 

@@ -56,7 +56,7 @@ def _files(options: Options) -> tuple[str, ...]:
 
 
 def _measure(options: Options, console: Console) -> None:
-    from nlpx.jobs.wordfreq_timings import measure
+    from nlpx.jobs.wordfreq.timings import measure
 
     measure(options.files, _settings(options), console, format=options.input_format)
 

@@ -14,7 +14,7 @@ def print_table(rows: Iterable[tuple[str, int]], total: int) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from nlpx.data.count_tables import escape
+    from nlpx.data.corpus.count_tables import escape
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, side in (("word", "left"), ("count", "right"), ("share", "right"), ("up to here", "right")):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
-from nlpx.models import save as model_files
+from nlpx.models.checkpoints import save as model_files
 
 SMALL = tiny.settings(*tiny.SMALL)
 GOOD = {"source": "春雨", "target": "春雨", "variant": "ssA", "labelA": 1}

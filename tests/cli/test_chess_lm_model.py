@@ -15,13 +15,13 @@ import torch
 
 import tiny
 import xiangqi_games
-from nlpx.models.load import load_model
-from nlpx.xiangqi.board import Position
-from nlpx.xiangqi.games import Game, write_games
-from nlpx.xiangqi.move_model import MoveModel
-from nlpx.xiangqi.move_tokens import MoveVocabulary
-from nlpx.xiangqi.notation import iccs, parse_iccs
-from nlpx.xiangqi.training_games import is_held_out
+from nlpx.models.checkpoints.load import load_model
+from nlpx.xiangqi.formats.games import Game, write_games
+from nlpx.xiangqi.formats.notation import iccs, parse_iccs
+from nlpx.xiangqi.model.games import is_held_out
+from nlpx.xiangqi.model.move_model import MoveModel
+from nlpx.xiangqi.model.tokens import MoveVocabulary
+from nlpx.xiangqi.rules.board import Position
 
 SMALL = tiny.settings(*xiangqi_games.SMALL_MOVES)
 TRAIN = ("chess-lm", "train", "--data", "games.jsonl", *SMALL)
@@ -96,7 +96,7 @@ def test_one_opening_is_learned_by_heart(nlpx):
 
 
 def test_an_interrupted_run_goes_on_to_the_bit(nlpx, monkeypatch):
-    from nlpx.jobs.training import Follower
+    from nlpx.runs.following import Follower
 
     nlpx(*TRAIN, "--out", "whole")
     save = Follower._save

@@ -210,7 +210,7 @@ def test_a_failure_keeps_the_old_target(nlpx, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nlpx.models.save.save_file", full)
+    monkeypatch.setattr("nlpx.models.checkpoints.save.save_file", full)
     outcome = nlpx("convert", "bert", "hf", "--overwrite")
     assert outcome == (
         4, "", "Error: hf: no space left on the disk; the previous one is untouched\n"

@@ -220,8 +220,8 @@ def test_python_runs(document, prepared, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("block", documents.blocks(ROOT / "docs" / "commands" / "presets.md", "yaml"))
 def test_the_written_preset_is_one(block, tmp_path):
+    from nlpx.configuration.presets import resolve
     from nlpx.jobs.finetune import Config
-    from nlpx.presets import resolve
 
     (tmp_path / "mine.yaml").write_text(block.text, encoding="utf-8")
     assert resolve(Config, preset=str(tmp_path / "mine.yaml")).config.data.max_length == 256

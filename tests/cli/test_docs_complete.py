@@ -31,7 +31,7 @@ def _model_key(name: str) -> set[str]:
 
 def _catalogued() -> dict[str, set[str]]:
     """Section of the catalogue -> the names that the code has for it."""
-    from nlpx import registry
+    from nlpx.configuration import registry
     from nlpx.models.config import Head
     from nlpx.optim.config import ScheduleConfig, optimizer_names, wrapper_names
     from nlpx.tokenizers.vocab import Kind
@@ -100,8 +100,8 @@ def test_the_readme_links_every_command(document):
 
 
 def test_every_setting_is_described():
+    from nlpx.configuration.presets import flatten, resolve
     from nlpx.jobs.finetune import Config
-    from nlpx.presets import flatten, resolve
 
     resolved = resolve(Config, preset="finetune/sohu").to_dict()
     keys = {"tricks" if key.startswith("tricks.") else key for key in flatten(resolved)}
@@ -109,7 +109,7 @@ def test_every_setting_is_described():
 
 
 def test_every_preset_is_listed():
-    from nlpx.preset_files import preset_names
+    from nlpx.configuration.files import preset_names
 
     opening = COMMAND_PAGES["presets"].read_text(encoding="utf-8").partition("\n## ")[0]
     assert documents.first_column(opening) == preset_names()

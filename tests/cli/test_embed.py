@@ -227,7 +227,7 @@ def test_memory_does_not_follow_the_number_of_lines(nlpx, monkeypatch):
 
     def peak(num_texts):
         texts = (LINES[number % 90] + LINES[number % 89] for number in range(num_texts))
-        monkeypatch.setattr("nlpx.data.corpus.read_texts", lambda *_, **__: texts)
+        monkeypatch.setattr("nlpx.data.corpus.texts.read_texts", lambda *_, **__: texts)
         tracemalloc.start()
         try:
             assert nlpx(*words("-o", "emb.npy", "--quiet")).code == 0

@@ -13,11 +13,11 @@ import torch
 
 import tiny
 from nlpx import load_model, load_tokenizer
-from nlpx.data.corpus import Reading, find_sources
-from nlpx.data.flatten import documents_of
-from nlpx.data.masking import SpecialIds, mask_words, row_generator
-from nlpx.data.packing import pack
-from nlpx.data.shard_build import build_shards
+from nlpx.data.batches.masking import SpecialIds, mask_words, row_generator
+from nlpx.data.batches.packing import pack
+from nlpx.data.corpus.flatten import documents_of
+from nlpx.data.corpus.texts import Reading, find_sources
+from nlpx.data.shards.build import build_shards
 from nlpx.messages import Silent
 
 TEXTS = [f"{row['source']}。{row['target']}" for row in tiny.rows(12)]

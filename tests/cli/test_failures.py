@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from nlpx import errors
-from nlpx.run import RunFolder
+from nlpx.runs.folder import RunFolder
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import tf_bundle_writer
 import tiny
-from nlpx.models.tf_checkpoint import TFCheckpoint
+from nlpx.models.checkpoints.tf_checkpoint import TFCheckpoint
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bert4keras"
 KEYS = {

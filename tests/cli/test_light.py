@@ -100,7 +100,7 @@ def test_version_does_not_even_import_typer(tmp_path):
 
 @pytest.mark.parametrize("words", [("presets", "show"), ("presets", "check"), ("presets", "show", "--origin")])
 def test_presets_need_yaml_and_nothing_else(words, tmp_path):
-    from nlpx import preset_files
+    from nlpx.configuration import files as preset_files
 
     names = [name for name in preset_files.preset_names() if name.split("/")[0] in preset_files.groups()]
     if not names:
@@ -134,7 +134,7 @@ def test_completion_is_light(typed, expected, tmp_path):
 
 
 def test_dynamic_completions_read_file_names(tmp_path, monkeypatch):
-    from nlpx import registry
+    from nlpx.configuration import registry
     from nlpx_cli import options
 
     (tmp_path / "runs" / "2026-a").mkdir(parents=True)

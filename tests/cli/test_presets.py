@@ -11,8 +11,9 @@ import pytest
 import yaml
 from pydantic import PositiveFloat
 
-from nlpx import preset_files, registry
-from nlpx.presets import Section
+from nlpx.configuration import files as preset_files
+from nlpx.configuration import registry
+from nlpx.configuration.presets import Section
 
 
 class Optim(Section):

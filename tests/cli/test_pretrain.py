@@ -192,7 +192,7 @@ def test_the_same_seed_gives_the_same_bytes(nlpx):
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
 def test_an_interrupted_run_goes_on_to_the_bit(nlpx, monkeypatch):
-    from nlpx.run import RunFolder
+    from nlpx.runs.folder import RunFolder
 
     words = ("--data", "corpus.txt", *SMALL, "--objective", "mlm", "--objective", "unilm=0.5")
     assert nlpx("pretrain", *words, "--out", "whole", "--quiet").code == 0
@@ -273,7 +273,7 @@ def test_models_that_do_not_fit(nlpx, tmp_path):
 
 
 def test_too_little_memory_names_the_key(nlpx, monkeypatch):
-    from nlpx.jobs.pretrain_mix import Mix
+    from nlpx.jobs.pretrain.mix import Mix
 
     def exhausted(self, model, batch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")

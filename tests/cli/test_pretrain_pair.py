@@ -110,7 +110,7 @@ def test_going_on_from_checkpoints(nlpx, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
 def test_an_interrupted_run_goes_on_to_the_bit(nlpx, monkeypatch):
-    from nlpx.run import RunFolder
+    from nlpx.runs.folder import RunFolder
 
     assert nlpx("pretrain", *SMALL, "--out", "whole", "--quiet").code == 0
     record = RunFolder.metrics

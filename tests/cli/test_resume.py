@@ -32,7 +32,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 from nlpx import io
-from nlpx.run import RunFolder
+from nlpx.runs.folder import RunFolder
 from nlpx_cli.__main__ import main
 number, place = int(sys.argv[1]), sys.argv[2]
 record, swap, swaps = RunFolder.metrics, io._swap, []

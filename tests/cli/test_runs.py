@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nlpx.run import RunFolder
+from nlpx.runs.folder import RunFolder
 
 
 @pytest.fixture

@@ -271,7 +271,7 @@ def test_bad_input(nlpx, words, code, message):
 
 def test_a_model_that_reads_from_left_to_right(nlpx):
     from nlpx import load_model, load_tokenizer
-    from nlpx.models.save import save_model
+    from nlpx.models.checkpoints.save import save_model
 
     save_model(load_model("bert", head="lm"), Path("causal"))
     load_tokenizer("bert").save("causal")

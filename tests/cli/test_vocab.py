@@ -13,7 +13,7 @@ import torch
 
 import tiny
 from nlpx import load_model, load_tokenizer
-from nlpx.models.load import describe
+from nlpx.models.checkpoints.load import describe
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bert4keras"
 WORDS = "春风\t9\n山川\t7\n花草\t7\n风\t5\n雷电\t2\n日本\t1\n"

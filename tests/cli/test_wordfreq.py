@@ -227,7 +227,7 @@ def test_timings_count_the_same_five_ways(nlpx):
 
 
 def test_speed_up_per_process_is_computed_as_said():
-    from nlpx.jobs.wordfreq_timings import Timing, rows
+    from nlpx.jobs.wordfreq.timings import Timing, rows
 
     timings = [Timing("a", "", 1, 20.0), Timing("b", "b", 1, 8.0), Timing("b", "b", 10, 0.92)]
     made = rows(timings, 10_000_000)

@@ -15,8 +15,8 @@ import torch
 
 from nlpx import load_model
 from nlpx.errors import InputError
+from nlpx.models.checkpoints.tf_checkpoint import TFCheckpoint
 from nlpx.models.config import ModelConfig
-from nlpx.models.tf_checkpoint import TFCheckpoint
 from nlpx.models.transformer import Transformer
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bert4keras"

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from nlpx import load_model
-from nlpx.models.family import get_family
-from nlpx.models.load import describe
-from nlpx.models.names import written_name
-from nlpx.models.save import export_model, save_model, unfused
+from nlpx.models.checkpoints.family import get_family
+from nlpx.models.checkpoints.load import describe
+from nlpx.models.checkpoints.names import written_name
+from nlpx.models.checkpoints.save import export_model, save_model, unfused
 
 transformers = pytest.importorskip("transformers")
 

@@ -15,7 +15,7 @@ import pytest
 from nlpx.counting import engine
 from nlpx.counting.engine import count
 from nlpx.counting.settings import CountSettings
-from nlpx.data.corpus import find_sources
+from nlpx.data.corpus.texts import find_sources
 from nlpx.messages import Silent
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

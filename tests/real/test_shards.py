@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlpx.data.corpus import Reading, find_sources, read_texts
-from nlpx.data.flatten import Flattener
-from nlpx.data.masking import SpecialIds
-from nlpx.data.packing import pack
-from nlpx.data.sentences import split_sentences
-from nlpx.data.shard_build import build_shards
+from nlpx.data.batches.masking import SpecialIds
+from nlpx.data.batches.packing import pack
+from nlpx.data.corpus.flatten import Flattener
+from nlpx.data.corpus.sentences import split_sentences
+from nlpx.data.corpus.texts import Reading, find_sources, read_texts
+from nlpx.data.shards.build import build_shards
 from nlpx.messages import Silent
 from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nlpx.data.sohu import describe, read_pairs, read_splits
+from nlpx.data.rows.sohu import describe, read_pairs, read_splits
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared data beside the checkout")

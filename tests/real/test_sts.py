@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nlpx.jobs.evaluate_sts import Settings, evaluate
+from nlpx.jobs.evaluate.sts import Settings, evaluate
 from nlpx.messages import Silent
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tiny
-from nlpx.data.labelled import labels_of, read_splits
+from nlpx.data.rows.labelled import labels_of, read_splits
 
 FILE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "cls_tnews.jsonl.gz"
 pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="needs the shared data beside the checkout")

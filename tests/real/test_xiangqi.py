@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from nlpx.xiangqi.board import Position
-from nlpx.xiangqi.games import Game, Rejected, read_games
-from nlpx.xiangqi.notation import chinese, parse_chinese, parse_iccs
-from nlpx.xiangqi.pgn import write_pgn
-from nlpx.xiangqi.rules import outcome, why_illegal
+from nlpx.xiangqi.formats.games import Game, Rejected, read_games
+from nlpx.xiangqi.formats.notation import chinese, parse_chinese, parse_iccs
+from nlpx.xiangqi.formats.pgn import write_pgn
+from nlpx.xiangqi.rules.board import Position
+from nlpx.xiangqi.rules.outcome import outcome, why_illegal
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared data beside the checkout")

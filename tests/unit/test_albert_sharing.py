@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from nlpx import load_model
-from nlpx.models.checkpoint import SAFETENSORS
+from nlpx.models.checkpoints.checkpoint import SAFETENSORS
+from nlpx.models.checkpoints.save import export_model, save_model
 from nlpx.models.config import ModelConfig
-from nlpx.models.save import export_model, save_model
 from nlpx.models.transformer import Transformer
 
 IDS = torch.tensor([[5, 9, 31, 2, 7, 7], [3, 4, 8, 8, 0, 0]])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlpx.data.bucketing import BatchLimits, BucketedBatches, in_row_order, sequential_batches
+from nlpx.data.batches.bucketing import BatchLimits, BucketedBatches, in_row_order, sequential_batches
 from nlpx.errors import InputError
 
 

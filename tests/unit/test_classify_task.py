@@ -11,8 +11,8 @@ import torch
 from pydantic import ValidationError
 
 import tiny
-from nlpx.data.labelled import Label, Labelled
-from nlpx.data.rows import RowReport
+from nlpx.data.rows.labelled import Label, Labelled
+from nlpx.data.rows.reading import RowReport
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
 from nlpx.tasks.classify import Answer, Config, Task

@@ -20,7 +20,7 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlpx.data.corpus import (
+from nlpx.data.corpus.texts import (
     Block,
     Reading,
     Source,
@@ -570,7 +570,7 @@ def test_a_file_that_shrinks_is_not_counted_short(tmp_path):
 
 
 def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
-    from nlpx.data import pieces
+    from nlpx.data.corpus import pieces
 
     monkeypatch.setattr(pieces, "LONGEST_LINE", 1000)
     path = write(tmp_path / "a.txt", b"x" * 5000)
@@ -583,7 +583,7 @@ def test_nothing_heavy_is_imported(tmp_path):
 
     path = write(tmp_path / "a.txt", "好\n")
     code = (
-        "import sys; from nlpx.data.corpus import *; s = find_sources([sys.argv[1]]);"
+        "import sys; from nlpx.data.corpus.texts import *; s = find_sources([sys.argv[1]]);"
         "print([*read_texts(s[0], Reading())], {'fsspec', 'pyarrow', 'numpy', 'torch', 'backports'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, encoding="utf-8", check=True)

@@ -10,10 +10,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.cost import configuration, cost, measure, peak_bytes
+from nlpx.jobs.inspect.cost import configuration, cost, measure, peak_bytes
+from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.cost import bert_like, count_parameters, flops_per_token, misunderstandings
-from nlpx.models.save import save_model
 from nlpx.models.transformer import Transformer
 
 LENGTH = 24

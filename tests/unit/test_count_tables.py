@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlpx.data.count_tables import SPECIAL_TOKENS, escape, read_counts, unescape, write_counts
+from nlpx.data.corpus.count_tables import SPECIAL_TOKENS, escape, read_counts, unescape, write_counts
 from nlpx.errors import InputError
 
 AWKWARD = [

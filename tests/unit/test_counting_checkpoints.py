@@ -17,7 +17,7 @@ from nlpx.counting import engine, workers
 from nlpx.counting.engine import count
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.tasks import read_task
-from nlpx.data.corpus import find_sources
+from nlpx.data.corpus.texts import find_sources
 from nlpx.errors import InputError, UsageError
 from nlpx.messages import Silent
 

@@ -13,7 +13,7 @@ from nlpx import dask_client
 from nlpx.counting import cluster as counting_cluster
 from nlpx.counting.engine import count
 from nlpx.counting.settings import CountSettings
-from nlpx.data.corpus import find_sources
+from nlpx.data.corpus.texts import find_sources
 from nlpx.errors import InputError, MachineError, UsageError
 from nlpx.messages import Silent
 

@@ -24,7 +24,7 @@ from nlpx.counting import counts, engine, workers
 from nlpx.counting.engine import count
 from nlpx.counting.settings import LEAST_MEMORY, CountSettings, check
 from nlpx.counting.tasks import read_task
-from nlpx.data.corpus import find_sources
+from nlpx.data.corpus.texts import find_sources
 from nlpx.errors import InputError, MachineError, UsageError
 from nlpx.messages import Silent
 

@@ -8,7 +8,7 @@ import pytest
 
 from nlpx.counting.outputs import merge_counts
 from nlpx.counting.settings import CountSettings
-from nlpx.data.count_tables import write_counts
+from nlpx.data.corpus.count_tables import write_counts
 from nlpx.errors import InputError
 from nlpx.messages import Silent
 

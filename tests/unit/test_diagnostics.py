@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nlpx.decode import diagnostics
+from nlpx.decode.gibbs import diagnostics
 from nlpx.report.sampling import mean_trace, plot_chains
 
 

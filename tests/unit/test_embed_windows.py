@@ -7,7 +7,7 @@ import gzip
 import numpy as np
 import pytest
 
-from nlpx.data.corpus import Reading, find_sources, read_texts
+from nlpx.data.corpus.texts import Reading, find_sources, read_texts
 from nlpx.embed import windows as windows_module
 from nlpx.embed.windows import Window, WindowFolder, rows_between, windows
 from nlpx.errors import ResultError
@@ -53,7 +53,7 @@ def test_lines_on_the_border_of_two_pieces(tmp_path, monkeypatch):
     lines = ["", "春", "", "", "秋冬", "", "雨" * 9, ""] * 40
     (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     source = find_sources([str(tmp_path / "a.txt")])[0]
-    from nlpx.data.corpus import read_part
+    from nlpx.data.corpus.texts import read_part
 
     for size in (1, 7, 64):
         assert list(read_part(source, Reading(), block_bytes=size, keep_empty=True)) == lines

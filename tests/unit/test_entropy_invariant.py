@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nlpx import load_model
 from nlpx.errors import InputError
+from nlpx.models.checkpoints.save import export_model, save_model
 from nlpx.models.config import ModelConfig
-from nlpx.models.save import export_model, save_model
 from nlpx.models.scales import entropy_invariant_factor
 from nlpx.models.transformer import Transformer
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlpx.data import flatten
-from nlpx.data.flatten import Flattener, digest, documents_of
+from nlpx.data.corpus import flatten
+from nlpx.data.corpus.flatten import Flattener, digest, documents_of
 from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.segment import build_segmenter

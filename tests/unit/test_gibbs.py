@@ -25,9 +25,9 @@ from gibbs_models import (
     run,
 )
 from nlpx.decode.conditionals import conditionals_of
-from nlpx.decode.gibbs import Chain, Sampler
-from nlpx.decode.gibbs_draw import Draw
-from nlpx.decode.gibbs_scan import Scan
+from nlpx.decode.gibbs.chains import Chain, Sampler
+from nlpx.decode.gibbs.draw import Draw
+from nlpx.decode.gibbs.scan import Scan
 
 CPU = torch.device("cpu")
 NUM_CHAINS = 2500

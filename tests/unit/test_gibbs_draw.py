@@ -7,9 +7,9 @@ import torch
 
 import tiny
 from nlpx import load_tokenizer
-from nlpx.data.masking import SpecialIds
-from nlpx.decode.gibbs_draw import Draw
-from nlpx.decode.gibbs_vocabulary import banned_ids
+from nlpx.data.batches.masking import SpecialIds
+from nlpx.decode.gibbs.draw import Draw
+from nlpx.decode.gibbs.vocabulary import banned_ids
 from nlpx.errors import UsageError
 
 LOGITS = torch.tensor([0.5, 2.0, -1.0, 1.5, 0.0])

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gibbs_models import model_of
 from nlpx.decode.conditionals import conditionals_of
-from nlpx.decode.gibbs import Chain, Sampler
-from nlpx.decode.gibbs_draw import Draw
-from nlpx.decode.gibbs_lanes import CPU_LANES, Lanes, side_by_side, width_for
+from nlpx.decode.gibbs.chains import Chain, Sampler
+from nlpx.decode.gibbs.draw import Draw
+from nlpx.decode.gibbs.lanes import CPU_LANES, Lanes, side_by_side, width_for
 from nlpx.decode.pseudo_likelihood import PseudoLikelihood
 
 MASK, PAD, LANES = 4, 0, 8
@@ -92,7 +92,7 @@ def test_a_score_does_not_depend_on_what_else_is_scored():
 
 def test_the_command_gives_a_chain_the_same_words_among_any_number_of_others():
     from nlpx.jobs.sample import sample
-    from nlpx.jobs.sample_settings import Settings
+    from nlpx.jobs.sample.settings import Settings
 
     def rows(chains: int, **more: Any) -> list[str]:
         settings = Settings(steps=8, chains=chains, length="3:4", seed=3, energy=True, **more)

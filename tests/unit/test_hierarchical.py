@@ -10,9 +10,9 @@ import torch
 import tiny
 from nlpx import load_model
 from nlpx.errors import InputError, UsageError
+from nlpx.models.checkpoints.save import export_model, save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.positions import PositionEmbeddings, hierarchical_rows
-from nlpx.models.save import export_model, save_model
 from nlpx.models.transformer import Transformer
 
 ROWS, SIZE = 512, 8

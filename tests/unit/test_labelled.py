@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import tiny
-from nlpx.data.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
-from nlpx.data.rows import RowReport
-from nlpx.data.sohu import read_splits as read_pairs
+from nlpx.data.rows.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
+from nlpx.data.rows.reading import RowReport
+from nlpx.data.rows.sohu import read_splits as read_pairs
 from nlpx.errors import InputError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nlpx.data.masking import SpecialIds, mask_words, row_generator
-from nlpx.data.packing import PackedRow
+from nlpx.data.batches.masking import SpecialIds, mask_words, row_generator
+from nlpx.data.batches.packing import PackedRow
 from nlpx.errors import InputError
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab

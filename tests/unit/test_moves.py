@@ -10,10 +10,10 @@ import torch
 from scipy.stats import chisquare
 
 from gibbs_models import END, FIRST, MASK, PAD, START, TWO, OfJoint, Remembered, markov_chain, model_of
-from nlpx.decode import moves
 from nlpx.decode.conditionals import conditionals_of
-from nlpx.decode.gibbs_draw import Draw
-from nlpx.decode.moves import Mover, MovingChain, PseudoScore, Token, accept_probability, propose
+from nlpx.decode.gibbs import moves
+from nlpx.decode.gibbs.draw import Draw
+from nlpx.decode.gibbs.moves import Mover, MovingChain, PseudoScore, Token, accept_probability, propose
 from nlpx.decode.pseudo_likelihood import PseudoLikelihood
 
 

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from nlpx.errors import UsageError
-from nlpx.jobs.pretrain_evaluation import HeldAside, columns
-from nlpx.jobs.pretrain_mix import Mix, trains_a_pair
+from nlpx.jobs.pretrain.evaluation import HeldAside, columns
+from nlpx.jobs.pretrain.mix import Mix, trains_a_pair
 from nlpx.models.replaced_token import ReplacedTokenModel, generator_config
 from nlpx.models.transformer import Transformer
 from nlpx.objectives import RowFacts, mlm, rtd

@@ -19,8 +19,8 @@ from nlpx.embed.onnx_export import export_onnx
 from nlpx.embed.onnx_model import GRAPH, OnnxModel, is_onnx, read_facts
 from nlpx.embed.pooling import POOLINGS
 from nlpx.errors import InputError, MachineError, UsageError
+from nlpx.models.checkpoints.load import load_model
 from nlpx.models.config import ModelConfig
-from nlpx.models.load import load_model
 from nlpx.models.transformer import Transformer
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.load import load_tokenizer

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from nlpx import registry
+from nlpx.configuration import registry
 from nlpx.optim.config import OptimConfig, optimizer_names
 from nlpx.optim.groups import build_optimizer, parameter_groups
 from nlpx.train.step import set_learning_rate

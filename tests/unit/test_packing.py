@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlpx.data.documents import Documents, TokenArrays, offsets_of
-from nlpx.data.flatten import documents_of
-from nlpx.data.masking import SpecialIds, mask_words, row_generator
-from nlpx.data.packing import pack
+from nlpx.data.batches.masking import SpecialIds, mask_words, row_generator
+from nlpx.data.batches.packing import pack
+from nlpx.data.corpus.documents import Documents, TokenArrays, offsets_of
+from nlpx.data.corpus.flatten import documents_of
 from nlpx.errors import UsageError
 from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from nlpx import preset_files, registry
-from nlpx.errors import InputError, UsageError
-from nlpx.presets import (
+from nlpx.configuration import files as preset_files
+from nlpx.configuration import registry
+from nlpx.configuration.presets import (
     Flag,
     PluginName,
     Plugins,
@@ -25,6 +25,7 @@ from nlpx.presets import (
     group_of,
     resolve,
 )
+from nlpx.errors import InputError, UsageError
 
 
 class Rule(Section):
@@ -80,7 +81,7 @@ class PairConfig(Section):
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     folders = {"tricks": {"rdrop": RdropConfig, "ema": EmaConfig}, "tasks": {"pair": PairConfig}}
     monkeypatch.setattr(registry, "plugins", lambda folder: sorted(folders[folder]))
-    monkeypatch.setattr("nlpx.section.plugin_config", lambda folder, name: folders[folder][name])
+    monkeypatch.setattr("nlpx.configuration.section.plugin_config", lambda folder, name: folders[folder][name])
 
 
 @pytest.fixture
@@ -365,6 +366,6 @@ def test_differences():
 
 
 def test_the_engine_needs_no_torch():
-    code = "import sys, nlpx.presets, nlpx.preset_errors; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, nlpx.configuration.presets, nlpx.configuration.problems; print('torch' in sys.modules or 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

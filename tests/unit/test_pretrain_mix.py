@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from nlpx.configuration.presets import resolve
 from nlpx.errors import UsageError
 from nlpx.jobs.pretrain import Config, preset_for
-from nlpx.jobs.pretrain_evaluation import HeldAside, table
-from nlpx.jobs.pretrain_mix import Mix, heads, row_facts
+from nlpx.jobs.pretrain.evaluation import HeldAside, table
+from nlpx.jobs.pretrain.mix import Mix, heads, row_facts
 from nlpx.objectives import RowFacts, lm, mlm, sop, unilm
-from nlpx.presets import resolve
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
 

@@ -6,7 +6,7 @@ import pytest
 
 import tiny
 from nlpx import load_tokenizer
-from nlpx.data.masking import SpecialIds
+from nlpx.data.batches.masking import SpecialIds
 from nlpx.decode.prompts import check_length, open_prompt, parse_length, parse_span, read_prompt, write_text
 from nlpx.errors import InputError, UsageError
 

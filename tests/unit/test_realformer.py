@@ -11,10 +11,10 @@ from torch import Tensor
 
 from nlpx.errors import InputError
 from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention
+from nlpx.models.checkpoints.save import export_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import NoisePool
 from nlpx.models.masks import additive
-from nlpx.models.save import export_model
 from nlpx.models.transformer import Transformer
 
 

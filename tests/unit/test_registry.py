@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nlpx import registry
+from nlpx.configuration import registry
 from nlpx.errors import UsageError
 
 

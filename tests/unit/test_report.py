@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from nlpx import presets
+from nlpx.configuration import presets
+from nlpx.configuration.section import Section
 from nlpx.errors import MachineError
 from nlpx.report import plots
 from nlpx.report.binary import evaluate, reliability
 from nlpx.report.build import build
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, display_width, render
-from nlpx.run import RunFolder
-from nlpx.section import Section
+from nlpx.runs.folder import RunFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nlpx.data.rows import RowReport, RowWriter, excerpt, format_of, read_rows
+from nlpx.data.rows.reading import RowReport, RowWriter, excerpt, format_of, read_rows
 from nlpx.errors import InputError, UsageError
 
 
@@ -190,7 +190,7 @@ def test_excerpt_is_short_and_printable() -> None:
 
 READ_ONE = """
 import sys
-from nlpx.data.rows import read_rows
+from nlpx.data.rows.reading import read_rows
 for row in read_rows("-"):
     print(row.place, row.values, flush=True)
 """

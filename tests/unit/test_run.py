@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from nlpx import run_facts
 from nlpx.errors import InputError, MachineError, ResultError, UsageError
-from nlpx.run import RunFolder, active, list_runs, planned
+from nlpx.runs import facts as run_facts
+from nlpx.runs.folder import RunFolder, active, list_runs, planned
 
 
 @pytest.fixture(autouse=True)
@@ -253,5 +253,5 @@ def test_reopened_run_keeps_its_first_start():
 
 
 def test_needs_nothing_heavy():
-    code = "import sys, nlpx.run; print({'torch', 'numpy', 'yaml', 'pydantic', 'rich'} & set(sys.modules))"
+    code = "import sys, nlpx.runs.folder; print({'torch', 'numpy', 'yaml', 'pydantic', 'rich'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

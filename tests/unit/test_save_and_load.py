@@ -18,9 +18,9 @@ import tiny
 from nlpx import load_model
 from nlpx.errors import InputError, UsageError
 from nlpx.models.backbone import Backbone
+from nlpx.models.checkpoints.hub import looks_like_hub_name, resolve
+from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
-from nlpx.models.hub import looks_like_hub_name, resolve
-from nlpx.models.save import save_model
 from nlpx.models.transformer import Transformer
 
 IDS = [[2, 9, 14, 21, 3]]

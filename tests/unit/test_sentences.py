@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlpx.data.sentences import split_sentences
+from nlpx.data.corpus.sentences import split_sentences
 
 PIECES = st.sampled_from([*"春江。！？；…”』）\"'\n\r\t \u3000a.;?!0", "潮水", "\u2028", "𠀀", "\ufeff"])
 

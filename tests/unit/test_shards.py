@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlpx.data import shard_jobs, shard_recipe, shard_workers
-from nlpx.data.corpus import Reading, find_sources
-from nlpx.data.flatten import digest
-from nlpx.data.masking import SpecialIds
-from nlpx.data.packing import pack
-from nlpx.data.shard_build import build_shards, cache_folder
-from nlpx.data.shards import open_shards
+from nlpx.data.batches.masking import SpecialIds
+from nlpx.data.batches.packing import pack
+from nlpx.data.corpus.flatten import digest
+from nlpx.data.corpus.texts import Reading, find_sources
+from nlpx.data.shards import jobs as shard_jobs
+from nlpx.data.shards import recipe as shard_recipe
+from nlpx.data.shards import workers as shard_workers
+from nlpx.data.shards.build import build_shards, cache_folder
+from nlpx.data.shards.reading import open_shards
 from nlpx.errors import InputError, MachineError, UsageError
 from nlpx.messages import Silent
 from nlpx.tokenizers.build import character_vocabulary
@@ -246,9 +248,10 @@ def test_an_interrupted_build_goes_on_where_it_was(monkeypatch):
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from nlpx.data import shard_jobs, shard_workers
-from nlpx.data.corpus import Reading, find_sources
-from nlpx.data.shard_build import build_shards
+from nlpx.data.shards import jobs as shard_jobs
+from nlpx.data.shards import workers as shard_workers
+from nlpx.data.corpus.texts import Reading, find_sources
+from nlpx.data.shards.build import build_shards
 from nlpx.messages import Silent
 from nlpx.tokenizers.load import load_tokenizer
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from nlpx.data.rows import RowReport
-from nlpx.data.sohu import FOLDERS, VARIANTS, Pair, describe, read_pairs, read_splits
+from nlpx.data.rows.reading import RowReport
+from nlpx.data.rows.sohu import FOLDERS, VARIANTS, Pair, describe, read_pairs, read_splits
 from nlpx.errors import InputError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from nlpx import bundled
 from nlpx.bundled.sohu.generate import NUM_PAIRS, SAMPLE, Event, generate, read_events
-from nlpx.data.sohu import VARIANTS, Pair, Splits, describe, read_splits
+from nlpx.data.rows.sohu import VARIANTS, Pair, Splits, describe, read_splits
 from nlpx.errors import UsageError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from nlpx.data.sohu import Pair
+from nlpx.data.rows.sohu import Pair
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
 from nlpx.tasks.sohu import Config, Task

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import tiny
-from nlpx.data.text_pairs import read_pairs, score_of
-from nlpx.embed.correlation import Estimate, _draws, correlate, mean
+from nlpx.data.rows.text_pairs import read_pairs, score_of
 from nlpx.embed.encoder import SentenceEncoder
 from nlpx.embed.moments import Moments
 from nlpx.embed.sts import PairSet, add_moments, cosines, embedded, fit_maps, maps, moments_of_pairs
 from nlpx.embed.whitening import Choices, fit
 from nlpx.errors import InputError
+from nlpx.metrics.correlation import Estimate, _draws, correlate, mean
 
 
 def ranks(numbers):
@@ -55,7 +55,7 @@ def test_resamples_are_the_pairs_that_were_drawn():
 def test_the_same_seed_gives_the_same_interval_whatever_the_portions(monkeypatch):
     given, scores = variables()
     whole = correlate(given, scores, seed=5)
-    monkeypatch.setattr("nlpx.embed.correlation.NUMBERS_AT_ONCE", len(scores) * 1000)
+    monkeypatch.setattr("nlpx.metrics.correlation.NUMBERS_AT_ONCE", len(scores) * 1000)
     assert np.array_equal(correlate(given, scores, seed=5).resamples, whole.resamples)
     assert not np.array_equal(correlate(given, scores, seed=6).resamples, whole.resamples)
     estimate = whole.estimate("spearman", 0)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlpx.errors import InputError
-from nlpx.models import crc32c as checksums
-from nlpx.models.crc32c import crc32c
-from nlpx.models.tf_checkpoint import TFCheckpoint, find_bundle
-from nlpx.models.tf_entry import parse_entry, parse_header
-from nlpx.models.tf_table import Corrupt, read_table, snappy_decompress
+from nlpx.models.checkpoints import crc32c as checksums
+from nlpx.models.checkpoints.crc32c import crc32c
+from nlpx.models.checkpoints.tf_checkpoint import TFCheckpoint, find_bundle
+from nlpx.models.checkpoints.tf_entry import parse_entry, parse_header
+from nlpx.models.checkpoints.tf_table import Corrupt, read_table, snappy_decompress
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
@@ -180,7 +180,7 @@ def test_what_is_no_weight_is_skipped(tmp_path: Path, name: str) -> None:
 
 
 def test_reading_needs_no_torch() -> None:
-    code = "import sys, nlpx.models.tf_checkpoint; sys.exit('torch' in sys.modules or 'tensorflow' in sys.modules)"
+    code = "import sys, nlpx.models.checkpoints.tf_checkpoint; sys.exit('torch' in sys.modules or 'tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nlpx.errors import MachineError
-from nlpx.jobs.tracking import TensorBoard, numbers
+from nlpx.runs.tracking import TensorBoard, numbers
 
 RECORD = {
     "step": 3,

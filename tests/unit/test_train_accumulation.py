@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nlpx.data.bucketing import BucketedBatches
+from nlpx.data.batches.bucketing import BucketedBatches
 from nlpx.objectives import Loss
 from nlpx.optim.config import OptimConfig
 from nlpx.optim.groups import build_optimizer

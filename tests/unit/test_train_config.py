@@ -53,7 +53,7 @@ def test_every_field_says_what_it_does():
 def test_configuration_needs_no_torch():
     code = (
         "import sys; from nlpx.train.config import TrainConfig; from nlpx.optim.config import OptimConfig; "
-        "import nlpx.tricks.ema, nlpx.objectives.classify, nlpx.optim.schedule, nlpx.optim.groups; "
+        "import nlpx.tricks.ema, nlpx.losses.cross_entropy, nlpx.optim.schedule, nlpx.optim.groups; "
         "from nlpx.tricks import conflict; import nlpx.train.watch, nlpx.train.interrupt, nlpx.train.precision; "
         "TrainConfig(); OptimConfig(); conflict(['ema']); sys.exit('torch' in sys.modules)"
     )

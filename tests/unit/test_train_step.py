@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from nlpx import registry
+from nlpx.configuration import registry
 from nlpx.errors import UsageError
+from nlpx.losses.cross_entropy import classification_loss
 from nlpx.objectives import Loss
-from nlpx.objectives.classify import classification_loss
 from nlpx.train import precision
 from nlpx.train.precision import autocast, resolve_precision
 from nlpx.train.step import NamedTrick, accumulating_backward, build_tricks, clip_gradients, in_precision, wrapped

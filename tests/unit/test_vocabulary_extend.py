@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from nlpx.errors import InputError
-from nlpx.jobs.vocab_sources import dictionary_words, words_of
+from nlpx.jobs.vocab.sources import dictionary_words, words_of
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.characters import lower_and_strip
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import tiny
 from nlpx import load_model
 from nlpx.errors import InputError, UsageError
-from nlpx.models.weights import RowChoices
+from nlpx.models.checkpoints.weights import RowChoices
 
 WORDS = "bert.embeddings.word_embeddings.weight"
 POSITIONS = "bert.embeddings.position_embeddings.weight"

@@ -6,9 +6,9 @@ import unicodedata
 
 import pytest
 
-from nlpx.xiangqi.board import START, Position
-from nlpx.xiangqi.drawing import draw
-from nlpx.xiangqi.notation import parse_iccs
+from nlpx.xiangqi.formats.drawing import draw
+from nlpx.xiangqi.formats.notation import parse_iccs
+from nlpx.xiangqi.rules.board import START, Position
 
 AFTER_THE_FIRST_MOVE = """\
 9   r  n  b  a  k  a  b  n  r

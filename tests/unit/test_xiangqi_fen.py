@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nlpx.errors import InputError
-from nlpx.xiangqi.board import BLACK, RED, START, Position
-from nlpx.xiangqi.notation import parse_iccs
+from nlpx.xiangqi.formats.notation import parse_iccs
+from nlpx.xiangqi.rules.board import BLACK, RED, START, Position
 
 
 def test_the_start():

@@ -10,10 +10,10 @@ import pytest
 
 import xiangqi_samples as samples
 from nlpx.errors import InputError, UsageError
-from nlpx.xiangqi.board import START, Position
-from nlpx.xiangqi.games import Game, Rejected, read_games, write_games
-from nlpx.xiangqi.notation import chinese, iccs
-from nlpx.xiangqi.pgn import write_pgn
+from nlpx.xiangqi.formats.games import Game, Rejected, read_games, write_games
+from nlpx.xiangqi.formats.notation import chinese, iccs
+from nlpx.xiangqi.formats.pgn import write_pgn
+from nlpx.xiangqi.rules.board import START, Position
 
 PGN = """[Game "Chinese Chess"]
 [Event "试手"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 import xiangqi_games
-from nlpx.xiangqi.choose import Choosing
-from nlpx.xiangqi.games import check_record
-from nlpx.xiangqi.notation import parse_iccs
-from nlpx.xiangqi.pgn import read_pgn
-from nlpx.xiangqi.pieces import BLACK
-from nlpx.xiangqi.session import Session, Setting
-from nlpx.xiangqi.uci import Engine
+from nlpx.xiangqi.formats.games import check_record
+from nlpx.xiangqi.formats.notation import parse_iccs
+from nlpx.xiangqi.formats.pgn import read_pgn
+from nlpx.xiangqi.play.choose import Choosing
+from nlpx.xiangqi.play.session import Session, Setting
+from nlpx.xiangqi.play.uci import Engine
+from nlpx.xiangqi.rules.pieces import BLACK
 
 MODEL = xiangqi_games.model_of("moves")
 MATE_IN_ONE = "4k4/R8/9/9/9/9/9/9/8R/3K5 w"

@@ -10,16 +10,16 @@ import torch
 
 import xiangqi_games
 from nlpx.errors import UsageError
-from nlpx.xiangqi.alpha_beta import MATE, AlphaBeta, material
-from nlpx.xiangqi.board import Position
-from nlpx.xiangqi.choose import Choosing
-from nlpx.xiangqi.games import Game
-from nlpx.xiangqi.matches import Played, Score, play, score
-from nlpx.xiangqi.measures import Written, by_phase, foretell, lawfulness, openings, write_games_freely
-from nlpx.xiangqi.notation import iccs, parse_iccs
-from nlpx.xiangqi.pieces import BLACK, RED
-from nlpx.xiangqi.players import NAMES, CapturePlayer, ModelPlayer, RandomPlayer, opponent
-from nlpx.xiangqi.rules import Outcome
+from nlpx.xiangqi.formats.games import Game
+from nlpx.xiangqi.formats.notation import iccs, parse_iccs
+from nlpx.xiangqi.model.measures import Written, by_phase, foretell, lawfulness, openings, write_games_freely
+from nlpx.xiangqi.play.alpha_beta import MATE, AlphaBeta, material
+from nlpx.xiangqi.play.choose import Choosing
+from nlpx.xiangqi.play.matches import Played, Score, play, score
+from nlpx.xiangqi.play.players import NAMES, CapturePlayer, ModelPlayer, RandomPlayer, opponent
+from nlpx.xiangqi.rules.board import Position
+from nlpx.xiangqi.rules.outcome import Outcome
+from nlpx.xiangqi.rules.pieces import BLACK, RED
 
 HANGING_ROOK = "4k4/9/9/9/4r4/9/4R4/9/9/3K5 w"
 MATE_IN_TWO = "3k5/9/R8/1R7/9/9/9/9/9/5K3 w"

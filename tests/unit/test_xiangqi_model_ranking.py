@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import xiangqi_games
-from nlpx.xiangqi.board import Position
-from nlpx.xiangqi.choose import Choosing, choose, searched
-from nlpx.xiangqi.move_model import MoveModel, Ranking
-from nlpx.xiangqi.notation import iccs, parse_iccs
+from nlpx.xiangqi.formats.notation import iccs, parse_iccs
+from nlpx.xiangqi.model.move_model import MoveModel, Ranking
+from nlpx.xiangqi.play.choose import Choosing, choose, searched
+from nlpx.xiangqi.rules.board import Position
 
 MATED = "R2k5/1R7/9/9/9/9/9/9/9/4K4 b"
 MATE_IN_ONE = "4k4/R8/9/9/9/9/9/9/8R/3K5 w"

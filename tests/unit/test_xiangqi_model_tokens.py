@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import xiangqi_games
-from nlpx.jobs.chess_lm_config import Config
-from nlpx.xiangqi.games import Game
-from nlpx.xiangqi.move_objective import MoveObjective
-from nlpx.xiangqi.move_tokens import MoveVocabulary, losing_side, possible_moves
-from nlpx.xiangqi.notation import iccs, parse_iccs
-from nlpx.xiangqi.pieces import BLACK, RED, mirrored
-from nlpx.xiangqi.training_games import TrainingGames, is_held_out
+from nlpx.jobs.chess_lm.config import Config
+from nlpx.xiangqi.formats.games import Game
+from nlpx.xiangqi.formats.notation import iccs, parse_iccs
+from nlpx.xiangqi.model.games import TrainingGames, is_held_out
+from nlpx.xiangqi.model.objective import MoveObjective
+from nlpx.xiangqi.model.tokens import MoveVocabulary, losing_side, possible_moves
+from nlpx.xiangqi.rules.pieces import BLACK, RED, mirrored
 
 MOVES = [parse_iccs(word) for word in xiangqi_games.OPENING.split()]
 

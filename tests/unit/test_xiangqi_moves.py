@@ -8,9 +8,9 @@ import random
 import pytest
 
 import naive_xiangqi as naive
-from nlpx.xiangqi.board import START, Position
-from nlpx.xiangqi.notation import iccs, parse_iccs
-from nlpx.xiangqi.pieces import NUM_MOVES, mirrored
+from nlpx.xiangqi.formats.notation import iccs, parse_iccs
+from nlpx.xiangqi.rules.board import START, Position
+from nlpx.xiangqi.rules.pieces import NUM_MOVES, mirrored
 
 # The start, and the positions of the tables that engine authors compare.
 PERFT = {

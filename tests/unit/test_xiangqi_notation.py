@@ -7,9 +7,9 @@ import random
 import pytest
 
 from nlpx.errors import InputError
-from nlpx.xiangqi.board import START, Position
-from nlpx.xiangqi.notation import chinese, iccs, parse_chinese, parse_iccs, parse_move
-from nlpx.xiangqi.pieces import NUM_MOVES
+from nlpx.xiangqi.formats.notation import chinese, iccs, parse_chinese, parse_iccs, parse_move
+from nlpx.xiangqi.rules.board import START, Position
+from nlpx.xiangqi.rules.pieces import NUM_MOVES
 
 # Two files with three and two red pawns, across the river; and five on one file.
 TWO_FILES = "3k5/2P3P2/2P6/6P2/2P6/9/9/9/9/4K4 w"

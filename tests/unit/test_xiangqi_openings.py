@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import xiangqi_samples as samples
-from nlpx.xiangqi.notation import iccs, parse_iccs
-from nlpx.xiangqi.openings import OpeningNode, one_side, tree_rows
-from nlpx.xiangqi.pieces import mirrored
+from nlpx.xiangqi.formats.notation import iccs, parse_iccs
+from nlpx.xiangqi.formats.openings import OpeningNode, one_side, tree_rows
+from nlpx.xiangqi.rules.pieces import mirrored
 
 
 def tree(*, merged: bool = False) -> OpeningNode:

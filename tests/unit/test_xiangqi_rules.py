@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nlpx.xiangqi.board import BLACK, RED, START, Position
-from nlpx.xiangqi.notation import parse_iccs
-from nlpx.xiangqi.pieces import NUM_MOVES
-from nlpx.xiangqi.rules import outcome, why_illegal
+from nlpx.xiangqi.formats.notation import parse_iccs
+from nlpx.xiangqi.rules.board import BLACK, RED, START, Position
+from nlpx.xiangqi.rules.outcome import outcome, why_illegal
+from nlpx.xiangqi.rules.pieces import NUM_MOVES
 
 
 def played(fen: str, moves: str) -> Position:

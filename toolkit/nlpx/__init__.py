@@ -8,14 +8,14 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load_model", "load_tokenizer"]
 
 if TYPE_CHECKING:
-    from nlpx.models.load import load_model
+    from nlpx.models.checkpoints.load import load_model
     from nlpx.tokenizers.load import load_tokenizer
 
 
 def __getattr__(name: str) -> Any:
     # torch costs a second or more: it is imported on first use, not by `import nlpx`.
     if name == "load_model":
-        from nlpx.models.load import load_model
+        from nlpx.models.checkpoints.load import load_model
 
         return load_model
     if name == "load_tokenizer":

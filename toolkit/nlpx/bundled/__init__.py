@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nlpx import registry
+from nlpx.configuration import registry
 from nlpx.errors import UsageError
 
 _FOLDER = Path(__file__).resolve().parent

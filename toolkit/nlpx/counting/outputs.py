@@ -10,7 +10,7 @@ from nlpx.counting.counts import Counts, temporary_folder
 from nlpx.counting.results import TextResult, collect
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.units import TextTable
-from nlpx.data.count_tables import read_counts
+from nlpx.data.corpus.count_tables import read_counts
 from nlpx.messages import Messages
 
 _LINES_AT_ONCE = 1000

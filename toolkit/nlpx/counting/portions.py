@@ -9,7 +9,7 @@ from pathlib import Path
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.tasks import Reader, Task
 from nlpx.counting.units import build_unit
-from nlpx.data.corpus import Reading
+from nlpx.data.corpus.texts import Reading
 
 OnBytes = Callable[[int], None]
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nlpx.data.corpus import (
+from nlpx.data.corpus.fields import json_texts, plain_texts
+from nlpx.data.corpus.pieces import Piece, read_pieces
+from nlpx.data.corpus.texts import (
     Block,
     Reading,
     Source,
@@ -16,8 +18,6 @@ from nlpx.data.corpus import (
     read_raw_block,
     read_raw_part,
 )
-from nlpx.data.fields import json_texts, plain_texts
-from nlpx.data.pieces import Piece, read_pieces
 
 if TYPE_CHECKING:
     from nlpx.counting.settings import CountSettings

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nlpx.data.bucketing import in_row_order, sequential_batches
+from nlpx.data.batches.bucketing import in_row_order, sequential_batches
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nlpx.data.masking import SpecialIds
+from nlpx.data.batches.masking import SpecialIds
 from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.encoding import Span

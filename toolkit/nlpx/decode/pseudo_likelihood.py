@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from nlpx.decode.conditionals import Conditionals
-from nlpx.decode.gibbs_lanes import Lanes
+from nlpx.decode.gibbs.lanes import Lanes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nlpx.data.bucketing import sequential_batches
+from nlpx.data.batches.bucketing import sequential_batches
 from nlpx.device import choose
 from nlpx.embed.folded import folded
 from nlpx.embed.onnx_model import OnnxModel, is_onnx
@@ -20,9 +20,9 @@ from nlpx.embed.pooling import POOLINGS, Pooling, States, pool
 from nlpx.embed.whitening import Whitening
 from nlpx.errors import InputError, UsageError
 from nlpx.models.backbone import Backbone
-from nlpx.models.checkpoint import open_checkpoint
-from nlpx.models.hub import resolve
-from nlpx.models.load import load_model
+from nlpx.models.checkpoints.checkpoint import open_checkpoint
+from nlpx.models.checkpoints.hub import resolve
+from nlpx.models.checkpoints.load import load_model
 from nlpx.models.transformer import ModelOutput
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.load import load_tokenizer

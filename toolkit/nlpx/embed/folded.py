@@ -21,7 +21,7 @@ def fold(model: str | Path, whitening: Whitening, *, pooling: str, out: Path) ->
     Raises InputError for a model whose vectors have another dimension and for one that has a whitening already,
     UsageError if `out` holds anything.
     """
-    from nlpx.models.hub import resolve
+    from nlpx.models.checkpoints.hub import resolve
 
     source = resolve(model)
     if not source.is_dir():
@@ -58,8 +58,8 @@ def folded(directory: Path, poolings: Sequence[str] = ()) -> Whitening | None:
 
 
 def _hidden_size(source: Path) -> int:
-    from nlpx.models.checkpoint import read_config
-    from nlpx.models.load import describe
+    from nlpx.models.checkpoints.checkpoint import read_config
+    from nlpx.models.checkpoints.load import describe
 
     described = describe(source)
     if described is not None:

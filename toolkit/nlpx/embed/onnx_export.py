@@ -17,7 +17,7 @@ from nlpx import __version__
 from nlpx.embed.onnx_model import EXTRA_HINT, GRAPH, INPUTS, POOLER, STATES
 from nlpx.errors import InputError, MachineError
 from nlpx.io import write_atomically, write_json
-from nlpx.models.checkpoint import ONNX_MODEL_TYPE
+from nlpx.models.checkpoints.checkpoint import ONNX_MODEL_TYPE
 from nlpx.models.positions import PositionEmbeddings, hierarchical_rows
 from nlpx.models.transformer import Transformer
 

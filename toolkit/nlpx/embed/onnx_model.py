@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from nlpx.errors import InputError, MachineError, UsageError
-from nlpx.models.checkpoint import CONFIG_NAMES, ONNX_MODEL_TYPE, parse_config
+from nlpx.models.checkpoints.checkpoint import CONFIG_NAMES, ONNX_MODEL_TYPE, parse_config
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import ModelOutput
 from nlpx.train.config import Precision

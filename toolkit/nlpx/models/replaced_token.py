@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nlpx.errors import UsageError
+from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
-from nlpx.models.save import save_model
 from nlpx.models.transformer import Transformer
 
 GENERATOR = "generator"  # the folder of the one, inside that of the other

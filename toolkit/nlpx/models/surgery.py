@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nlpx.errors import InputError
-from nlpx.models.load import Described, load_model
+from nlpx.models.checkpoints.load import Described, load_model
+from nlpx.models.checkpoints.weights import CompoundToken
 from nlpx.models.transformer import Transformer
-from nlpx.models.weights import CompoundToken
 
 STORED = ("heads", "pooler", "classification_pooling", "mask")
 

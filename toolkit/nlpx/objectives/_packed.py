@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from nlpx.data.packing import PackedRow
+    from nlpx.data.batches.packing import PackedRow
     from nlpx.models.transformer import ModelOutput
     from nlpx.objectives import Loss
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from nlpx.section import Section
+from nlpx.configuration.section import Section
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from nlpx.data.masking import SpecialIds
-    from nlpx.data.packing import PackedRow
+    from nlpx.data.batches.masking import SpecialIds
+    from nlpx.data.batches.packing import PackedRow
     from nlpx.objectives import Loss, RowFacts
 
 
@@ -37,7 +37,7 @@ class Objective:
 
     def batch(self, rows: Sequence[PackedRow], generators: Sequence[Generator]) -> dict[str, Any]:
         """Rows with words hidden; `lm_positions` and `targets` (N,) say where and what they were."""
-        from nlpx.data.masking import mask_words
+        from nlpx.data.batches.masking import mask_words
         from nlpx.objectives._packed import OUTSIDE, hidden_targets, inputs, padded
 
         shares = self.config.model_dump(include={"rate", "mask_share", "random_share"})

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from nlpx.section import Section
+from nlpx.configuration.section import Section
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from torch import Tensor
 
-    from nlpx.data.masking import SpecialIds
-    from nlpx.data.packing import PackedRow
+    from nlpx.data.batches.masking import SpecialIds
+    from nlpx.data.batches.packing import PackedRow
     from nlpx.objectives import Loss, RowFacts
 
 
@@ -61,7 +61,7 @@ class Objective:
         import numpy as np
         import torch
 
-        from nlpx.data.masking import mask_words
+        from nlpx.data.batches.masking import mask_words
         from nlpx.objectives._packed import OUTSIDE, hidden_targets, inputs, padded
 
         shares = {"rate": self.config.rate, "mask_share": 1.0, "random_share": 0.0}

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
-from nlpx.section import Section
+from nlpx.configuration.section import Section
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from nlpx.data.masking import SpecialIds
-    from nlpx.data.packing import PackedRow
+    from nlpx.data.batches.masking import SpecialIds
+    from nlpx.data.batches.packing import PackedRow
     from nlpx.objectives import Loss, RowFacts
     from nlpx.objectives._packed import Ids
 

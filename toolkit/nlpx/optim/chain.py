@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nlpx import registry
+from nlpx.configuration import registry
+from nlpx.configuration.section import Section
 from nlpx.errors import UsageError
 from nlpx.optim.foreign import Foreign
 from nlpx.optim.weight_decay import Wrapper as WeightDecay
-from nlpx.section import Section
 
 
 @dataclass

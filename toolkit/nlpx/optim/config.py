@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
-from nlpx import registry
-from nlpx.section import PluginName, Plugins, PluginSettings, Section
+from nlpx.configuration import registry
+from nlpx.configuration.section import PluginName, Plugins, PluginSettings, Section
 
 
 class ParameterRule(Section):

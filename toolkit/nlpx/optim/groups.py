@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from nlpx import registry
+from nlpx.configuration import registry
 from nlpx.optim.config import OptimConfig, ParameterRule
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
-from nlpx.section import Section
+from nlpx.configuration.section import Section
 
 if TYPE_CHECKING:
     from nlpx.optim.chain import Proposal

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from nlpx.section import Section
+from nlpx.configuration.section import Section
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from nlpx.configuration.section import Section
 from nlpx.optim.adamw import FUSED_DEVICES, Beta
-from nlpx.section import Section
 
 if TYPE_CHECKING:
     import torch

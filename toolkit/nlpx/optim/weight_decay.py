@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nlpx.section import Section
+from nlpx.configuration.section import Section
 
 if TYPE_CHECKING:
     from nlpx.optim.chain import Proposal

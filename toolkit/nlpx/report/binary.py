@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nlpx.data.sohu_rows import VARIANTS
+from nlpx.data.rows.sohu_rows import VARIANTS
 
 NUM_BINS = 10
 # Criterion by the last bit of the variant id.

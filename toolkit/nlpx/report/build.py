@@ -17,7 +17,7 @@ from nlpx.report import classes, plots
 from nlpx.report.changes import changes
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, render
-from nlpx.run import RunFolder
+from nlpx.runs.folder import RunFolder
 
 FIGURES = (
     Column("variant"),

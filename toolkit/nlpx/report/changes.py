@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nlpx import presets
+from nlpx.configuration import presets
 from nlpx.errors import UserError
-from nlpx.run import RunFolder
+from nlpx.runs.folder import RunFolder
 
 
 def changes(run: RunFolder) -> list[dict[str, Any]] | None:

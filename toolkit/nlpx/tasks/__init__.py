@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from nlpx.data.rows import OnBadRow, RowReport
+    from nlpx.data.rows.reading import OnBadRow, RowReport
     from nlpx.objectives import Loss
     from nlpx.tokenizers.base import Tokenizer
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from nlpx.data.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
-from nlpx.data.padding import padded
-from nlpx.data.rows import Row
-from nlpx.data.splits import Splits
+from nlpx.configuration.section import Section
+from nlpx.data.batches.padding import padded
+from nlpx.data.rows.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
+from nlpx.data.rows.reading import Row
+from nlpx.data.rows.splits import Splits
 from nlpx.objectives import Loss
 from nlpx.report.classes import COLUMNS, SCORE, class_table, evaluate
-from nlpx.section import Section
 from nlpx.tasks import Evaluation, Examples
 
 if TYPE_CHECKING:
-    from nlpx.data.rows import OnBadRow, RowReport
+    from nlpx.data.rows.reading import OnBadRow, RowReport
     from nlpx.tokenizers.base import Tokenizer
 
 UNKNOWN = -1  # the class of rows without a label, or with one that no training row has
@@ -127,7 +127,7 @@ class Task:
 
     def objective(self, model: Any, batch: dict[str, Any]) -> Loss:
         """Mean cross entropy of the classes."""
-        from nlpx.objectives.classify import classification_loss
+        from nlpx.losses.cross_entropy import classification_loss
 
         logits = self._logits(model, batch)
         return Loss(classification_loss(logits, batch), {"logits": logits})

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from nlpx.data.padding import padded
-from nlpx.data.sohu import VARIANTS, Pair, Splits, read_pairs, read_splits
+from nlpx.configuration.section import Section
+from nlpx.data.batches.padding import padded
+from nlpx.data.rows.sohu import VARIANTS, Pair, Splits, read_pairs, read_splits
 from nlpx.objectives import Loss
 from nlpx.report.binary import CRITERIA, best_threshold, evaluate
-from nlpx.section import Section
 from nlpx.tasks import Evaluation, Examples
 
 if TYPE_CHECKING:
-    from nlpx.data.rows import OnBadRow, RowReport
+    from nlpx.data.rows.reading import OnBadRow, RowReport
     from nlpx.tokenizers.base import Tokenizer
 
 
@@ -120,7 +120,7 @@ class Task:
 
     def objective(self, model: Any, batch: dict[str, Any]) -> Loss:
         """Mean cross entropy of the two classes."""
-        from nlpx.objectives.classify import classification_loss
+        from nlpx.losses.cross_entropy import classification_loss
 
         logits = self._logits(model, batch)
         return Loss(classification_loss(logits, batch), {"logits": logits})

@@ -83,7 +83,7 @@ def _locate(path_or_name: str | Path) -> Path:
         return path.parent
     if isinstance(path_or_name, Path) or path_or_name.count("/") > 1 or path_or_name.startswith((".", "/")):
         raise InputError(f"no directory {path}", hint="give a directory that holds vocab.txt, or a hub name")
-    from nlpx.models.hub import resolve
+    from nlpx.models.checkpoints.hub import resolve
 
     return resolve(path_or_name, FILES)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from nlpx.section import Section
+from nlpx.configuration.section import Section
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Every = PositiveInt | Literal["epoch"] | None  # a number of updates, the end of each epoch, or never

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlpx.data.bucketing import BatchRows, BucketedBatches
+from nlpx.configuration.section import Section
+from nlpx.data.batches.bucketing import BatchRows, BucketedBatches
 from nlpx.optim.chain import Chain
 from nlpx.optim.config import OptimConfig
 from nlpx.optim.groups import build_optimizer
 from nlpx.optim.schedule import build_schedule, warmup_steps
-from nlpx.section import Section
 from nlpx.train import distributed
 from nlpx.train.blocks import checkpoint_blocks, compile_blocks
 from nlpx.train.collapse import CollapseDetector

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nlpx.data.bucketing import BucketedBatches
+from nlpx.data.batches.bucketing import BucketedBatches
 from nlpx.errors import InputError
 from nlpx.io import full_disk_named, recover_directory, replace_directory
 from nlpx.optim.schedule import Schedule

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nlpx import registry
+from nlpx.configuration import registry
+from nlpx.configuration.section import Section
 from nlpx.errors import UsageError
 from nlpx.objectives import Loss
 from nlpx.optim.chain import Chain
-from nlpx.section import Section
 from nlpx.train import distributed
 from nlpx.train.precision import autocast
 from nlpx.train.sharding import whole

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nlpx import registry
+from nlpx.configuration import registry
 
 
 def conflict(names: Sequence[str]) -> str | None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from nlpx.configuration.section import Section
 from nlpx.errors import InputError
-from nlpx.section import Section
 
 if TYPE_CHECKING:
     from torch import Tensor

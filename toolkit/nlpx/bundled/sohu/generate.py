@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nlpx.data.sohu import VARIANTS
-from nlpx.data.splits import Split
+from nlpx.data.rows.sohu import VARIANTS
+from nlpx.data.rows.splits import Split
 from nlpx.io import write_text
 
 FOLDER = Path(__file__).resolve().parent

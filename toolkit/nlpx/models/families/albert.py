@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlpx.errors import InputError
-from nlpx.models.checkpoint import Checkpoint
-from nlpx.models.config import ModelConfig
-from nlpx.models.family import (
+from nlpx.models.checkpoints.checkpoint import Checkpoint
+from nlpx.models.checkpoints.family import (
     bert_style_config,
     bert_style_export,
     by_model_type,
     has_no_model_type,
     no_counterpart,
 )
-from nlpx.models.names import NameMap, Names, bert_style, learned_positions
+from nlpx.models.checkpoints.names import NameMap, Names, bert_style, learned_positions
+from nlpx.models.config import ModelConfig
 
 MODEL_TYPE = "albert"
 PREFIX = "albert."

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlpx.models.checkpoint import Checkpoint
-from nlpx.models.config import ModelConfig
-from nlpx.models.family import bert_style_config, bert_style_export, by_model_type, has_no_model_type
-from nlpx.models.names import (
+from nlpx.models.checkpoints.checkpoint import Checkpoint
+from nlpx.models.checkpoints.family import bert_style_config, bert_style_export, by_model_type, has_no_model_type
+from nlpx.models.checkpoints.names import (
     NameMap,
     bert_style,
     learned_positions,
     masked_language_head,
     pooler_and_sentence_head,
 )
+from nlpx.models.config import ModelConfig
 
 MODEL_TYPE = "bert"
 PREFIX = "bert."

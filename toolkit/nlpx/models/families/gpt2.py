@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlpx.errors import InputError
-from nlpx.models.checkpoint import Checkpoint
-from nlpx.models.config import ModelConfig
-from nlpx.models.family import (
+from nlpx.models.checkpoints.checkpoint import Checkpoint
+from nlpx.models.checkpoints.family import (
     by_model_type,
     has_no_model_type,
     known_activation,
     no_counterpart,
     refuse_unless,
 )
-from nlpx.models.names import NameMap, Names
+from nlpx.models.checkpoints.names import NameMap, Names
+from nlpx.models.config import ModelConfig
 
 MODEL_TYPE = "gpt2"
 PREFIX = "transformer."

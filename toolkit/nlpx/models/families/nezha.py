@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlpx.models.checkpoint import Checkpoint
+from nlpx.models.checkpoints.checkpoint import Checkpoint
+from nlpx.models.checkpoints.family import bert_style_config, by_model_type, has_no_model_type, no_counterpart
+from nlpx.models.checkpoints.names import NameMap, bert_style, masked_language_head, pooler_and_sentence_head
 from nlpx.models.config import ModelConfig
 from nlpx.models.families.roformer import without_position_table
-from nlpx.models.family import bert_style_config, by_model_type, has_no_model_type, no_counterpart
-from nlpx.models.names import NameMap, bert_style, masked_language_head, pooler_and_sentence_head
 
 MODEL_TYPE = "nezha"
 PREFIX = "nezha."

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from nlpx.errors import InputError
-from nlpx.models.checkpoint import Checkpoint
+from nlpx.models.checkpoints.checkpoint import Checkpoint
+from nlpx.models.checkpoints.family import bert_style_config, bert_style_export, has_no_model_type, no_counterpart
+from nlpx.models.checkpoints.names import NameMap, Names, bert_style, masked_language_head, pooler_and_sentence_head
 from nlpx.models.config import ModelConfig
 from nlpx.models.families import roformer_v2
-from nlpx.models.family import bert_style_config, bert_style_export, has_no_model_type, no_counterpart
-from nlpx.models.names import NameMap, Names, bert_style, masked_language_head, pooler_and_sentence_head
 from nlpx.models.positions import sinusoids
 
 MODEL_TYPE = "roformer"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlpx.models.checkpoint import Checkpoint
+from nlpx.models.checkpoints.checkpoint import Checkpoint
+from nlpx.models.checkpoints.family import bert_style_config, no_counterpart
+from nlpx.models.checkpoints.names import NameMap, Names, bert_style
 from nlpx.models.config import ModelConfig
-from nlpx.models.family import bert_style_config, no_counterpart
-from nlpx.models.names import NameMap, Names, bert_style
 
 MODEL_TYPE = "roformer"
 PREFIX = "roformer."

@@ -1,0 +1,1 @@
+"""Presets, `--set` and plug-ins: what a command was told, checked before anything heavy is imported."""

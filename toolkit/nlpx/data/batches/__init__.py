@@ -1,0 +1,1 @@
+"""Rows of tokens as batches: buckets, packing, masking, padding."""

@@ -1,0 +1,1 @@
+"""A corpus as texts: sources, formats, ranges of bytes."""

@@ -1,0 +1,217 @@
+"""Whole lines of a source, still bytes: read as one range or one after another, decoded with errors by line and byte.
+
+A line end is the byte 0x0A, which no admitted encoding uses for anything else, so pieces can be cut before decoding.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NoReturn, cast
+
+from nlpx.data.corpus.compression import compression_of_bytes, is_reading_error, unpack, unpacking_error
+from nlpx.data.corpus.remote import is_url, open_url
+from nlpx.data.corpus.sources import Source
+from nlpx.errors import InputError, UsageError
+
+PIECE_BYTES = 1 << 20
+# Longer than any document; without a limit, a file that is no text would fill the memory in search of a line end.
+LONGEST_LINE = 1 << 30
+WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+DECODING_HINT = "name the right encoding with `--encoding`, or go on with `--errors replace`"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How texts are read: the field that holds them in rows, the encoding, what becomes of bytes that break it."""
+
+    field: str = "text"
+    encoding: str = "utf-8"
+    errors: Literal["strict", "replace"] = "strict"
+
+    def check(self) -> None:
+        """Raise UsageError for an unknown encoding or policy, and for encodings with line ends of their own."""
+        if self.encoding != "utf-8":
+            _check_encoding(self.encoding)
+        if self.errors not in ("strict", "replace"):
+            raise UsageError(f"unknown policy `{self.errors}` for broken bytes", hint="policies: strict, replace")
+
+
+def _check_encoding(encoding: str) -> None:
+    from nlpx.data.rows.lines import check_encoding
+
+    check_encoding(encoding)
+    try:
+        is_text = "\n".encode(encoding) == b"\n"
+    except LookupError:
+        is_text = False
+    if not is_text:
+        hint = "convert first: iconv -f ENCODING -t utf-8 FILE | ... -"
+        raise UsageError(f"encoding `{encoding}` cannot be read line by line", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Whole lines; `start` is their place in the unpacked stream, `line` the number of the first (None: not known)."""
+
+    source: Source
+    data: bytes
+    start: int
+    line: int | None
+
+    def refuse(self, index: int, what: str, *, row: str | None = None, hint: str = DECODING_HINT) -> InputError:
+        """Return the error for a line: its place, what is wrong, how it begins, the way out."""
+        from nlpx.data.rows.lines import bad_row
+
+        return bad_row(self.place(index), what, row=row, hint=hint)
+
+    def place(self, index: int) -> str:
+        """Where a line of the piece stands, such as `corpus.txt:12`; `index` counts from 0."""
+        # Lines before a range in the middle of a file are only counted when an error has to name one.
+        first = _number_of_lines_before(self.source, self.start) + 1 if self.line is None else self.line
+        return f"{self.source.name}:{first + index}"
+
+    def decode(self, reading: Reading) -> str:
+        """Return the text with `\\n` as its only line end. Raises InputError for bytes that are no text."""
+        try:
+            text = self.data.decode(reading.encoding, reading.errors)
+        except UnicodeDecodeError as error:
+            self._refuse_bytes(error, reading)
+        if self.start == 0:
+            text = text.removeprefix("\ufeff")  # GB18030 has a byte-order mark of its own
+        if "\0" in text:
+            text = self._without_nul(text, reading)
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").removesuffix("\r")
+        return text
+
+    def _without_nul(self, text: str, reading: Reading) -> str:
+        if reading.errors == "replace":
+            return text.replace("\0", "\ufffd")
+        before = text.index("\0")
+        row = text[text.rfind("\n", 0, before) + 1 :].split("\n", 1)[0]
+        raise self.refuse(text.count("\n", 0, before), "holds a NUL character", row=row)
+
+    def _refuse_bytes(self, error: UnicodeDecodeError, reading: Reading) -> NoReturn:
+        data, at = self.data, error.start
+        row = data[data.rfind(b"\n", 0, at) + 1 :].split(b"\n", 1)[0]
+        try:
+            shown, hint = row.decode("gb18030"), "the bytes are valid GB18030: try `--encoding gb18030`"
+        except UnicodeDecodeError:
+            shown, hint = row.decode(reading.encoding, "replace"), DECODING_HINT
+        what = f"not {reading.encoding.upper()} at byte {self.start + at} (0x{data[at]:02x})"
+        raise self.refuse(data.count(b"\n", 0, at), what, row=shown.rstrip("\r"), hint=hint) from None
+
+
+@contextmanager
+def open_stream(source: Source) -> Iterator[Any]:
+    """Open a source as a buffered stream of unpacked bytes. Raises InputError if it cannot be opened."""
+    if source.path == "-":
+        yield sys.stdin.buffer
+        return
+    with _open_stored(source) as stored, unpack(stored, source.compression) as stream:
+        yield stream
+
+
+def _open_stored(source: Source) -> BinaryIO:
+    if is_url(source.path):
+        remote = open_url(source.path, by_parts=source.size is not None)
+        return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, remote)))
+    try:
+        return Path(source.path).open("rb")
+    except OSError as error:
+        raise InputError(f"{source.name} cannot be opened: {error.strerror}") from None
+
+
+def read_pieces(source: Source, *, piece_bytes: int = PIECE_BYTES) -> Iterator[Piece]:
+    """Yield a whole source as pieces of about `piece_bytes`, the same ones each time.
+
+    Raises InputError for what cannot be opened or unpacked; it says how far reading came.
+    """
+    start, line = 0, 1
+    with open_stream(source) as stream:
+        while data := _read_lines(stream, source, piece_bytes, start, line):
+            yield _piece(source, data, start, line)
+            start += len(data)
+            line += data.count(b"\n")
+
+
+def _read_lines(stream: Any, source: Source, size: int, start: int, line: int) -> bytes:
+    chunks: list[bytes] = []
+    try:
+        # One system call at a time, so that what was read before a break is known.
+        while size > 0 and (chunk := stream.read1(size)):
+            chunks.append(chunk)
+            size -= len(chunk)
+        if chunks and not chunks[-1].endswith(b"\n"):
+            chunks.append(_rest_of_line(stream, source, start))
+    except Exception as error:
+        if not is_reading_error(error):
+            raise
+        read = b"".join(chunks)
+        lines = line - 1 + read.count(b"\n")
+        raise unpacking_error(error, source.name, line=lines, num_bytes=start + len(read)) from None
+    return b"".join(chunks)
+
+
+def _rest_of_line(stream: Any, source: Source, start: int) -> bytes:
+    rest: bytes = stream.readline(LONGEST_LINE)
+    if len(rest) == LONGEST_LINE and not rest.endswith(b"\n"):
+        what = f"a line of more than {LONGEST_LINE >> 30} GiB near byte {start}"
+        raise InputError(f"{source.name}: {what}", hint="is this a text file? one text a line is expected")
+    return rest
+
+
+def read_range(source: Source, start: int, end: int) -> Piece:
+    """Return the lines whose first byte lies in [start, end) of a splittable source; the last one may reach beyond.
+
+    Raises InputError if the source has become shorter than `end`.
+    """
+    try:
+        with open_stream(source) as stream:
+            first = _next_line_start(stream, start, end)
+            stream.seek(first)
+            data: bytes = stream.read(end - first)
+            if len(data) < end - first:
+                raise InputError(f"{source.name} became shorter while it was read", hint="start again")
+            if data and not data.endswith(b"\n"):
+                data += _rest_of_line(stream, source, first)
+    except OSError as error:
+        raise unpacking_error(error, source.name, line=None, num_bytes=start) from None
+    return _piece(source, data, first, 1 if first == 0 else None)
+
+
+def _next_line_start(stream: Any, start: int, end: int) -> int:
+    if start == 0:
+        return 0
+    stream.seek(start - 1)  # a line begins at `start` if the byte before it is a line end
+    skipped: bytes = stream.readline(end - start + 1)
+    return start - 1 + len(skipped) if skipped.endswith(b"\n") else end
+
+
+def _piece(source: Source, data: bytes, start: int, line: int | None) -> Piece:
+    if start > 0:
+        return Piece(source, data, start, line)
+    packed = compression_of_bytes(data)
+    if packed is not None:
+        hint = f"unpack it first, or give it the suffix .{packed}"
+        raise InputError(f"{source.name}: compressed data (.{packed}) where text belongs", hint=hint)
+    if data.startswith(WIDE_MARKS):
+        hint = "convert it first: iconv -f utf-16 -t utf-8 FILE > NEW_FILE"
+        raise InputError(f"{source.name}: the text is UTF-16", hint=hint)
+    without_mark = data.removeprefix(codecs.BOM_UTF8)
+    return Piece(source, without_mark, len(data) - len(without_mark), line)
+
+
+def _number_of_lines_before(source: Source, end: int) -> int:
+    count = 0
+    with open_stream(source) as stream:
+        while end > 0 and (chunk := stream.read(min(end, PIECE_BYTES))):
+            count += chunk.count(b"\n")
+            end -= len(chunk)
+    return count

@@ -1,0 +1,1 @@
+"""Gibbs sampling from masked language models."""

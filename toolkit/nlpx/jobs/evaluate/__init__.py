@@ -1,0 +1,1 @@
+"""`nlpx evaluate`: what models are worth on data kept apart."""

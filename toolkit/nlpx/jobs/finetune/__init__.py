@@ -1,0 +1,66 @@
+"""`nlpx finetune`: rows -> batches -> model -> training -> run folder. Torch is imported where the work begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nlpx import bundled
+from nlpx.jobs.finetune.config import NEW, Config
+from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
+
+if TYPE_CHECKING:
+    from nlpx.configuration.presets import Resolved
+    from nlpx.jobs.finetune.job import Job
+    from nlpx.messages import Messages
+    from nlpx.runs.folder import RunFolder
+
+__all__ = ["Config", "Finished", "Plan", "RunOptions", "finetune", "plan", "preset_for"]
+
+
+def preset_for(task: str, model: str | None) -> str:
+    """The preset of a task: a model from nothing, a small one that ships and a published one want different rates."""
+    if model is None or model in bundled.models():
+        return f"finetune/{task}-tiny"
+    return f"finetune/{task}-new" if model == NEW else f"finetune/{task}"
+
+
+def finetune(resolved: Resolved, options: RunOptions, messages: Messages) -> Finished | None:
+    """Run the job; None in every process of a group but the first.
+
+    Raises `UserError`s with the place and the way out, and `KeyboardInterrupt` once an interrupted run is saved.
+    """
+
+    def build(said: Messages, device: Any, earlier: RunFolder | None) -> Job:
+        from nlpx.jobs.finetune.job import Job
+
+        return Job(resolved.config, said, device, require=options.require)
+
+    return run_job("finetune", build, resolved, options, messages)
+
+
+def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
+    """Resolve, read and count everything, build the model without storage; write nothing."""
+    import torch
+
+    from nlpx.device import choose
+    from nlpx.jobs.finetune.job import Job
+    from nlpx.train.loop import build_batches, count_steps
+
+    config: Config = resolved.config
+    device = choose(config.device)
+    job = Job(config, messages, torch.device("cpu"))
+    job.check()
+    lengths = job.encode(job.splits.train).lengths
+    batches = build_batches(lengths, config=config.train, seed=config.seed)
+    num_parameters = job.start.num_parameters()
+    facts = {
+        "run": planned_folder("finetune", job.name, config.seed, options),
+        "device": device.device,
+        "rows": {name: len(getattr(job.splits, name)) for name in ("train", "dev", "test")},
+        "tokenizer": job.tokenizer.reason,
+        "longest_row": max(lengths),
+        "parameters": num_parameters,
+        "steps": count_steps(batches, config=config.train, optim=config.optim),
+        "memory_of_weights_mib": memory_of_weights(num_parameters),
+    }
+    return Plan(facts)

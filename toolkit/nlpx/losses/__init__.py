@@ -1,0 +1,1 @@
+"""One loss a file: functions of logits or vectors and targets."""

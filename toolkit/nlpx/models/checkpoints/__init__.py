@@ -1,0 +1,1 @@
+"""Checkpoints of every origin: reading, recognising, loading with a report, and writing."""

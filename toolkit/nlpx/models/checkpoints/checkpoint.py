@@ -1,0 +1,218 @@
+"""Reading checkpoints of every kind as named tensors: safetensors, PyTorch files (weights only), TensorFlow bundles."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nlpx.errors import InputError
+from nlpx.models.checkpoints.tf_checkpoint import TFCheckpoint, find_bundle
+
+CONFIG_NAMES = ("config.json", "bert_config.json", "albert_config.json", "electra_config.json")
+SAFETENSORS, PYTORCH = "model.safetensors", "pytorch_model.bin"
+ONNX_MODEL_TYPE = "nlpx_onnx"  # of a directory with a graph in place of weights
+
+
+class Checkpoint(ABC):
+    """Named tensors of one file or a set of shards, read one at a time, with the configuration beside them."""
+
+    layout: Literal["torch", "tensorflow"] = "torch"
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.config = config
+
+    @abstractmethod
+    def names(self) -> list[str]: ...
+
+    @abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def dtype(self, name: str) -> str: ...
+
+    @abstractmethod
+    def read(self, name: str) -> Tensor:
+        """The tensor; raises `InputError` with its name if the file is truncated or corrupt."""
+
+
+class SafetensorsCheckpoint(Checkpoint):
+    """One `.safetensors` file or the shards of its index."""
+
+    def __init__(self, path: Path, config: dict[str, Any], files: Iterable[Path]) -> None:
+        super().__init__(path, config)
+        self._files: dict[str, Any] = {}
+        for file in files:
+            handle = _open_safetensors(file)
+            self._files.update((name, handle) for name in handle.keys())  # noqa: SIM118 (no mapping)
+
+    def names(self) -> list[str]:
+        return list(self._files)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._files[name].get_slice(name).get_shape())
+
+    def dtype(self, name: str) -> str:
+        return str(self._files[name].get_slice(name).get_dtype())
+
+    def read(self, name: str) -> Tensor:
+        tensor: Tensor = self._files[name].get_tensor(name)
+        return tensor
+
+
+class TorchCheckpoint(Checkpoint):
+    """PyTorch `.bin` files, loaded with `weights_only`: code inside a file is refused, never run."""
+
+    def __init__(self, path: Path, config: dict[str, Any], files: Iterable[Path]) -> None:
+        super().__init__(path, config)
+        self._tensors: dict[str, Tensor] = {}
+        for file in files:
+            self._tensors.update(_load_weights_only(file))
+
+    def names(self) -> list[str]:
+        return list(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._tensors[name].shape)
+
+    def dtype(self, name: str) -> str:
+        return str(self._tensors[name].dtype).removeprefix("torch.")
+
+    def read(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+
+class TensorflowCheckpoint(Checkpoint):
+    """A TensorFlow bundle (`.index` and data shards), read without TensorFlow."""
+
+    layout = "tensorflow"
+
+    def __init__(self, path: Path, config: dict[str, Any], prefix: Path) -> None:
+        super().__init__(path, config)
+        self._bundle = TFCheckpoint(prefix)
+
+    def names(self) -> list[str]:
+        return self._bundle.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._bundle.shape(name))
+
+    def dtype(self, name: str) -> str:
+        return str(self._bundle.dtype(name))
+
+    def read(self, name: str) -> Tensor:
+        return torch.from_numpy(self._bundle.read(name).copy())
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a directory, or the one a file belongs to.
+
+    Raises `InputError` if there is no configuration, no weights, or a file that cannot be read.
+    """
+    if not path.exists() and find_bundle(path) is None:
+        raise InputError(f"{path}: no such file or directory", hint="give a checkpoint directory or a hub name")
+    folder = path if path.is_dir() else path.parent
+    config = read_config(folder)
+    for name, kind in ((SAFETENSORS, SafetensorsCheckpoint), (PYTORCH, TorchCheckpoint)):
+        files = _weight_files(path, folder, name)
+        if files:
+            return kind(path, config, files)
+    prefix = find_bundle(path)
+    if prefix is not None:
+        return TensorflowCheckpoint(path, config, prefix)
+    if config.get("model_type") == ONNX_MODEL_TYPE:
+        raise InputError(
+            f"{folder}: an ONNX graph, which only embed, similar and evaluate sts run",
+            hint="for everything else, name the checkpoint it was converted from",
+        )
+    raise InputError(
+        f"{path}: no weights found",
+        hint=f"expected {SAFETENSORS}, {PYTORCH}, or a TensorFlow bundle (bert_model.ckpt.index and its data file)",
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration beside the weights: `config.json`, or the `*_config.json` of TensorFlow releases."""
+    for name in CONFIG_NAMES:
+        file = folder / name
+        if file.exists():
+            return parse_config(file)
+    published = folder / "checkpoints" / "best"
+    if published.is_dir():
+        raise InputError(f"{folder}: a run folder, not a checkpoint", hint=f"the run's checkpoint is {published}")
+    expected = f"expected one of {', '.join(CONFIG_NAMES)}"
+    raise InputError(f"{folder}: no configuration beside the weights", hint=expected)
+
+
+def parse_config(file: Path) -> dict[str, Any]:
+    """One JSON object. Raises `InputError` with the line if it is anything else."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 at byte {error.start}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: expected one JSON object, found {type(config).__name__}")
+    return config
+
+
+def _weight_files(path: Path, folder: Path, name: str) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix == Path(name).suffix else []
+    index = folder / f"{name}.index.json"
+    if index.exists():
+        return _shards(index)
+    return [folder / name] if (folder / name).exists() else []
+
+
+def _shards(index: Path) -> list[Path]:
+    weight_map = parse_config(index).get("weight_map", {})
+    files = [index.parent / name for name in sorted(set(weight_map.values()))]
+    for file in files:
+        if not file.exists():
+            raise InputError(f"{file}: shard is missing", hint=f"{index.name} lists it; download the checkpoint again")
+    return files
+
+
+def _open_safetensors(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except SafetensorError as error:
+        raise InputError(
+            f"{file}: truncated or not a safetensors file ({error})", hint="copy or download it again"
+        ) from None
+
+
+def _load_weights_only(file: Path) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{file}: holds more than plain weights, and nlpx runs no code from a checkpoint",
+            hint="convert it to safetensors where you trust it, and load that",
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # what a cut or foreign file makes of the reader has no one class
+        reason = (str(error).splitlines() or ["it ends too early"])[0]
+        raise InputError(
+            f"{file}: truncated or not a PyTorch file ({reason})", hint="copy or download it again"
+        ) from None
+    tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise InputError(f"{file}: expected a table of tensors", hint="save `model.state_dict()`, not the model")
+    return tensors
+
+
+def _is_zip(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(2) == b"PK"

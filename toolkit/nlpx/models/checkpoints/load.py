@@ -1,0 +1,139 @@
+"""`load_model`: any checkpoint of the family, or another encoder through transformers, behind one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nlpx.errors import InputError, UsageError
+from nlpx.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from nlpx.models.checkpoints.family import recognise
+from nlpx.models.checkpoints.hub import resolve
+from nlpx.models.checkpoints.names import NameMap, OwnNames
+from nlpx.models.checkpoints.report import LoadReport
+from nlpx.models.checkpoints.save import read_own
+from nlpx.models.checkpoints.traps import warnings_for
+from nlpx.models.checkpoints.weights import Assembler, CompoundToken, RowChoices, decoder_is_tied
+from nlpx.models.config import ModelConfig
+from nlpx.models.transformer import Transformer
+
+HEADS = ("mlm", "lm", "classification", "pooler", "discriminator", "sentence")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A checkpoint and what it holds, before any weight is read."""
+
+    checkpoint: Checkpoint
+    config: ModelConfig
+    tensors: NameMap
+    reason: str
+
+
+def load_model(
+    path_or_name: str | Path,
+    family: str | None = None,
+    head: str | None = None,
+    *,
+    allow_partial: Sequence[str] = (),
+    keep_tokens: Sequence[int] | None = None,
+    compound_tokens: Sequence[CompoundToken] | None = None,
+    **choices: Any,
+) -> Any:
+    """Load a checkpoint directory, file or hub name as a `Transformer` in evaluation mode.
+
+    `head` is one of mlm, lm, classification, pooler, discriminator, sentence; None keeps the encoder and its pooler.
+    `choices` change the configuration (`position="hierarchical"`, `condition_size=128`, `share_layers="none"`, ...).
+    `keep_tokens` (old ids) and `compound_tokens` (lists of kept ids, or (ids, weights)) change the rows of the word
+    table and of what is tied to it. `allow_partial` lists patterns of parameters that may be missing.
+    The model carries `load_report`. Encoders of other families load through transformers, without choices.
+    Raises `InputError` for anything wrong with the checkpoint, `UsageError` for a wrong choice.
+    """
+    if head is not None and head not in HEADS:
+        raise UsageError(f"unknown head `{head}`", hint=f"heads: {', '.join(HEADS)}")
+    path = resolve(path_or_name)
+    described = describe(path, family)
+    if described is None:
+        from nlpx.models.backbone import Backbone
+
+        return Backbone.load(path, head=head, choices=choices)
+    rows = RowChoices(keep_tokens, compound_tokens)
+    config = _choose(described, head, rows, choices)
+    model = Transformer(config)
+    model.load_report = fill(model, described, allow_partial=allow_partial, rows=rows)
+    return model.eval()
+
+
+def fill(
+    model: Transformer,
+    described: Described,
+    *,
+    allow_partial: Sequence[str] = (),
+    rows: RowChoices | None = None,
+    check_only: bool = False,
+) -> LoadReport:
+    """Load the checkpoint into a model of a fitting configuration; `check_only` compares but keeps nothing."""
+    report = LoadReport(model.config.family, described.reason)
+    assembler = Assembler(model, described.tensors, report, rows or RowChoices())
+    assembler.fill(allow_partial, check_only=check_only)
+    report.warnings = warnings_for(described, model.config)
+    return report
+
+
+def describe(path: Path, family: str | None = None) -> Described | None:
+    """What a checkpoint is; None if it is none of our families. Raises `InputError` if it cannot be read."""
+    checkpoint = open_checkpoint(path)
+    own = read_own(checkpoint)
+    if own is not None:
+        config = _validated(checkpoint, own)
+        shared = config.share_layers == "all"
+        return Described(checkpoint, config, OwnNames(checkpoint, shared=shared), "saved by nlpx")
+    found = recognise(checkpoint, family)
+    if found is None:
+        return None
+    tensors = NameMap(found.family.NAMES, checkpoint, found.family.PREFIX)
+    values = found.family.read_config(checkpoint.config, tensors)
+    values |= {"family": found.name, "tie_word_embeddings": decoder_is_tied(tensors)}
+    return Described(checkpoint, _validated(checkpoint, values), tensors, found.reason)
+
+
+def _choose(described: Described, head: str | None, rows: RowChoices, choices: dict[str, Any]) -> ModelConfig:
+    config = described.config
+    defaults: dict[str, Any] = {"heads": ()}
+    if head in ("mlm", "lm"):
+        defaults["heads"] = ("lm",)
+        defaults["mask"] = "causal" if head == "lm" else config.mask
+    elif head == "pooler":
+        defaults["pooler"] = "tanh" if config.pooler == "none" else config.pooler
+    elif head is not None:
+        defaults["heads"] = (head,)
+    if "classification" not in config.heads:
+        defaults["classification_pooling"] = "mean"
+    defaults["vocab_size"] = rows.num_rows(config.vocab_size)
+    unknown = sorted(set(choices) - set(ModelConfig.model_fields))
+    if unknown:
+        raise UsageError(
+            f"unknown choice `{unknown[0]}`", hint="choices are the keys of ModelConfig; see `nlpx inspect`"
+        )
+    try:
+        return config.with_choices(**(defaults | choices))
+    except ValidationError as error:
+        raise UsageError(_first(error)) from None
+
+
+def _validated(checkpoint: Checkpoint, values: dict[str, Any]) -> ModelConfig:
+    try:
+        return ModelConfig(**values)
+    except ValidationError as error:
+        raise InputError(f"{checkpoint.path}: the configuration is not usable: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    details = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in details["loc"])
+    message = str(details["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

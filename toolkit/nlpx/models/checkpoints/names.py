@@ -1,0 +1,198 @@
+"""Between our parameter names and a checkpoint's: families list pairs, this module finds tensors through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nlpx.models.checkpoints.checkpoint import Checkpoint
+
+FUSED = "attention.query_key_value"
+PARTS = ("attention.query", "attention.key", "attention.value")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a checkpoint calls one of our modules (or bare parameters). `{i}` is the layer, or absent if shared.
+
+    `torch` and `tensorflow` list alternatives; the first torch name is the one written. `transposed`: the torch
+    layout stores input by output (GPT-2). `copies`: names that transformers stores the same tensor under as well.
+    """
+
+    torch: tuple[str, ...]
+    tensorflow: tuple[str, ...] = ()
+    transposed: bool = False
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One tensor of a checkpoint and how to turn it into ours."""
+
+    name: str
+    transposed: bool
+
+
+class NameMap:
+    """A family's names applied to one checkpoint."""
+
+    def __init__(self, table: Mapping[str, Names], checkpoint: Checkpoint, prefix: str) -> None:
+        self.table = table
+        self.checkpoint = checkpoint
+        self.prefix = prefix
+        self._existing = set(checkpoint.names())
+
+    def find(self, parameter: str) -> Found | None:
+        """Where one of our parameters (`layers.3.attention.query.weight`) is stored, or None."""
+        for candidate in self._candidates(parameter):
+            if candidate.name in self._existing:
+                return candidate
+        return None
+
+    def shape(self, parameter: str) -> tuple[int, ...] | None:
+        """Shape of the parameter as we would hold it, or None if the checkpoint lacks it."""
+        found = self.find(parameter)
+        if found is None:
+            return None
+        shape = self.checkpoint.shape(found.name)
+        return shape[::-1] if found.transposed else shape
+
+    def num_layers(self) -> int:
+        """How many layers the checkpoint stores on their own."""
+        count = 0
+        while self.find(f"layers.{count}.{PARTS[0]}.weight") or self.find(f"layers.{count}.{FUSED}.weight"):
+            count += 1
+        return count
+
+    def _candidates(self, parameter: str) -> list[Found]:
+        module, suffix, layer = _split(parameter)
+        bare = self.table.get(_with_layer(parameter))
+        if bare is not None:
+            alternatives = bare.torch if self.checkpoint.layout == "torch" else bare.tensorflow
+            return [Found(name, False) for text in alternatives for name in self._spellings(text.format(i=layer))]
+        names = self.table.get(module)
+        if names is None:
+            return []
+        if self.checkpoint.layout == "tensorflow":
+            return [found for text in names.tensorflow for found in _tensorflow(text.format(i=layer), suffix)]
+        old = {"weight": "gamma", "bias": "beta"}[suffix]  # files of before 2019
+        return [
+            Found(f"{name}.{ending}", names.transposed and suffix == "weight")
+            for text in names.torch
+            for name in self._spellings(text.format(i=layer))
+            for ending in (suffix, old)
+        ]
+
+    def _spellings(self, name: str) -> list[str]:
+        # A bare encoder is often saved without its prefix.
+        return [name, name.removeprefix(self.prefix)] if name.startswith(self.prefix) else [name]
+
+
+class OwnNames(NameMap):
+    """A checkpoint that already uses our names. `shared`: the one block it stores serves every layer."""
+
+    def __init__(self, checkpoint: Checkpoint, *, shared: bool = False) -> None:
+        super().__init__({}, checkpoint, "")
+        self.shared = shared
+
+    def find(self, parameter: str) -> Found | None:
+        """The parameter itself, if stored, or the shared block's."""
+        if self.shared and parameter.startswith("layers."):
+            parameter = _with_layer(parameter).format(i=0)
+        return Found(parameter, False) if parameter in self._existing else None
+
+
+def written_name(table: Mapping[str, Names], parameter: str) -> tuple[str, bool] | None:
+    """The torch name to write a parameter under, and whether transposed; None if the family has no such name."""
+    module, suffix, layer = _split(parameter)
+    if (names := table.get(_with_layer(parameter))) is not None:
+        return names.torch[0].format(i=layer), False
+    if (names := table.get(module)) is None:
+        return None
+    return f"{names.torch[0].format(i=layer)}.{suffix}", names.transposed and suffix == "weight"
+
+
+def _tensorflow(name: str, suffix: str) -> list[Found]:
+    if suffix == "weight":
+        return [Found(f"{name}/kernel", True), Found(f"{name}/gamma", False), Found(name, False)]
+    return [Found(f"{name}/bias", False), Found(f"{name}/beta", False)]
+
+
+def _split(parameter: str) -> tuple[str, str, str]:
+    """`layers.3.attention.query.weight` -> (`layers.{i}.attention.query`, `weight`, `3`)."""
+    module, _, suffix = _with_layer(parameter).rpartition(".")
+    pieces = parameter.split(".")
+    return module, suffix, pieces[1] if pieces[0] == "layers" else ""
+
+
+def _with_layer(parameter: str) -> str:
+    pieces = parameter.split(".")
+    return ".".join(["layers", "{i}", *pieces[2:]]) if pieces[0] == "layers" else parameter
+
+
+def bert_style(prefix: str) -> dict[str, Names]:
+    """The names that BERT, RoFormer, NEZHA and ELECTRA share, under `prefix` (`bert`, `roformer`, ...)."""
+
+    def both(torch: str, tensorflow: str | None = None) -> Names:
+        path = (tensorflow or torch).replace(".", "/")
+        # TensorFlow releases of the derived families keep BERT's prefix.
+        return Names((f"{prefix}.{torch}",), tuple(dict.fromkeys((f"{prefix}/{path}", f"bert/{path}"))))
+
+    layer, tf_layer = "encoder.layer.{i}", "encoder.layer_{i}"
+    table = {
+        "embeddings.word_embeddings": both("embeddings.word_embeddings"),
+        "embeddings.token_type_embeddings": both("embeddings.token_type_embeddings"),
+        "embeddings.norm": both("embeddings.LayerNorm"),
+    }
+    for part in ("query", "key", "value"):
+        table[f"layers.{{i}}.attention.{part}"] = both(
+            f"{layer}.attention.self.{part}", f"{tf_layer}.attention.self.{part}"
+        )
+    for ours, theirs in (
+        ("attention.output", "attention.output.dense"),
+        ("attention_norm", "attention.output.LayerNorm"),
+        ("feed_forward.input", "intermediate.dense"),
+        ("feed_forward.output", "output.dense"),
+        ("feed_forward_norm", "output.LayerNorm"),
+    ):
+        table[f"layers.{{i}}.{ours}"] = both(f"{layer}.{theirs}", f"{tf_layer}.{theirs}")
+    return table
+
+
+def learned_positions(prefix: str) -> dict[str, Names]:
+    """The position table of BERT, ALBERT and ELECTRA."""
+    path = "embeddings/position_embeddings"
+    return {
+        "embeddings.position_embeddings": Names(
+            (f"{prefix}.embeddings.position_embeddings",),
+            tuple(dict.fromkeys((f"{prefix}/{path}", f"bert/{path}"))),
+        )
+    }
+
+
+def masked_language_head() -> dict[str, Names]:
+    """BERT's masked-language-model head, shared by RoFormer and NEZHA."""
+    torch, tensorflow = "cls.predictions", "cls/predictions"
+    return {
+        "lm_head.dense": Names((f"{torch}.transform.dense",), (f"{tensorflow}/transform/dense",)),
+        "lm_head.norm": Names((f"{torch}.transform.LayerNorm",), (f"{tensorflow}/transform/LayerNorm",)),
+        # Where both are stored and differ (an untied decoder), transformers adds the decoder's.
+        "lm_head.bias": Names(
+            (f"{torch}.decoder.bias", f"{torch}.bias"),
+            (f"{tensorflow}/output_bias",),
+            copies=(f"{torch}.bias",),
+        ),
+        "lm_head.decoder": Names((f"{torch}.decoder.weight",)),
+    }
+
+
+def pooler_and_sentence_head(prefix: str) -> dict[str, Names]:
+    """Pooler and next-sentence head. TensorFlow stores the latter as (2, hidden) already, so its names are bare."""
+    return {
+        "pooler.dense": Names(
+            (f"{prefix}.pooler.dense",), tuple(dict.fromkeys((f"{prefix}/pooler/dense", "bert/pooler/dense")))
+        ),
+        "sentence_head.weight": Names(("cls.seq_relationship.weight",), ("cls/seq_relationship/output_weights",)),
+        "sentence_head.bias": Names(("cls.seq_relationship.bias",), ("cls/seq_relationship/output_bias",)),
+        "classifier.linear": Names(("classifier",)),
+    }

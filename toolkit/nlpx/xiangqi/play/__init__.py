@@ -1,0 +1,1 @@
+"""Players, matches, a session at a terminal, and UCI."""

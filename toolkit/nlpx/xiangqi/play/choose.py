@@ -1,0 +1,74 @@
+"""Which of the ranked moves to play: the likeliest, one drawn by chance, or what a shallow search makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nlpx.xiangqi.play.alpha_beta import MATE, AlphaBeta
+from nlpx.xiangqi.rules.board import Position
+
+if TYPE_CHECKING:
+    from nlpx.xiangqi.model.move_model import Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """How to choose: `temperature` 0 takes the best move, which is the likeliest unless `search` plies look ahead at
+    the `width` likeliest.
+    """
+
+    temperature: float = 0.0
+    search: int = 0
+    width: int = 8
+    trust: float = 0.5  # pawns that a move e times as likely is worth to the search
+
+
+def choose(position: Position, ranking: Ranking, how: Choosing, random: np.random.Generator) -> int | None:
+    """The move to play; None where there is no legal one: the side to move has lost."""
+    chosen = choose_with_worth(position, ranking, how, random)
+    return None if chosen is None else chosen[0]
+
+
+def choose_with_worth(
+    position: Position, ranking: Ranking, how: Choosing, random: np.random.Generator
+) -> tuple[int, float | None] | None:
+    """The same, and what the search found the move worth, in pawns; None without a search."""
+    if not ranking.moves:
+        return None
+    if how.search:
+        return _drawn(searched(position, ranking, how), how, random)
+    if how.temperature == 0:
+        return ranking.moves[ranking.order()[0]], None
+    return ranking.moves[int(random.choice(len(ranking.moves), p=ranking.probabilities(how.temperature)))], None
+
+
+def _drawn(found: list[tuple[int, float]], how: Choosing, random: np.random.Generator) -> tuple[int, float]:
+    """By what moves are worth; where the search sees no difference, that is by the model's probabilities."""
+    if how.temperature == 0:
+        return found[0]
+    worths = np.array([worth for _, worth in found])
+    shares = np.exp((worths - worths[0]) / (how.trust * how.temperature))
+    return found[int(random.choice(len(found), p=shares / shares.sum()))]
+
+
+def searched(position: Position, ranking: Ranking, how: Choosing) -> list[tuple[int, float]]:
+    """The model proposes, material decides: (move, worth in pawns) of the `width` likeliest moves, the best first.
+
+    A move is worth what alpha-beta finds `search` plies deep, its own included, and `trust` times its
+    log-probability. A move that ends the game is found outside the proposals too.
+    """
+    opponent, found = AlphaBeta(how.search - 1, quiescence=4), []
+    logarithms = np.log(ranking.probabilities())
+    for place, index in enumerate(ranking.order()):
+        position.push(ranking.moves[index])
+        if not position.legal_moves():
+            found.append((ranking.moves[index], MATE))
+        elif place < how.width:
+            worth = -opponent.value(position)
+            liking = how.trust * float(logarithms[index]) if abs(worth) < MATE / 2 else 0.0
+            found.append((ranking.moves[index], worth + liking))
+        position.pop()
+    return sorted(found, key=lambda pair: -pair[1])
