@@ -80,8 +80,8 @@ def sums_only(mask: str | Tensor, attention_mask: Tensor | None) -> tuple[bool, 
     return mask == "causal", None if attention_mask is None else attention_mask.to(torch.bool)
 
 
-def num_visible_in_sums(token_ids: Tensor, keys: Tensor | None, *, causal: bool) -> Tensor:
+def num_visible_in_sums(length: int, keys: Tensor | None, *, causal: bool, device: torch.device) -> Tensor:
     """`num_visible` of the masks that `sums_only` allows, without a (T, T) pattern."""
-    real = torch.ones_like(token_ids[:1]) if keys is None else keys.long()
+    real = torch.ones(1, length, dtype=torch.long, device=device) if keys is None else keys.long()  # (B, T) or (1, T)
     counts = real.cumsum(dim=1) if causal else real.sum(dim=1, keepdim=True)
     return counts[:, None, :, None]
