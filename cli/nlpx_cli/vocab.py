@@ -146,7 +146,6 @@ def extend(
     written = extend(
         base,
         out,
-        console,
         words=words,
         size=size,
         min_count=min_count,

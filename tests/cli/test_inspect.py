@@ -117,7 +117,8 @@ def test_as_text(nlpx):
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == "family      bert (config.json says model_type bert)"
-    assert lines[1].startswith("parameters  ") and lines[1].endswith(" without heads)")
+    assert lines[1].startswith("parameters  ")
+    assert lines[1].endswith(" without heads)")
     assert lines[3] == "stored      39 tensors, F32, torch"
     assert lines[4] == "loading     31 used, 0 missing, 0 left over, 0 reshaped"
     assert "  position: learned" in lines
@@ -234,7 +235,8 @@ def test_missing_and_left_over_tensors(facts, nlpx):
     found = facts("bert")
     assert (found["missing"], found["left_over"]) == (["layers.1.feed_forward_norm.weight"], ["extra.weight"])
     text = nlpx("inspect", "bert").out
-    assert "  missing: layers.1.feed_forward_norm.weight\n" in text and "  left over: extra.weight\n" in text
+    assert "  missing: layers.1.feed_forward_norm.weight\n" in text
+    assert "  left over: extra.weight\n" in text
 
 
 def test_a_configuration_without_a_family(facts):

@@ -105,8 +105,9 @@ def expected_counts(reference: jieba.Tokenizer, texts: list[str], hmm: bool) -> 
 
 
 @pytest.mark.parametrize("text", HARD)
+@pytest.mark.usefixtures("path")
 def test_hard_texts_are_cut_as_jieba_cuts(
-    text: str, fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer, path: None
+    text: str, fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer
 ) -> None:
     assert fast.cut(text) == reference.lcut(text, HMM=hmm)
     assert counted(fast, [text]) == expected_counts(reference, [text], hmm)
@@ -121,18 +122,16 @@ def test_rjieba_alone_would_cut_hard_texts_otherwise(hmm: bool, reference: jieba
     assert len(different) >= (5 if hmm else 1)
 
 
-def test_equal_scores_are_rounded_as_in_jieba(
-    fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer, path: None
-) -> None:
+@pytest.mark.usefixtures("path")
+def test_equal_scores_are_rounded_as_in_jieba(fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer) -> None:
     draw = random.Random(5)
     for _ in range(1500):
         text = "".join([*draw.choices("嘻赞差哈好", k=5), *draw.choices("龘饕淤差嘻丁魑𠮷", k=draw.randint(5, 40))])
         assert fast.cut(text) == reference.lcut(text, HMM=hmm)
 
 
-def test_random_texts_are_cut_as_jieba_cuts(
-    fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer, path: None
-) -> None:
+@pytest.mark.usefixtures("path")
+def test_random_texts_are_cut_as_jieba_cuts(fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer) -> None:
     texts = list(random_texts(1500, seed=1))
     wrong = [text for text in texts if fast.cut(text) != reference.lcut(text, HMM=hmm)]
     assert wrong == []
@@ -229,7 +228,8 @@ def test_buffers(segments: list[str], words: set[str], expected: list[str]) -> N
     assert NewWords("".join(segments), [*segments], words.__contains__).all_segments() == expected
 
 
-def test_rjieba_is_parted_at_every_character_outside_jiebas_blocks(reference: jieba.Tokenizer) -> None:
+@pytest.mark.usefixtures("reference")
+def test_rjieba_is_parted_at_every_character_outside_jiebas_blocks() -> None:
     import rjieba
 
     # With HMM on, rjieba leaves doubled characters whole where they are inside its blocks.

@@ -80,7 +80,8 @@ def test_two_processes_are_one(two, name, parallel):
     tolerance = 0.02 if name == "bfloat16" else 1e-5
     assert first[0] == pytest.approx(losses, abs=tolerance)
     assert first[1] == pytest.approx(norms, abs=10 * tolerance)
-    assert first[2] == pytest.approx(scores, abs=tolerance) and second[2] == [None] * len(scores)
+    assert first[2] == pytest.approx(scores, abs=tolerance)
+    assert second[2] == [None] * len(scores)
     if name not in ("hidden", "bfloat16"):  # a sign or a rounding more or less is a whole step
         near(weights, expected, 1e-4)
 
@@ -90,7 +91,8 @@ def test_a_shared_run_goes_on_bit_for_bit(two):
     (unbroken, _), weights = seen(two, "unbroken")
     (first, _), _ = seen(two, "first_half")
     (second, _), resumed = seen(two, "second_half")
-    assert first[0] + second[0] == unbroken[0] and first[1] + second[1] == unbroken[1]
+    assert first[0] + second[0] == unbroken[0]
+    assert first[1] + second[1] == unbroken[1]
     assert all(torch.equal(weights[name], tensor) for name, tensor in resumed.items())
 
 
@@ -120,7 +122,7 @@ def test_one_process_goes_on_from_the_parts_of_two(two, name, settings):
         near(found, weights, 1e-4)
 
 
-def test_any_number_of_processes_goes_on_from_any(two, tmp_path):
+def test_any_number_of_processes_goes_on_from_any(two):
     """Whole rows move from the parts of two to those of three; and from one file to parts, and back."""
     training, config = transformer_run.build(**PLAIN, ema=True)
     transformer_run.run(training, config, stop=4)

@@ -136,7 +136,8 @@ def test_bad_rows_are_counted_when_skipped(tmp_path: Path) -> None:
     report = RowReport()
     found = read_splits(path, on_bad_row="skip", report=report)
     assert len(found.train) + len(found.dev) == 30
-    assert report.num_skipped == 3 and "has no `text`" in report.errors[0]
+    assert report.num_skipped == 3
+    assert "has no `text`" in report.errors[0]
     nothing = save(tmp_path / "b.jsonl", {"text": "春"})
     with pytest.raises(InputError, match=r"no training rows; the first bad row: .*lacks a label"):
         read_splits(nothing, on_bad_row="skip")

@@ -43,7 +43,7 @@ def test_a_run_of_replacements_by_true_conditionals_accepts_all(monkeypatch):
     joint = markov_chain()
     monkeypatch.setattr(moves, "SHARES", (("replace", 1.0),))
 
-    def score(chain, text):
+    def score(_chain, text):
         return float(joint[tuple(token.token_id - FIRST for token in text)].log())
 
     chains = [MovingChain(n, text_of(*[FIRST] * 4), 4, 4, 8, seed=2) for n in range(500)]
@@ -80,7 +80,7 @@ def test_the_target_is_the_score_over_all_lengths(temperature):
     total = sum(math.exp(value / temperature) for value in wanted.values())
     target = {text: math.exp(value / temperature) / total for text, value in wanted.items()}
 
-    def score(chain, text):
+    def score(_chain, text):
         return wanted[tuple(token.token_id for token in text)]
 
     number = 800
@@ -155,6 +155,7 @@ def test_gaps_are_filled_before_anything_moves():
     for chain in mover(likelihood.conditionals, score, banned=banned).run(chains, 25, lambda step: 1.0):
         token_ids = [token.token_id for token in chain.text]
         assert token_ids.count(MASK) == max(0, 3 - chain.num_steps)
-        assert 2 <= len(token_ids) <= 8 and min(t for t in token_ids if t != MASK) >= 10
+        assert 2 <= len(token_ids) <= 8
+        assert min(t for t in token_ids if t != MASK) >= 10
         assert chain.num_steps > 3 or (chain.num_changed == 0 and len(token_ids) == 5)
     assert any(chain.num_changed for chain in chains)

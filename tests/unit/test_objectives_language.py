@@ -184,8 +184,10 @@ def test_unilm_stays_within_the_length():
     assert len(cut.token_ids) == 13
     first = cut.token_ids[cut.document_ids == 0].tolist()
     last = cut.token_ids[cut.document_ids == 1].tolist()
-    assert first.count(packed.SEP) == 2 and first[-1] == packed.SEP
-    assert last.count(packed.SEP) == 1 and last[-1] == 17  # the row ends as if the text went on
+    assert first.count(packed.SEP) == 2
+    assert first[-1] == packed.SEP
+    assert last.count(packed.SEP) == 1
+    assert last[-1] == 17
 
 
 def test_accuracy_counts_first_choices():

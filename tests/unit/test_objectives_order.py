@@ -63,7 +63,8 @@ def test_a_single_sentence_is_no_target():
 def test_the_second_separator_finds_room():
     row = packed.row([10, 11, 12, END, 13, END])
     pair = order(max_length=8).pair(row, packed.generators(1)[0])
-    assert len(pair.token_ids) == 8 and pair.token_ids.tolist().count(packed.SEP) == 2
+    assert len(pair.token_ids) == 8
+    assert pair.token_ids.tolist().count(packed.SEP) == 2
     assert 13 in pair.token_ids  # the longer part gave way
 
 

@@ -60,7 +60,8 @@ def test_weights_rest_inside_a_window(name):
     assert all(torch.equal(weights, start) for weights in course[:3])
     assert not torch.equal(course[3], start)
     assert all(torch.equal(weights, course[3]) for weights in course[4:7])
-    assert torch.equal(course[8], course[7]) and not torch.equal(course[7], course[6])
+    assert torch.equal(course[8], course[7])
+    assert not torch.equal(course[7], course[6])
 
 
 @pytest.mark.parametrize("name", optimizer_names())

@@ -93,7 +93,8 @@ def test_an_adapted_change_is_exactly_the_rate_times_the_weights(name, decay):
 def test_the_ratio_is_one_where_a_length_is_zero():
     plain, _ = trained({"name": "sgd"}, count=1)
     adapted, _ = trained({"name": "sgd", "wrappers": {"layer_adaptation": {"exclude": []}}}, count=1)
-    assert torch.equal(adapted.zero, plain.zero) and float(plain.zero.detach().norm()) > 0
+    assert torch.equal(adapted.zero, plain.zero)
+    assert float(plain.zero.detach().norm()) > 0
     assert not torch.equal(adapted.first, plain.first)
     model = Model()
     optimizer = build_optimizer(model, OptimConfig(name="sgd", weight_decay=0, wrappers={"layer_adaptation": {}}))
@@ -178,7 +179,8 @@ def test_the_rule_of_adamw_is_torchs():
     spared = {"layer_adaptation": {"exclude": ["*"]}}
     ours, chain = trained({"weight_decay": 0.3, "wrappers": spared})
     theirs, fused = trained({"weight_decay": 0.3})
-    assert isinstance(chain, Chain) and isinstance(fused, torch.optim.AdamW)
+    assert isinstance(chain, Chain)
+    assert isinstance(fused, torch.optim.AdamW)
     close(ours, theirs, tolerance=1e-12)
 
 
@@ -367,5 +369,7 @@ def test_hidden_accumulation_needs_moments_it_can_reach():
 def test_resolved_wrappers_can_be_read_back():
     config = OptimConfig(wrappers=["layer_adaptation", {"hidden_accumulation": {"steps": 4}}])
     again = OptimConfig.model_validate(config.model_dump())
-    assert again == config and list(again.wrappers) == ["layer_adaptation", "hidden_accumulation"]
-    assert again.gradients_per_update == 4 and OptimConfig().gradients_per_update == 1
+    assert again == config
+    assert list(again.wrappers) == ["layer_adaptation", "hidden_accumulation"]
+    assert again.gradients_per_update == 4
+    assert OptimConfig().gradients_per_update == 1

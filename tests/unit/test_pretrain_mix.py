@@ -38,7 +38,8 @@ def test_updates_follow_objectives_by_weight():
     made = mix(mlm=3, unilm=1, sop=0)
     drawn = [made.name_at(step) for step in range(1, 4001)]
     counts = Counter(drawn)
-    assert set(counts) == {"mlm", "unilm"} and abs(counts["mlm"] - 3000) < 120
+    assert set(counts) == {"mlm", "unilm"}
+    assert abs(counts["mlm"] - 3000) < 120
     assert drawn == [mix(mlm=6, unilm=2).name_at(step) for step in range(1, 4001)]  # only shares count
     assert drawn != [mix(seed=4, mlm=3, unilm=1).name_at(step) for step in range(1, 4001)]
 
@@ -57,7 +58,8 @@ def test_an_evaluation_repeats_and_equals_the_whole():
     made, network = mix(mlm=1, lm=1), packed.model().train()
     aside = held_aside(made, 40)
     first, second = aside.evaluate(network), aside.evaluate(network)
-    assert first.record == second.record and network.training
+    assert first.record == second.record
+    assert network.training
     batch = made.batch(aside.rows, list(range(40)), name="lm", epoch=0, purpose="evaluation ")
     loss = made(network.eval(), batch)
     figures = first.record["objectives"]["lm"]

@@ -138,7 +138,8 @@ def test_the_mean_of_equal_scores_changes_nothing() -> None:
         weights.append(mixed)
     for later in weights[1:]:
         torch.testing.assert_close(later, weights[0], atol=1e-6, rtol=0)
-    assert previous is not None and previous.num_layers == 6
+    assert previous is not None
+    assert previous.num_layers == 6
 
 
 def test_relative_positions_count_as_part_of_the_scores() -> None:

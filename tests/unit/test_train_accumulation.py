@@ -137,8 +137,10 @@ def test_weights_rest_while_gradients_gather():
     list(train(training, objective=objective, collate=toy_run.collate, config=config))
     assert len(seen) == 9
     for start in (0, 3, 6):
-        assert torch.equal(seen[start], seen[start + 1]) and torch.equal(seen[start], seen[start + 2])
-    assert not torch.equal(seen[2], seen[3]) and not torch.equal(seen[5], seen[6])
+        assert torch.equal(seen[start], seen[start + 1])
+        assert torch.equal(seen[start], seen[start + 2])
+    assert not torch.equal(seen[2], seen[3])
+    assert not torch.equal(seen[5], seen[6])
 
 
 @pytest.mark.parametrize(

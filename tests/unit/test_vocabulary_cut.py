@@ -44,7 +44,8 @@ def test_an_unknown_word_stays_unknown():
     usage, _, small = cut(tokenizer, texts)
     assert "[UNK]" in tokenizer.tokenize("xyz")
     assert [small.tokenize(text) for text in texts] == [tokenizer.tokenize(text) for text in texts]
-    assert "xy" in small.vocab.ids and "##z1" not in small.vocab.ids
+    assert "xy" in small.vocab.ids
+    assert "##z1" not in small.vocab.ids
     assert usage.num_unknown == 3
     assert pieces_until_failure("xyq", vocab.ids) == [vocab.ids["xy"]]
 

@@ -86,7 +86,8 @@ def test_sizes_ids_and_pieces():
     assert tokens[: len(found.keep_tokens)] == [BASE[index] for index in found.keep_tokens]
     spelt = [[tokens[piece] for piece in pieces] for pieces in found.compound_tokens]
     assert spelt == [TOKENIZER.tokenize(word) for word in found.words]
-    assert spelt[0] == ["春", "天"] and spelt[3] == ["a", "##b", "##c"]
+    assert spelt[0] == ["春", "天"]
+    assert spelt[3] == ["a", "##b", "##c"]
     assert isinstance(found.tokenizer, WordTokenizer)
     assert found.tokenizer.tokenize("春天，花草 abc") == ["春天", "，", "花草", "abc"]
 

@@ -130,10 +130,12 @@ def test_every_opening_is_played_with_both_colours():
     games = play(opponent("alpha-beta-1", random()), RandomPlayer(random()), [opening, []], done=told.append)
     assert [game.first_is_red for game in games] == [True, False, True, False]
     assert [game.position.history[:6] == opening for game in games[:2]] == [True, True]
-    assert told[-1] == 4 and told == sorted(told)
+    assert told[-1] == 4
+    assert told == sorted(told)
     total = score(games)
     assert total.num_games == sum(total.reasons.values()) == 4
-    assert total.wins >= 1 and total.losses == 0
+    assert total.wins >= 1
+    assert total.losses == 0
 
 
 def test_a_game_that_does_not_end_is_a_draw():
@@ -152,7 +154,8 @@ def test_elo():
     assert elo == pytest.approx(400 * math.log10(75.5 / 25.5))
     assert low < elo < high
     assert Score(wins=7, draws=3, losses=7).elo()[0] == pytest.approx(0)
-    assert math.isfinite(Score(wins=10).elo()[0]) and Score(wins=10).elo()[0] > 300
+    assert math.isfinite(Score(wins=10).elo()[0])
+    assert Score(wins=10).elo()[0] > 300
     narrow, wide = Score(wins=300, losses=100).elo(), Score(wins=30, losses=10).elo()
     assert narrow[2] - narrow[1] < wide[2] - wide[1]
     assert Score(wins=1, losses=3).elo()[0] == pytest.approx(-Score(wins=3, losses=1).elo()[0])

@@ -54,7 +54,8 @@ class NewWords:
 
     def single(self) -> np.ndarray:
         """All other segments, as code points: about half of all, and cheap to count as numbers."""
-        return self._codes[self._single & ~self._replaced]
+        codes: np.ndarray = self._codes[self._single & ~self._replaced]
+        return codes
 
     def _slices(self, first: np.ndarray, last: np.ndarray) -> list[str]:
         places = zip(self._offsets[first].tolist(), (self._offsets[last] + 1).tolist(), strict=True)

@@ -161,7 +161,8 @@ def _jieba_cutter(words: Sequence[UserWord], *, hmm: bool) -> Cutter:
         # jieba keeps deleted words, which its model may not make again, in one set for all of its instances.
         shared, finalseg.Force_Split_Words = finalseg.Force_Split_Words, deleted
         try:
-            return cut(text)
+            words: list[str] = cut(text)
+            return words
         finally:
             finalseg.Force_Split_Words = shared
 

@@ -61,7 +61,7 @@ def moments_of(files: Sequence[VectorFile], choices: Choices, place: Place, mess
     return exact
 
 
-def tensors_of(part: Range, on_rows: OnRows = lambda count: None, *, copy_level: int = 0) -> Tensors:
+def tensors_of(part: Range, on_rows: OnRows = lambda _count: None, *, copy_level: int = 0) -> Tensors:
     """The moments of a range, as `Moments.tensors` gives them."""
     moments = Moments(part.file.columns, precision=part.precision, shift=part.shift, copy_level=copy_level)
     for rows in part.file.finite_chunks(moments.block_rows, start=part.start, stop=part.stop):

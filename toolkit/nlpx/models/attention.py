@@ -110,7 +110,9 @@ class SelfAttention(nn.Module):
 
     def _project(self, hidden_states: Tensor, rows: Tensor | None) -> Sequence[Tensor]:
         if rows is None:
-            return self.query_key_value(hidden_states).split(self.sizes, dim=-1)
+            fused: Tensor = self.query_key_value(hidden_states)
+            parts: Sequence[Tensor] = fused.split(self.sizes, dim=-1)
+            return parts
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         size = self.sizes[0]
         query = functional.linear(take_rows(hidden_states, rows), weight[:size], None if bias is None else bias[:size])

@@ -74,13 +74,15 @@ def draw_projection(num_features: int, size: int, *, generator: torch.Generator,
         return normal.float()
     blocks = [_directions(size, generator) for _ in range(-(-num_features // size))]
     norms = normal.norm(dim=1, keepdim=True)
-    return (torch.cat(blocks)[:num_features] * norms).float()
+    scaled: Tensor = torch.cat(blocks)[:num_features] * norms
+    return scaled.float()
 
 
 def _directions(size: int, generator: torch.Generator) -> Tensor:
     square = torch.randn(size, size, generator=generator, device="cpu", dtype=torch.float64)
     orthogonal, triangle = torch.linalg.qr(square)
-    return (orthogonal * triangle.diagonal().sign()).T
+    signed: Tensor = orthogonal * triangle.diagonal().sign()
+    return signed.T
 
 
 def positive_features(vectors: Tensor, projection: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ def positive_features(vectors: Tensor, projection: Tensor) -> Tensor:
     phi(q).phi(k) estimates exp(q.k) without bias, with relative variance (exp(|q + k|^2) - 1) / m for independent W.
     """
     exponents = vectors @ projection.T - vectors.square().sum(dim=-1, keepdim=True) / 2
-    return exponents.exp() / projection.shape[0] ** 0.5
+    return exponents.exp() / math.sqrt(projection.shape[0])
 
 
 def performer_attention(
@@ -147,7 +149,8 @@ def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def _in_chunks(part: Tensor) -> Tensor:
     length = part.shape[-2]
     padded = nn.functional.pad(part, (0, 0, 0, -length % CHUNK))
-    return padded.unflatten(-2, (-1, CHUNK))
+    chunks: Tensor = padded.unflatten(-2, (-1, CHUNK))
+    return chunks
 
 
 def approximation_error(

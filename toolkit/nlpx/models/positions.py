@@ -97,7 +97,7 @@ class Rotary(nn.Module):
 
 def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
     """x (B, H, T, D) rotated by its positions: (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin)."""
-    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    swapped: Tensor = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     return x * cos.to(x.dtype) + swapped * signed_sin.to(x.dtype)
 
 

@@ -152,7 +152,7 @@ class Transformer(nn.Module):
                 raise UsageError("the model has no conditional norms", hint="load it with condition_size=128")
             return None
         if self.condition_embeddings is not None and not condition.is_floating_point():
-            return self.condition_embeddings(condition)
+            condition = self.condition_embeddings(condition)
         return condition
 
     def _positions(
@@ -266,7 +266,8 @@ class Embeddings(nn.Module):
             hidden = hidden + self.position_embeddings(positions, num_positions)
         if self.norm is not None:
             hidden = self.norm(hidden, condition)
-        return self.project(self.dropout(hidden))
+        projected: Tensor = self.project(self.dropout(hidden))
+        return projected
 
 
 class FeedForward(nn.Module):
@@ -285,7 +286,8 @@ class FeedForward(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         inner = self.act(self.input(hidden_states))
-        return self.output(inner if self.gate is None else inner * self.gate(hidden_states))
+        output: Tensor = self.output(inner if self.gate is None else inner * self.gate(hidden_states))
+        return output
 
 
 class Block(nn.Module):

@@ -24,7 +24,7 @@ def vocabulary_loss(states: Tensor, table: Tensor, bias: Tensor | None, targets:
     states: (N, E), table: (V, E), bias: (V,). The same as `cross_entropy(linear(states, table, bias), targets)`, in
     the same precision under autocast; its gradient cannot be differentiated again.
     """
-    loss: Tensor = _VocabularyLoss.apply(states, table, bias, targets)
+    loss: Tensor = _VocabularyLoss.apply(states, table, bias, targets)  # type: ignore[no-untyped-call]  # torch's
     return loss
 
 

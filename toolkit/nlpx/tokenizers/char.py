@@ -144,7 +144,8 @@ class CharTokenizer(Tokenizer):
             return _SEPARATOR
         if len(words) != 3 or (words[0], words[2]) != ("a", "a"):
             return _JOINS
-        return self._backend.model.tokenize(words[1])[0].id  # one character, hence one piece
+        joined: int = self._backend.model.tokenize(words[1])[0].id  # one character, hence one piece
+        return joined
 
     def _encode_run(self, run: str) -> Run:
         encoding = self._backend.encode(run, add_special_tokens=False)

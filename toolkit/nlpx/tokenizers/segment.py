@@ -79,7 +79,8 @@ def _rjieba() -> Any:
 def cut_without_hmm(engine: Any, text: str) -> list[str]:
     """The segments of `text` by a `rjieba.Jieba`, HMM off, as jieba gives them."""
     if _APART.search(text) is None:
-        return engine.cut(text, False)
+        words: list[str] = engine.cut(text, False)
+        return words
     return [word for part, whole in part_as_jieba(text) for word in ([part] if whole else engine.cut(part, False))]
 
 

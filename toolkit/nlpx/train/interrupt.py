@@ -42,7 +42,7 @@ class InterruptGuard:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested and time.monotonic() >= self._echo_until:
             raise KeyboardInterrupt
         if self.requested:

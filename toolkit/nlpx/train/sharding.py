@@ -89,7 +89,8 @@ def share_of(whole_size: int) -> tuple[int, int]:
 
 def own_rows(share: Tensor) -> Tensor:
     """What of a tensor that is shared out lies in this process."""
-    return share.to_local()  # type: ignore[attr-defined]
+    rows: Tensor = share.to_local()  # type: ignore[attr-defined]  # a DTensor, which not every build of torch has
+    return rows
 
 
 def as_share(rows: Tensor, like: Any) -> Tensor:

@@ -170,13 +170,13 @@ def gathered_gradients(gradients: Gradients, optimizer: Chain, *, batches_each: 
     return gathered
 
 
-def plain_update(model: nn.Module, optimizer: Optimizer) -> None:
+def plain_update(_model: nn.Module, optimizer: Optimizer) -> None:
     """Let the optimizer consume the gradients."""
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
-def gathered_update(model: nn.Module, optimizer: Optimizer) -> None:
+def gathered_update(_model: nn.Module, optimizer: Optimizer) -> None:
     """Let a chain move by the gradients it has gathered."""
     cast(Chain, optimizer).move()
 

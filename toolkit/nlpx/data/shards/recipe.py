@@ -90,7 +90,8 @@ def _samples(path: Path, size: int) -> str:
         for place in (0, size // 2, size - SAMPLE_BYTES):
             stream.seek(place)
             digest.update(stream.read(SAMPLE_BYTES))
-    return digest.hexdigest()
+    hexadecimal: str = digest.hexdigest()
+    return hexadecimal
 
 
 def _digest() -> Any:

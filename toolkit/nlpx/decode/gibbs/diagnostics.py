@@ -30,8 +30,9 @@ def autocorrelation(trace: Sequence[float]) -> NDArray[np.float64]:
     spectrum = np.fft.rfft(centred, 2 * len(values))
     sums = np.fft.irfft(spectrum * spectrum.conj())[: len(values)]
     if sums[0] <= len(values) * np.finfo(np.float64).eps * max(1.0, float(np.square(values).mean())):
-        return np.eye(1, len(values))[0]
-    return sums / sums[0]
+        return np.eye(1, len(values)).ravel()
+    correlations: NDArray[np.float64] = sums / sums[0]
+    return correlations
 
 
 def autocorrelation_time(trace: Sequence[float]) -> float | None:

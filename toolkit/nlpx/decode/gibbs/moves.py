@@ -122,7 +122,8 @@ class PseudoScore:
         token_ids = [*self.start, *(token.token_id for token in text), *self.end]
         places = range(len(self.start), len(self.start) + len(text))
         total = math.fsum(self.likelihood(token_ids, places, width=chain.width))
-        return total * (chain.first_length / len(text)) ** LENGTH_EXPONENT
+        factor: float = (chain.first_length / len(text)) ** LENGTH_EXPONENT
+        return total * factor
 
 
 @dataclass(frozen=True, slots=True)

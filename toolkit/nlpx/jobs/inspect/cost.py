@@ -116,7 +116,7 @@ def _living_tensors(known: Sequence[Any]) -> Any:
 
     class LivingTensors(TorchDispatchMode):
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call]  # torch's
             self.seen = {tensor.untyped_storage()._cdata for tensor in known}
             self.now = self.peak = 0
 

@@ -83,7 +83,6 @@ def write_built(built: Built, target: Path, *, kind: Literal["char", "word"], ov
 def extend(
     name: str,
     target: Path,
-    messages: Messages,
     *,
     words: str = JIEBA,
     size: int = 20_000,

@@ -74,9 +74,9 @@ def open_base(name: str, *, family: str | None = None) -> Base:
 
 def read_counts(path: str) -> Counts:
     """Entries and counts of a table that `nlpx wordfreq` wrote. Raises `InputError` if there is none in it."""
-    from nlpx.counting import outputs
+    from nlpx.data.corpus.count_tables import read_counts
 
-    counts = [(entry, count) for entry, count in outputs.read_counts(path) if count > 0]
+    counts = [(entry, count) for entry, count in read_counts(path) if count > 0]
     if not counts:
         raise InputError(f"{path}: no counts in it", hint="`nlpx wordfreq` writes such tables: word, tab, count")
     return counts

@@ -57,7 +57,8 @@ class RowChoices:
         ids, weights = token if is_weighted else (token, [1.0] * len(token))
         self._check(ids, table.shape[0], "compound_tokens")  # type: ignore[arg-type]
         rows, scales = table[torch.as_tensor(ids)].double(), torch.as_tensor(weights, dtype=torch.float64)
-        return (torch.tensordot(scales, rows, dims=1) / scales.sum()).to(table.dtype)
+        mean: Tensor = torch.tensordot(scales, rows, dims=1) / scales.sum()
+        return mean.to(table.dtype)
 
     @staticmethod
     def _check(ids: Sequence[int], rows: int, name: str) -> None:

@@ -41,7 +41,7 @@ from nlpx.xiangqi.rules.pieces import (
 if TYPE_CHECKING:
     from nlpx.xiangqi.rules.board import Position
 
-NAMES = ("", *"帅仕相马车炮兵", *"将士象马车炮卒")
+NAMES: tuple[str, ...] = ("", *"帅仕相马车炮兵", *"将士象马车炮卒")
 SPELLINGS = {
     KING: "帅帥将將Kk",
     ADVISOR: "仕士AaGg",

@@ -51,7 +51,8 @@ class Ranking:
 
     def order(self) -> list[int]:
         """Indices of the moves, the likeliest first; equal ones in the order of the moves."""
-        return np.argsort(-self.log_probabilities, kind="stable").tolist()
+        indices: list[int] = np.argsort(-self.log_probabilities, kind="stable").tolist()
+        return indices
 
     def best(self, count: int | None = None) -> list[tuple[int, float]]:
         """The likeliest moves with their probability among the legal ones."""

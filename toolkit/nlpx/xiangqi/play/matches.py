@@ -72,7 +72,7 @@ def play(
     openings: Sequence[Sequence[int]],
     *,
     max_plies: int = 200,
-    done: Callable[[int], None] = lambda count: None,
+    done: Callable[[int], None] = lambda _count: None,
 ) -> list[Played]:
     """Play each opening twice, once with each colour; a game that is not over after `max_plies` is a draw.
 

@@ -80,21 +80,21 @@ class Engine:
             self._say(f"info string {_printable(message)}")
         return True
 
-    def _greet(self, words: list[str]) -> None:
+    def _greet(self, _words: list[str]) -> None:
         self._say(f"id name nlpx chess-lm {__version__}")
         self._say("id author the nlpx developers")
         for option in self._options:
             self._say(f"option {option}")
         self._say("uciok")
 
-    def _greet_ucci(self, words: list[str]) -> None:
+    def _greet_ucci(self, _words: list[str]) -> None:
         self.is_ucci = True
         self._say(f"id name nlpx chess-lm {__version__}")
         for option in self._options:
             self._say("option " + option.removeprefix("name "))
         self._say("ucciok")
 
-    def _be_ready(self, words: list[str]) -> None:
+    def _be_ready(self, _words: list[str]) -> None:
         self._ready_model()
         self._say("readyok")
 
@@ -117,7 +117,7 @@ class Engine:
         else:
             self._say(f"info string no such option: {_printable(' '.join(words))}")
 
-    def _begin(self, words: list[str]) -> None:
+    def _begin(self, _words: list[str]) -> None:
         self.position, self.banned = Position(), set()
 
     def _set_position(self, words: list[str]) -> None:
@@ -168,7 +168,7 @@ class Engine:
             log_probabilities=ranking.log_probabilities[kept],
         )
 
-    def _stop(self, words: list[str]) -> None:
+    def _stop(self, _words: list[str]) -> None:
         if self._held_back is not None:
             self._say(self._held_back)
         self._held_back = None
