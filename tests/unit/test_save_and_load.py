@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import tiny
 from nlpx import load_model
 from nlpx.errors import InputError, UsageError
-from nlpx.models.backbone import Backbone
+from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.hub import looks_like_hub_name, resolve
 from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig

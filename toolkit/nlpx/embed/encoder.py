@@ -19,7 +19,7 @@ from nlpx.embed.onnx_model import OnnxModel, is_onnx
 from nlpx.embed.pooling import POOLINGS, Pooling, States, pool
 from nlpx.embed.whitening import Whitening
 from nlpx.errors import InputError, UsageError
-from nlpx.models.backbone import Backbone
+from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.checkpoint import open_checkpoint
 from nlpx.models.checkpoints.hub import resolve
 from nlpx.models.checkpoints.load import load_model

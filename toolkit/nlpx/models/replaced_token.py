@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from nlpx.errors import UsageError
-from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
-
-GENERATOR = "generator"  # the folder of the one, inside that of the other
 
 Table = Literal["word", "position", "type"]
 TABLES: dict[Table, str] = {
@@ -69,11 +65,6 @@ class ReplacedTokenModel(nn.Module):
     def members(self) -> tuple[Transformer, Transformer]:
         """The models inside, each with blocks of its own."""
         return self.discriminator, self.generator
-
-    def save(self, directory: Path) -> None:
-        """Write the discriminator as a plain checkpoint, and the generator as another in its folder `generator`."""
-        save_model(self.discriminator, directory)
-        save_model(self.generator, directory / GENERATOR)
 
     def forward(
         self,

@@ -18,10 +18,10 @@ from nlpx.errors import InputError, UsageError
 from nlpx.models.activations import activation
 from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention, take_rows
 from nlpx.models.cache import KeyValueCache
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.heads import Classifier, Discriminator, LanguageModelHead, Pooler
+from nlpx.models.load_report import LoadReport
 from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
 from nlpx.models.norms import ConditionMap, Norm
 from nlpx.models.performer import RandomFeatures

@@ -13,7 +13,7 @@ from nlpx.models.config import ModelConfig
 if TYPE_CHECKING:
     from nlpx.messages import Messages
     from nlpx.models.checkpoints.load import Described
-    from nlpx.models.checkpoints.report import LoadReport
+    from nlpx.models.load_report import LoadReport
     from nlpx.tokenizers.base import Tokenizer
 
 
@@ -78,7 +78,7 @@ class StartingModel:
         from nlpx.models.transformer import Transformer
 
         if not self.is_ours:
-            from nlpx.models.backbone import Backbone
+            from nlpx.models.checkpoints.backbone import Backbone
 
             return Backbone.count_parameters(self._path())
         with torch.device("meta"):
@@ -169,19 +169,22 @@ class StartingModel:
 
 def save_model_files(model: Any, directory: Path) -> None:
     """Write configuration and weights, in the form of whichever model it is."""
-    from nlpx.models.backbone import Backbone
+    from nlpx.models.checkpoints.backbone import Backbone
+    from nlpx.models.checkpoints.save import save_model, save_pair
     from nlpx.models.replaced_token import ReplacedTokenModel
-    from nlpx.models.checkpoints.save import save_model
 
-    if isinstance(model, Backbone | ReplacedTokenModel):
+    if isinstance(model, Backbone):
         model.save(directory)
+    elif isinstance(model, ReplacedTokenModel):
+        save_pair(model, directory)
     else:
         save_model(model, directory)
 
 
 def load_model_files(model: Any, directory: Path) -> None:
     """Take back the weights that `save_model_files` wrote."""
-    from nlpx.models.replaced_token import GENERATOR, ReplacedTokenModel
+    from nlpx.models.checkpoints.save import GENERATOR
+    from nlpx.models.replaced_token import ReplacedTokenModel
     from nlpx.train.state import load_weights
 
     if isinstance(model, ReplacedTokenModel):

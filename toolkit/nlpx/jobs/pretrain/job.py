@@ -215,7 +215,7 @@ class Job:
         )
 
     def _save(self, model: Any, directory: Path) -> None:
-        from nlpx.models.replaced_token import GENERATOR
+        from nlpx.models.checkpoints.save import GENERATOR
 
         save_model_files(model, directory)
         self.tokenizer.save(directory)

@@ -247,7 +247,7 @@ def _write(
 
 def _write_model(base: Base, ids: dict[str, Any], folder: Path, to: Format) -> dict[str, Any]:
     from nlpx.models.checkpoints.save import export_model, save_model
-    from nlpx.models.surgery import check_rows, with_rows
+    from nlpx.models.checkpoints.vocabulary_rows import check_rows, with_rows
 
     check_rows(base.described, len(base.tokenizer.vocab), base.tokenizer.vocab.source)
     model = with_rows(base.path, base.described, **ids)

@@ -14,11 +14,11 @@ from nlpx.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from nlpx.models.checkpoints.family import recognise
 from nlpx.models.checkpoints.hub import resolve
 from nlpx.models.checkpoints.names import NameMap, OwnNames
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.checkpoints.save import read_own
 from nlpx.models.checkpoints.traps import warnings_for
 from nlpx.models.checkpoints.weights import Assembler, CompoundToken, RowChoices, decoder_is_tied
 from nlpx.models.config import ModelConfig
+from nlpx.models.load_report import LoadReport
 from nlpx.models.transformer import Transformer
 
 HEADS = ("mlm", "lm", "classification", "pooler", "discriminator", "sentence")
@@ -58,7 +58,7 @@ def load_model(
     path = resolve(path_or_name)
     described = describe(path, family)
     if described is None:
-        from nlpx.models.backbone import Backbone
+        from nlpx.models.checkpoints.backbone import Backbone
 
         return Backbone.load(path, head=head, choices=choices)
     rows = RowChoices(keep_tokens, compound_tokens)

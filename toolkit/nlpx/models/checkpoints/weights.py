@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nlpx.errors import InputError
 from nlpx.models.checkpoints.names import FUSED, PARTS, NameMap
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.config import ModelConfig
+from nlpx.models.load_report import LoadReport
 from nlpx.models.positions import hierarchical_rows
 from nlpx.models.transformer import Transformer
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from nlpx.xiangqi.formats.fen import START, Setup, parse_fen, write_fen
 from nlpx.xiangqi.formats.notation import ICCS
 from nlpx.xiangqi.formats.records import Record, plain_result
+from nlpx.xiangqi.rules.fen import START, Setup, parse_fen, write_fen
 from nlpx.xiangqi.rules.pieces import COLOR, LETTERS, NUM_FILES, NUM_RANKS, NUM_SQUARES, RED
 
 _FIELD = re.compile(r"\[DhtmlXQ_(\w+)\](.*?)\[/DhtmlXQ_\1\]", re.DOTALL | re.IGNORECASE)
