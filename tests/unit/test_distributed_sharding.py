@@ -1,4 +1,4 @@
-"""A model shared out among processes trains, evaluates, saves and goes on as one that is not."""
+"""A model sharded among processes trains, evaluates, saves and goes on as one that is not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARED = PLAIN | {"parallel": "fsdp"}
 WRAPPED = {"optim": {"wrappers": {"layer_adaptation": {}}, "weight_decay": 0.1}}
 HIDDEN = {"optim": {"name": "tiger", "wrappers": {"hidden_accumulation": {"steps": 2}, "layer_adaptation": {}}}}
 
-# Each trains alike in one process, and here also as a model that is not shared out.
+# Each trains alike in one process, and here also as a model that is not sharded.
 ALIKE = {
     "plain": {},
     "ema": {"ema": True, "evaluate": True},
@@ -109,7 +109,7 @@ def test_no_process_writes_all_and_nothing_is_pickled(two):
         if not name.startswith("shown/"):
             rows = torch.cat([part[f"/weights/{name}"] for part in (first, second)])
             assert torch.equal(rows, tensor)
-    # What is not shared out is small: counters, and no matrix.
+    # What is not sharded is small: counters, and no matrix.
     assert all(tensor.numel() == 1 for tensor in load_file(two / "half" / "training.safetensors").values())
 
 

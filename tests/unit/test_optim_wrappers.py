@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from nlpx.errors import UsageError
-from nlpx.optim.chain import Chain
 from nlpx.optim.config import OptimConfig, optimizer_names, wrapper_names
+from nlpx.optim.derived import DerivedOptimizer
 from nlpx.optim.foreign import Foreign
 from nlpx.optim.groups import build_optimizer
 from nlpx.optim.layer_adaptation import Config as AdaptationConfig
@@ -177,9 +177,9 @@ def test_layer_adaptation_around_adamw_is_lamb(corrected):
 
 def test_the_rule_of_adamw_is_torchs():
     spared = {"layer_adaptation": {"exclude": ["*"]}}
-    ours, chain = trained({"weight_decay": 0.3, "wrappers": spared})
+    ours, derived = trained({"weight_decay": 0.3, "wrappers": spared})
     theirs, fused = trained({"weight_decay": 0.3})
-    assert isinstance(chain, Chain)
+    assert isinstance(derived, DerivedOptimizer)
     assert isinstance(fused, torch.optim.AdamW)
     close(ours, theirs, tolerance=1e-12)
 
@@ -242,8 +242,8 @@ def test_decay_outside_the_ratio_is_the_adapted_change_less_the_decayed_weights(
 
 def foreign(make):
     def build(model, config):
-        chain = build_optimizer(model, config)
-        return Chain([{**group} for group in chain.param_groups], Foreign(make(model)), chain.wrappers)
+        derived = build_optimizer(model, config)
+        return DerivedOptimizer([{**group} for group in derived.param_groups], Foreign(make(model)), derived.wrappers)
 
     return build
 
@@ -306,7 +306,7 @@ def test_groups_of_lists_and_single_parameters_agree(monkeypatch):
     """On an accelerator a group goes as one list."""
     config = {"wrappers": {"hidden_accumulation": {"steps": 2}, "layer_adaptation": {}}}
     single, _ = trained(config)
-    monkeypatch.setattr("nlpx.optim.chain._is_cheap_alone", lambda parameter: False)
+    monkeypatch.setattr("nlpx.optim.derived._is_cheap_alone", lambda parameter: False)
     assert same(trained(config)[0], single)
 
 
@@ -332,11 +332,11 @@ def test_a_closure_is_called_with_gradients():
 
 
 def test_wrappers_can_be_put_together_by_hand():
-    """The same chain in Python, around any rule."""
+    """The same wrappers in plain Python, around any rule."""
     model = Model()
     groups = [{"params": list(model.named_parameters()), "lr": RATE, "weight_decay": 0.1}]
     wrappers = [WeightDecay(), LayerAdaptation(AdaptationConfig())]
-    optimizer = Chain(groups, Sgd(SgdConfig()), wrappers)
+    optimizer = DerivedOptimizer(groups, Sgd(SgdConfig()), wrappers)
     give(model, torch.Generator().manual_seed(1))
     before = values(model)
     optimizer.step()
@@ -361,9 +361,9 @@ def test_wrong_wrappers_are_refused(config, named):
 
 def test_hidden_accumulation_needs_moments_it_can_reach():
     model = Model()
-    chain = build_optimizer(model, OptimConfig(wrappers={"hidden_accumulation": {"steps": 2}}))
+    derived = build_optimizer(model, OptimConfig(wrappers={"hidden_accumulation": {"steps": 2}}))
     with pytest.raises(UsageError, match="hidden_accumulation"):
-        Chain(chain.param_groups, Foreign(torch.optim.SGD(model.parameters())), chain.wrappers)
+        DerivedOptimizer(derived.param_groups, Foreign(torch.optim.SGD(model.parameters())), derived.wrappers)
 
 
 def test_resolved_wrappers_can_be_read_back():

@@ -15,7 +15,13 @@ from nlpx.optim.config import OptimConfig
 from nlpx.optim.groups import build_optimizer
 from nlpx.train.config import TrainConfig
 from nlpx.train.loop import count_steps, train
-from nlpx.train.step import accumulating_backward, cut_gradients, gathered_gradients, gathered_update, plain_update
+from nlpx.train.step import (
+    accumulated_gradients,
+    accumulated_update,
+    accumulating_backward,
+    cut_gradients,
+    plain_update,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import toy_run
@@ -50,7 +56,7 @@ def trained(name, groups, *, steps=None):
     gradients = cut_gradients(accumulating_backward(squares), list(model.parameters()), max_norm=None)
     update = plain_update
     if steps is not None:
-        gradients, update = gathered_gradients(gradients, optimizer, batches_each=1), gathered_update
+        gradients, update = accumulated_gradients(gradients, optimizer, batches_each=1), accumulated_update
     losses = []
     for group in groups:
         losses.append(float(gradients(model, group)[0].loss))

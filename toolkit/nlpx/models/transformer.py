@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from nlpx.errors import InputError, UsageError
 from nlpx.models.activations import activation
-from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention, take_rows
+from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention, take_positions
 from nlpx.models.cache import KeyValueCache
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.heads import Classifier, Discriminator, LanguageModelHead, Pooler
 from nlpx.models.load_report import LoadReport
+from nlpx.models.logit_scale import logit_scale
 from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
 from nlpx.models.norms import ConditionMap, Norm
 from nlpx.models.performer import RandomFeatures
 from nlpx.models.positions import PositionEmbeddings, RelativePositions, Rotary
-from nlpx.models.scales import row_factor
 
 
 @dataclass(slots=True)
@@ -121,10 +121,11 @@ class Transformer(nn.Module):
         outputs: list[Tensor] = []
         scores: ResidualScores | None = None
         for index in range(self.config.num_layers):
-            here = context if cache is None else replace(context, cached=cache.layers[index])
+            of_layer = context if cache is None else replace(context, cached=cache.layers[index])
             if query_positions is not None and index == self.config.num_layers - 1:
-                here = here.at(query_positions)
-            hidden, scores = self.layers[index % len(self.layers)](hidden, here, vector, scores)
+                of_layer = of_layer.at(query_positions)
+            # The remainder is for shared layers: one block then serves every index.
+            hidden, scores = self.layers[index % len(self.layers)](hidden, of_layer, vector, scores)  # B T D
             if return_hidden_states:
                 outputs.append(hidden)
         if cache is not None:
@@ -181,8 +182,8 @@ class Transformer(nn.Module):
         rotary = None if self.rotary is None else self.rotary.tables(positions, num_positions)
         if self.config.attention == "performer":
             causal, keys = sums_only(chosen, attention_mask)
-            factor = row_factor(self.config, lambda: num_visible_in_sums(token_ids, keys, causal=causal))
-            return AttentionContext(rotary=rotary, row_factor=factor, causal=causal, keys=keys)
+            scale = logit_scale(self.config, lambda: num_visible_in_sums(token_ids, keys, causal=causal))
+            return AttentionContext(rotary=rotary, logit_scale=scale, causal=causal, keys=keys)
         length, stored = token_ids.shape[1], 0 if cache is None else cache.lengths[0]
         only_one = length == 1 and attention_mask is None and cache is not None  # a token always sees itself
         visibility = None
@@ -194,7 +195,7 @@ class Transformer(nn.Module):
             bias=additive(visibility, torch.float32),
             rotary=rotary,
             relative=None if self.relative is None else self.relative(positions, stored),
-            row_factor=row_factor(self.config, lambda: num_visible(visibility, stored + length, token_ids.device)),
+            logit_scale=logit_scale(self.config, lambda: num_visible(visibility, stored + length, token_ids.device)),
         )
 
     def _apply_heads(
@@ -220,7 +221,7 @@ class Transformer(nn.Module):
     ) -> Tensor | None:
         if self.lm_head is None:
             return None
-        states = hidden if lm_positions is None else hidden.flatten(0, 1)[lm_positions]
+        states = hidden if lm_positions is None else hidden.flatten(0, 1)[lm_positions]  # B T D or N D
         found: Tensor = self.lm_head(states, self.embeddings.word_embeddings.weight, vector, targets)
         return found
 
@@ -258,7 +259,7 @@ class Embeddings(nn.Module):
         num_positions: int,
         condition: Tensor | None,
     ) -> Tensor:
-        hidden = self.word_embeddings(token_ids)
+        hidden = self.word_embeddings(token_ids)  # B T E
         if self.token_type_embeddings is not None:
             segments = torch.zeros_like(token_ids) if segment_ids is None else segment_ids
             hidden = hidden + self.token_type_embeddings(segments)
@@ -266,7 +267,7 @@ class Embeddings(nn.Module):
             hidden = hidden + self.position_embeddings(positions, num_positions)
         if self.norm is not None:
             hidden = self.norm(hidden, condition)
-        projected: Tensor = self.project(self.dropout(hidden))
+        projected: Tensor = self.project(self.dropout(hidden))  # B T D
         return projected
 
 
@@ -285,7 +286,7 @@ class FeedForward(nn.Module):
         self.output = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        inner = self.act(self.input(hidden_states))
+        inner = self.act(self.input(hidden_states))  # B T I
         output: Tensor = self.output(inner if self.gate is None else inner * self.gate(hidden_states))
         return output
 
@@ -310,11 +311,12 @@ class Block(nn.Module):
         previous: ResidualScores | None = None,
     ) -> tuple[Tensor, ResidualScores | None]:
         """States (B, T, D) after this block, and the scores it adds to where `residual_scores` is chosen."""
-        asking = hidden if context.rows is None else take_rows(hidden, context.rows)
+        # What attention is added to: the states of the positions that have a query.
+        residual = hidden if context.query_positions is None else take_positions(hidden, context.query_positions)
         if self.norm_first:
             mixed, scores = self.attention(self.attention_norm(hidden, condition), context, previous)
-            hidden = asking + self.dropout(mixed)
+            hidden = residual + self.dropout(mixed)  # B Q D
             return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden, condition))), scores
         mixed, scores = self.attention(hidden, context, previous)
-        hidden = self.attention_norm(asking + self.dropout(mixed), condition)
+        hidden = self.attention_norm(residual + self.dropout(mixed), condition)  # B Q D
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)), condition), scores

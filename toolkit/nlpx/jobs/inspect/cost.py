@@ -38,7 +38,7 @@ def cost(
     import torch
 
     from nlpx.device import choose
-    from nlpx.models.cost import bert_like, misunderstandings
+    from nlpx.models.cost import bert_like, config_warnings
     from nlpx.models.transformer import Transformer
 
     config, disk = configuration(name, family=family)
@@ -58,7 +58,7 @@ def cost(
         "config": config.model_dump(mode="json"),
         **cards,
         "ratio": _ratio(cards["model"], cards["bert"]),
-        "remarks": misunderstandings(config),
+        "remarks": config_warnings(config),
         "measured_on": {"device": str(chosen), "threads": torch.get_num_threads(), "rounds": rounds},
     }
 
