@@ -90,7 +90,7 @@ def test_sentence_head() -> None:
     output = call(load("bert", head="sentence", pooler="tanh"), recorded)
     # bert4keras returns the pooled vector and, fixed, the softmax of the two scores.
     assert_close(output.pooled, recorded["pooled"])
-    assert_close(output.sentence_logits.softmax(dim=-1), recorded["sentence_probabilities"])
+    assert_close(output.heads["sentence"].softmax(dim=-1), recorded["sentence_probabilities"])
 
 
 def test_discriminator() -> None:

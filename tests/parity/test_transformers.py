@@ -107,7 +107,7 @@ def their_arguments(ours: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def compare(ours: Any, theirs: Any, real: Tensor, head: str | None) -> None:
     expected = theirs.logits if hasattr(theirs, "logits") else theirs.last_hidden_state
-    got = {None: ours.last_hidden_state, "sentence": ours.sentence_logits}.get(head, ours.logits)
+    got = {None: ours.last_hidden_state, "sentence": ours.heads.get("sentence")}.get(head, ours.logits)
     if got.dim() == 3 or head == "discriminator":
         got, expected = got[real], expected[real]
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)

@@ -49,7 +49,7 @@ def inputs(model: Transformer) -> dict:
 
 
 def loss(output) -> torch.Tensor:
-    parts = (output.last_hidden_state, output.logits, output.pooled, output.sentence_logits)
+    parts = (output.last_hidden_state, output.logits, output.pooled, output.heads.get("sentence"))
     return sum(part.sum() for part in parts if part is not None)
 
 

@@ -76,7 +76,7 @@ def test_equals_the_plain_form():
     for index, target in zip(batch["cut_rows"].tolist(), batch["targets"], strict=True):
         real = int(batch["attention_mask"][index].sum())
         tokens, segments = batch["token_ids"][index, :real], batch["segment_ids"][index, :real]
-        total += functional.cross_entropy(model(tokens[None], segments[None]).sentence_logits, target[None])
+        total += functional.cross_entropy(model(tokens[None], segments[None]).heads["sentence"], target[None])
     assert torch.allclose(made(model, batch).loss, total / 6, atol=1e-6)
 
 

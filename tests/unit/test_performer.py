@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nlpx import load_model
 from nlpx.errors import InputError, UsageError
+from nlpx.models.checkpoints.plain import load_weights, save_weights
 from nlpx.models.checkpoints.save import export_model, save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.performer import (
@@ -25,7 +26,6 @@ from nlpx.models.performer import (
     positive_features,
 )
 from nlpx.models.transformer import Transformer
-from nlpx.train.state import load_weights, save_weights
 
 REDRAWN = 3
 

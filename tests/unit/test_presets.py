@@ -368,7 +368,7 @@ def test_differences():
 
 
 def test_the_engine_needs_no_torch():
-    modules = "nlpx.configuration.presets, nlpx.configuration.problems"
-    code = f"import sys, {modules}; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    modules = "sys, nlpx.configuration.presets, nlpx.configuration.problems"
+    code = f"import {modules}; print('torch' in sys.modules or 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from nlpx import load_model
 from nlpx.errors import UsageError
+from nlpx.models.checkpoints.plain import load_weights, save_weights
 from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.replaced_token import ReplacedTokenModel, generator_config, sample_tokens
 from nlpx.models.transformer import Transformer
-from nlpx.train.state import load_weights, save_weights
 
 MASK = 4
 

@@ -181,8 +181,10 @@ def test_what_is_no_weight_is_skipped(tmp_path: Path, name: str) -> None:
 
 
 def test_reading_needs_no_torch() -> None:
-    heavy = "'torch' in sys.modules or 'tensorflow' in sys.modules"
-    code = f"import sys, nlpx.models.checkpoints.tf_checkpoint; sys.exit({heavy})"
+    code = (
+        "import sys, nlpx.models.checkpoints.tf_checkpoint; "
+        "sys.exit('torch' in sys.modules or 'tensorflow' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nlpx.errors import InputError
+from nlpx.models.checkpoints.plain import load_weights, save_weights
 from nlpx.optim.config import OptimConfig
-from nlpx.train.state import load_weights, read_state, save_weights, write_state
+from nlpx.train.state import read_state, write_state
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))

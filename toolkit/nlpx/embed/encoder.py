@@ -23,7 +23,7 @@ from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.checkpoint import open_checkpoint
 from nlpx.models.checkpoints.hub import resolve
 from nlpx.models.checkpoints.load import load_model
-from nlpx.models.transformer import ModelOutput
+from nlpx.models.encoder import ModelOutput
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.load import load_tokenizer
 from nlpx.train.config import Precision
@@ -61,10 +61,10 @@ class SentenceEncoder:
         """
         self.poolings = tuple(map(_checked, poolings))
         self.whitening = whitening
-        self.dim: int = _config(model).hidden_size if whitening is None else whitening.dim
+        self.dim: int = model.config.hidden_size if whitening is None else whitening.dim
         self.pooler = _pooler(model)
-        self.mask = "causal" if getattr(_config(model), "mask", None) == "causal" else "bidirectional"
-        self._refuse_what_does_not_fit(name, _config(model).vocab_size, tokenizer.vocab_size)
+        self.mask = "causal" if getattr(model.config, "mask", None) == "causal" else "bidirectional"
+        self._refuse_what_does_not_fit(name, model.config.vocab_size, tokenizer.vocab_size)
         self.device = torch.device(device)
         if isinstance(model, OnnxModel):
             self.precision, self.reason = model.precision, "ONNX Runtime"
@@ -193,10 +193,6 @@ def _cast(model: Any, precision: str) -> Any:
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)
     return model
-
-
-def _config(model: Any) -> Any:
-    return model.model.config if isinstance(model, Backbone) else model.config
 
 
 def _pooler(model: Any) -> Callable[[ModelOutput], Any] | None:

@@ -59,7 +59,7 @@ class AttentionContext:
             else (_at_positions(self.rotary[0], positions), _at_positions(self.rotary[1], positions)),
             bias=_at_positions(self.bias, positions),
             logit_scale=_at_positions(self.logit_scale, positions),
-            relative=None if self.relative is None else self.relative[positions],  # B Q S D
+            relative=None if self.relative is None else self.relative[positions],  # (B, Q, S, D)
         )
 
 
@@ -101,31 +101,31 @@ class SelfAttention(nn.Module):
         self, hidden_states: Tensor, context: AttentionContext, previous: ResidualScores | None = None
     ) -> tuple[Tensor, ResidualScores | None]:
         """Mixed states, and the scores up to this layer where `residual_scores` asks for them."""
-        parts = self._project(hidden_states, context.query_positions)  # B T (H D) each
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # B H T D
+        parts = self._project(hidden_states, context.query_positions)  # (B, T, HD) each
+        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # (B, H, T, D)
         if context.rotary is not None:
             query, key = rotate(query, *(context.query_rotary or context.rotary)), rotate(key, *context.rotary)
         if context.cached is not None:
-            key, value = context.cached.extend(key, value)  # B H S D
+            key, value = context.cached.extend(key, value)  # (B, H, S, D)
         if context.logit_scale is not None:
             # Scaling the queries scales their scores, and works in all three forms of attention.
             query = (query * context.logit_scale).to(query.dtype)
         if previous is not None and context.query_positions is not None:
             previous = previous.at(context.query_positions)
         mixed, scores = self._attend(query, key, value, context, previous)
-        return self.output(mixed.transpose(1, 2).flatten(2)), scores  # B T D
+        return self.output(mixed.transpose(1, 2).flatten(2)), scores  # (B, T, D)
 
     def _project(self, hidden_states: Tensor, positions: Tensor | None) -> Sequence[Tensor]:
         if positions is None:
-            fused: Tensor = self.query_key_value(hidden_states)  # B T 3(H D)
+            fused: Tensor = self.query_key_value(hidden_states)  # (B, T, 3HD)
             parts: Sequence[Tensor] = fused.split(self.sizes, dim=-1)
             return parts
         # The first rows of the fused map make queries, which only `positions` need; the rest makes keys and values.
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         size = self.sizes[0]
-        states = take_positions(hidden_states, positions)  # B Q D
-        query = functional.linear(states, weight[:size], None if bias is None else bias[:size])  # B Q (H D)
-        both = functional.linear(hidden_states, weight[size:], None if bias is None else bias[size:])  # B T 2(H D)
+        states = take_positions(hidden_states, positions)  # (B, Q, D)
+        query = functional.linear(states, weight[:size], None if bias is None else bias[:size])  # (B, Q, HD)
+        both = functional.linear(hidden_states, weight[size:], None if bias is None else bias[size:])  # (B, T, 2HD)
         return query, *both.split(self.sizes[1:], dim=-1)
 
     def _attend(
@@ -158,10 +158,10 @@ class SelfAttention(nn.Module):
             "ijd" if context.query_positions is None else "bijd"
         )  # of the relative vectors: each text has its queries
         query = query * self.scale  # the small tensor is scaled, not the scores
-        scores = query @ key.transpose(2, 3)  # B H T S
+        scores = query @ key.transpose(2, 3)  # (B, H, T, S)
         if context.relative is not None:
             relative = context.relative.to(scores.dtype)
-            scores = scores + torch.einsum(f"bhid,{axes}->bhij", query, relative)  # B H T S
+            scores = scores + torch.einsum(f"bhid,{axes}->bhij", query, relative)  # (B, H, T, S)
         residual = None
         if self.residual != "none":
             residual = ResidualScores(scores.float(), 1) if previous is None else previous.add(scores)
@@ -169,10 +169,10 @@ class SelfAttention(nn.Module):
         if context.bias is not None:
             # After the residual sum, so that the mask is added once however deep the model is.
             scores = scores + context.bias.to(scores.dtype)
-        weights = self.dropout(scores.softmax(dim=-1).to(value.dtype))  # B H T S
-        mixed = weights @ value  # B H T D
+        weights = self.dropout(scores.softmax(dim=-1).to(value.dtype))  # (B, H, T, S)
+        mixed = weights @ value  # (B, H, T, D)
         if context.relative is not None:
-            mixed = mixed + torch.einsum(f"bhij,{axes}->bhid", weights, relative)  # B H T D
+            mixed = mixed + torch.einsum(f"bhij,{axes}->bhid", weights, relative)  # (B, H, T, D)
         return mixed, residual
 
 
@@ -184,7 +184,7 @@ def eager_is_faster(query: Tensor, *, dropout: bool) -> bool:
 
 def take_positions(states: Tensor, positions: Tensor) -> Tensor:
     """Of states (B or 1, T, ...) those at `positions` (B, Q) -> (B, Q, ...)."""
-    texts = torch.arange(positions.shape[0], device=positions.device)[:, None]  # B 1
+    texts = torch.arange(positions.shape[0], device=positions.device)[:, None]  # (B, 1)
     return states.expand(positions.shape[0], *states.shape[1:])[texts, positions]
 
 
@@ -196,4 +196,4 @@ def _at_positions(table: Tensor | None, positions: Tensor) -> Tensor | None:
     """A table (B or 1, H or 1, T, ...) at `positions` (B, Q); with T = 1 it serves every position as it is."""
     if table is None or table.shape[2] == 1:
         return table
-    return take_positions(table.transpose(1, 2), positions).transpose(1, 2)  # B H Q ...
+    return take_positions(table.transpose(1, 2), positions).transpose(1, 2)  # (B, H, Q, ...)

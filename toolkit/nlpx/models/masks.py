@@ -23,18 +23,18 @@ def visible(
     pattern = _pattern(mask, segment_ids, length, device)
     if attention_mask is None:
         return pattern
-    keys = attention_mask.to(torch.bool)[:, None, None, :]  # B 1 1 T: a key is hidden from every query alike
+    keys = attention_mask.to(torch.bool)[:, None, None, :]  # (B, 1, 1, T): a key is hidden from every query alike
     return keys if pattern is None else pattern & keys
 
 
 def _pattern(mask: str | Tensor, segment_ids: Tensor | None, length: int, device: torch.device) -> Tensor | None:
     if isinstance(mask, Tensor):
         given = mask.to(torch.bool)
-        return given[None, None] if given.dim() == 2 else given[:, None]  # 1 1 T T or B 1 T T
+        return given[None, None] if given.dim() == 2 else given[:, None]  # (1, 1, T, T) or (B, 1, T, T)
     if mask == "bidirectional":
         return None
     if mask == "causal":
-        return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]  # 1 1 T T
+        return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]  # (1, 1, T, T)
     if mask == "unilm":
         if segment_ids is None:
             raise UsageError("mask `unilm` needs segment_ids: 0 for the source, 1 for the target")
@@ -49,8 +49,8 @@ def unilm(segment_ids: Tensor) -> Tensor:
     """
     # The sum stays 0 over the source and counts 1, 2, 3, ... over the target. Comparing it therefore lets all of the
     # source see each other, and every target token see the source and the target up to itself.
-    order = segment_ids.cumsum(dim=1)  # B T
-    return order[:, None, :] <= order[:, :, None]  # B T T: [b, i, j]
+    order = segment_ids.cumsum(dim=1)  # (B, T)
+    return order[:, None, :] <= order[:, :, None]  # (B, T, T): [b, i, j]
 
 
 def additive(visibility: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -84,8 +84,8 @@ def sums_only(mask: str | Tensor, attention_mask: Tensor | None) -> tuple[bool, 
     return mask == "causal", None if attention_mask is None else attention_mask.to(torch.bool)
 
 
-def num_visible_in_sums(token_ids: Tensor, keys: Tensor | None, *, causal: bool) -> Tensor:
+def num_visible_in_sums(length: int, keys: Tensor | None, *, causal: bool, device: torch.device) -> Tensor:
     """`num_visible` of the masks that `sums_only` allows, without a (T, T) pattern."""
-    real = torch.ones_like(token_ids[:1]) if keys is None else keys.long()  # 1 T or B T
+    real = torch.ones(1, length, dtype=torch.long, device=device) if keys is None else keys.long()  # (1 or B, T)
     counts = real.cumsum(dim=1) if causal else real.sum(dim=1, keepdim=True)  # T or 1 counts a row
     return counts[:, None, :, None]

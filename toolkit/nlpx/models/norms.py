@@ -33,7 +33,7 @@ class Norm(nn.Module):
         normalised = self._normalise(x, self.weight, self.bias)
         # Zero maps must leave the output bit for bit as it was: add the modulation instead of folding it in.
         scale, offset = self.condition(condition)
-        modulated = torch.addcmul(normalised, self._normalise(x, None, None), scale.unsqueeze(1))  # B T D, scale B 1 D
+        modulated = torch.addcmul(normalised, self._normalise(x, None, None), scale.unsqueeze(1))
         return modulated if self.bias is None else modulated + offset.unsqueeze(1)
 
     def _normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -105,12 +105,12 @@ def performer_attention(
     """
     with torch.autocast(query.device.type, enabled=False):
         query, key, projection = query.float(), key.float(), projection.float()
-        query_features = _query_features(query, projection)  # B H T M
-        key_features = _key_features(key, projection, keys)  # B H T M
-        # One more column of ones: its mix is the denominator.  B H T (D + 1)
+        query_features = _query_features(query, projection)  # (B, H, T, M)
+        key_features = _key_features(key, projection, keys)  # (B, H, T, M)
+        # One more column of ones: its mix is the denominator.
         extended = torch.cat([value.float(), torch.ones_like(value[..., :1], dtype=torch.float32)], dim=-1)
         contract = _causal if causal else _full
-        mixed = contract(query_features, key_features, extended)  # B H T (D + 1)
+        mixed = contract(query_features, key_features, extended)  # (B, H, T, D + 1)
         weight = mixed[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)
         return (mixed[..., :-1] / weight).to(value.dtype)
 
@@ -118,7 +118,7 @@ def performer_attention(
 def _query_features(query: Tensor, projection: Tensor) -> Tensor:
     # A factor on all features of a query cancels in its ratio: exp(-|q|^2 / 2) need not be computed, and subtracting
     # the largest exponent keeps exp() in range.
-    exponents = query @ projection.T  # B H T M
+    exponents = query @ projection.T  # (B, H, T, M)
     return (exponents - exponents.detach().amax(dim=-1, keepdim=True)).exp()
 
 
@@ -142,9 +142,9 @@ def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     length = query.shape[-2]
     query, key, value = (_in_chunks(part) for part in (query, key, value))
-    sums = key.transpose(-2, -1) @ value  # B H blocks M D
+    sums = key.transpose(-2, -1) @ value  # (B, H, blocks, M, D)
     before = nn.functional.pad(sums.cumsum(dim=-3)[..., :-1, :, :], (0, 0, 0, 0, 1, 0))  # of the blocks before each
-    inside = (query @ key.transpose(-2, -1)).tril()  # B H blocks CHUNK CHUNK
+    inside = (query @ key.transpose(-2, -1)).tril()  # (B, H, blocks, CHUNK, CHUNK)
     return (query @ before + inside @ value).flatten(-3, -2)[..., :length, :]
 
 

@@ -41,8 +41,8 @@ class PositionEmbeddings(nn.Module):
         rows = self.weight.shape[0]
         if self.alpha is None or num_positions <= rows:
             return functional.embedding(position_ids, self.weight)
-        block = functional.embedding(position_ids // rows, self.weight) - self.weight[0]  # p_x - p_0, B T D
-        inside = functional.embedding(position_ids % rows, self.weight)  # p_y, B T D
+        block = functional.embedding(position_ids // rows, self.weight) - self.weight[0]  # p_x - p_0, (B, T, D)
+        inside = functional.embedding(position_ids % rows, self.weight)  # p_y, (B, T, D)
         return inside + self.alpha / (1 - self.alpha) * block
 
 
@@ -98,7 +98,7 @@ class Rotary(nn.Module):
 
 def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
     """x (B, H, T, D) rotated by its positions: (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin)."""
-    swapped: Tensor = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # (x1, x0, x3, x2, ...), B H T D
+    swapped: Tensor = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # (x1, x0, x3, x2, ...), (B, H, T, D)
     return x * cos.to(x.dtype) + swapped * signed_sin.to(x.dtype)
 
 
@@ -117,6 +117,6 @@ class RelativePositions(nn.Module):
         """
         positions = position_ids[0]  # T
         keys = torch.cat([torch.arange(num_stored, device=positions.device), positions])  # S
-        distance = (keys[None, :] - positions[:, None]).clamp(-self.max_distance, self.max_distance)  # T S
+        distance = (keys[None, :] - positions[:, None]).clamp(-self.max_distance, self.max_distance)  # (T, S)
         self.table = self.table.to(positions.device)
         return self.table[distance + self.max_distance]  # shifted, so that the most negative distance is row 0

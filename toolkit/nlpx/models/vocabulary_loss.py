@@ -65,11 +65,11 @@ class _Sums:
 
     def add(self, rows: slice, targets: Tensor) -> None:
         """One slice: softmax minus one-hot is the gradient of its logits."""
-        states, at = self.states[rows], targets[rows, None]  # N E, N 1
-        logits = functional.linear(states, self.table, self.bias).float()  # N V
-        normalizer = logits.logsumexp(dim=1, keepdim=True)  # N 1
+        states, at = self.states[rows], targets[rows, None]  # (N, E) and (N, 1)
+        logits = functional.linear(states, self.table, self.bias).float()  # (N, V)
+        normalizer = logits.logsumexp(dim=1, keepdim=True)  # (N, 1)
         self.loss += (normalizer - logits.gather(1, at)).sum()
-        errors = logits.sub_(normalizer).exp_()  # N V: the probabilities, in the memory of the logits
+        errors = logits.sub_(normalizer).exp_()  # (N, V): the probabilities, in the memory of the logits
         errors.scatter_add_(1, at, errors.new_full(at.shape, -1.0))  # minus one at the target
         if self.of_bias is not None:
             self.of_bias += errors.sum(dim=0)
@@ -77,7 +77,7 @@ class _Sums:
         if self.of_states is not None:
             torch.mm(errors, self.table, out=self.of_states[rows])
         if self.of_table is not None:
-            self.of_table += errors.t() @ states  # V E
+            self.of_table += errors.t() @ states  # (V, E)
 
 
 def num_rows(vocab_size: int, device: str) -> int:

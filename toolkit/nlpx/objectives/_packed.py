@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.models.transformer import ModelOutput
+    from nlpx.models.encoder import ModelOutput
     from nlpx.objectives import Loss
 
     Ids = NDArray[np.int64]
@@ -87,7 +87,7 @@ def prediction_targets(token_ids: Ids, predicted: NDArray[np.bool_]) -> dict[str
 def call(model: Any, batch: dict[str, Any], *, mask: str, **more: Any) -> ModelOutput:
     """Run the model on a batch with a mask by name, which holds within each document."""
     output: ModelOutput = model(
-        batch["token_ids"], lm_positions=batch["lm_positions"], **sight(model, batch, mask=mask), **more
+        batch["token_ids"], lm_positions=batch.get("lm_positions"), **sight(model, batch, mask=mask), **more
     )
     return output
 

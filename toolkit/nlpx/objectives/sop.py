@@ -58,7 +58,6 @@ class Objective:
         targets = [int(pair.swapped) for pair in pairs if pair.swapped is not None]
         return inputs([pair.token_ids for pair in pairs], documents, pad=self.special.pad) | {
             "segment_ids": torch.from_numpy(padded([pair.segment_ids for pair in pairs], fill=0)),
-            "lm_positions": torch.zeros(0, dtype=torch.int64),  # no vocabulary product is needed
             "cut_rows": torch.tensor([index for index, pair in enumerate(pairs) if pair.swapped is not None]).long(),
             "targets": torch.tensor(targets).long(),
             "num_targets": len(targets),
@@ -69,9 +68,7 @@ class Objective:
         from nlpx.objectives import Loss
         from nlpx.objectives._packed import call, mean_loss
 
-        sentence_logits = call(model, batch, mask="bidirectional").sentence_logits
-        assert sentence_logits is not None
-        logits = sentence_logits[batch["cut_rows"]]
+        logits = call(model, batch, mask="bidirectional", heads=("sentence",)).heads["sentence"][batch["cut_rows"]]
         return Loss(mean_loss(logits, batch["targets"]), {"logits": logits})
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:

@@ -167,33 +167,6 @@ class StartingModel:
         return describe(self._path(), self.section.family)
 
 
-def save_model_files(model: Any, directory: Path) -> None:
-    """Write configuration and weights, in the form of whichever model it is."""
-    from nlpx.models.checkpoints.backbone import Backbone
-    from nlpx.models.checkpoints.save import save_model, save_pair
-    from nlpx.models.replaced_token import ReplacedTokenModel
-
-    if isinstance(model, Backbone):
-        model.save(directory)
-    elif isinstance(model, ReplacedTokenModel):
-        save_pair(model, directory)
-    else:
-        save_model(model, directory)
-
-
-def load_model_files(model: Any, directory: Path) -> None:
-    """Take back the weights that `save_model_files` wrote."""
-    from nlpx.models.checkpoints.save import GENERATOR
-    from nlpx.models.replaced_token import ReplacedTokenModel
-    from nlpx.train.state import load_weights
-
-    if isinstance(model, ReplacedTokenModel):
-        load_weights(model.discriminator, directory)
-        load_weights(model.generator, directory / GENERATOR)
-    else:
-        load_weights(model, directory)
-
-
 def _near(name: str) -> str:
     from nlpx.configuration.registry import unknown
 

@@ -84,7 +84,7 @@ class StartingPair(StartingModel):
 
     def _beside(self) -> str:
         """Where an earlier run has left the generator."""
-        from nlpx.models.checkpoints.save import GENERATOR
+        from nlpx.models.replaced_token import GENERATOR
 
         folder = None if self.is_new else self._path() / GENERATOR
         return NEW if folder is None or not folder.is_dir() else str(folder)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torch.optim import Optimizer
 from nlpx.data.batches.bucketing import BucketedBatches
 from nlpx.errors import InputError
 from nlpx.io import full_disk_named, recover_directory, replace_directory
+from nlpx.models.checkpoints.plain import load_weights, save_weights
 from nlpx.optim.schedule import Schedule
 from nlpx.seed import random_state, restore_random_state
 from nlpx.train import distributed
@@ -34,23 +34,8 @@ from nlpx.train.watch import LossWatch
 
 FORMAT = 1
 NAME = "training"
-WEIGHT_FILE = "model.safetensors"
 
 ModelFiles = Callable[[nn.Module, Path], None]
-
-
-def save_weights(model: nn.Module, directory: Path) -> None:
-    """The weights of any module as `model.safetensors`, tied ones once."""
-    safetensors.torch.save_model(model, str(directory / WEIGHT_FILE))
-
-
-def load_weights(model: nn.Module, directory: Path) -> None:
-    """What `save_weights` wrote, into a module of the same shape; anything else is an `InputError`."""
-    path = directory / WEIGHT_FILE
-    try:
-        safetensors.torch.load_model(model, path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{path}: not the weights of this model ({_first_line(error)})") from error
 
 
 @dataclass(kw_only=True)

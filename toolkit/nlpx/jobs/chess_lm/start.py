@@ -95,11 +95,12 @@ class StartingMoveModel(StartingModel):
 def renew_tables(model: Any) -> None:
     """Draw everything that belongs to the vocabulary anew, as a new model has it."""
     import torch
-    from torch import nn
+
+    from nlpx.models.initialisation import truncated_normal_
 
     table, head, std = model.embeddings.word_embeddings.weight, model.lm_head, model.config.initializer_range
     with torch.no_grad():
         for weight in filter(lambda found: found is not None, (table, head.decoder)):
-            nn.init.trunc_normal_(weight, std=std, a=-2, b=2)
+            truncated_normal_(weight, std=std)
         if head.bias is not None:
             head.bias.zero_()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nlpx.errors import ResultError, UsageError
 from nlpx.jobs.finetune.config import SAMPLE, Config
 from nlpx.runs.running import Finished
-from nlpx.runs.starting_model import StartingModel, save_model_files
+from nlpx.runs.starting_model import StartingModel
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
@@ -60,7 +60,7 @@ class Job:
             run=run,
             messages=self.messages,
             evaluate=self.evaluate,
-            save_model=save_model_files,
+            save_model=_save,
             publish=self.publish,
         )
         return follower.follow(self.task.objective, lambda rows: self.task.collate(examples, rows, self.pad))
@@ -83,7 +83,7 @@ class Job:
         """Weights, tokenizer, and what `nlpx predict` must know of the task."""
         from nlpx.runs.inference import save_task
 
-        save_model_files(self.model, directory)
+        self.model.save(directory)
         self.tokenizer.save(directory)
         save_task(directory, self.config, self.task)
 
@@ -160,6 +160,10 @@ class Job:
             self.messages.note(
                 f"{cut} of {len(lengths)} rows reach {self.config.data.max_length} tokens and may be cut"
             )
+
+
+def _save(model: Any, directory: Path) -> None:
+    model.save(directory)
 
 
 def data_path(config: Config) -> str:

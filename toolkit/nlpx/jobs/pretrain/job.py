@@ -10,7 +10,7 @@ from nlpx.errors import InputError, UsageError
 from nlpx.jobs.pretrain.config import Config
 from nlpx.jobs.pretrain.mix import Mix, heads, row_facts, trains_a_pair
 from nlpx.runs.running import Finished, conclude
-from nlpx.runs.starting_model import StartingModel, save_model_files
+from nlpx.runs.starting_model import StartingModel
 from nlpx.runs.starting_pair import StartingPair
 
 if TYPE_CHECKING:
@@ -215,9 +215,9 @@ class Job:
         )
 
     def _save(self, model: Any, directory: Path) -> None:
-        from nlpx.models.checkpoints.save import GENERATOR
+        from nlpx.models.replaced_token import GENERATOR
 
-        save_model_files(model, directory)
+        model.save(directory)
         self.tokenizer.save(directory)
         if isinstance(self.start, StartingPair):
             self.tokenizer.save(directory / GENERATOR)

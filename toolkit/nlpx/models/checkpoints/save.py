@@ -17,11 +17,9 @@ from nlpx.models.checkpoints.checkpoint import SAFETENSORS, Checkpoint
 from nlpx.models.checkpoints.family import get_family, no_counterpart
 from nlpx.models.checkpoints.names import FUSED, PARTS, Names, written_name
 from nlpx.models.config import ModelConfig
-from nlpx.models.replaced_token import ReplacedTokenModel
 from nlpx.models.transformer import Transformer
 
 OWN_MODEL_TYPE = "nlpx"
-GENERATOR = "generator"  # of a pair: its folder, inside that of the discriminator
 StoredType = Literal["float32", "bfloat16", "float16"]  # half the bytes; a model is computed in float32 once loaded
 
 
@@ -46,12 +44,6 @@ def save_model(model: Transformer, directory: Path, *, dtype: StoredType = "floa
     """Write `config.json` and `model.safetensors` in our own form. Each file is whole or absent."""
     directory.mkdir(parents=True, exist_ok=True)
     _write(directory, own_config(model.config), dict(model.state_dict()), dtype)
-
-
-def save_pair(model: ReplacedTokenModel, directory: Path) -> None:
-    """Write the discriminator as a plain checkpoint, and the generator as another in its folder `generator`."""
-    save_model(model.discriminator, directory)
-    save_model(model.generator, directory / GENERATOR)
 
 
 def export_model(model: Transformer, directory: Path, *, dtype: StoredType = "float32") -> None:
