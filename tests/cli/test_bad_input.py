@@ -123,7 +123,7 @@ def test_rows_of_one_class(nlpx):
     error, hint = outcome.err.splitlines()[-2:]
     assert error.startswith("Error: ones.jsonl: all ")
     assert error.endswith(" training pairs have label 1")
-    assert hint == "  a classifier needs rows of both classes; were the rows sorted and cut?"
+    assert hint == "  a classifier needs rows of both classes; were the rows sorted and split?"
 
 
 NAMES = {

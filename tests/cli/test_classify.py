@@ -119,7 +119,7 @@ def test_rows_of_one_class(nlpx):
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err.splitlines()[-2:] == [
         "Error: ones.jsonl: all 20 training rows have label 甲",
-        "  a classifier needs rows of two classes at least; were the rows sorted and cut?",
+        "  a classifier needs rows of two classes at least; were the rows sorted and split?",
     ]
 
 

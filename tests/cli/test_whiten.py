@@ -115,7 +115,7 @@ def test_inspect(nlpx):
 def bad(name):
     if name == "pickled":
         np.save("bad.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    elif name == "cut short":
+    elif name == "truncated":
         write("bad.npy")
         Path("bad.npy").write_bytes(Path("bad.npy").read_bytes()[:-100])
     elif name == "text":
@@ -136,7 +136,7 @@ def bad(name):
     ("name", "message"),
     [
         ("pickled", "holds pickled objects, which are never loaded"),
-        ("cut short", "cut short: 295 of 300 rows are there"),
+        ("truncated", "truncated: 295 of 300 rows are there"),
         ("text", "no .npy file"),
         ("not a number", "row 17 holds nan in column 2"),
         ("flat", "the shape is (6,)"),
@@ -227,7 +227,7 @@ def test_a_stream_that_ends_early(nlpx):
         command = [sys.executable, "-m", "nlpx_cli", "whiten", *words]
         done = subprocess.run(command, input=Path("emb.npy").read_bytes()[:-100], capture_output=True, check=False)
         assert done.returncode == 3
-        assert b"stdin: cut short: 295 of 300 rows are there" in done.stderr
+        assert b"stdin: truncated: 295 of 300 rows are there" in done.stderr
         assert not Path("out.npy").exists()
 
 

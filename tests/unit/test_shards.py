@@ -341,7 +341,7 @@ def test_a_folder_with_other_files_is_refused():
 
 
 @pytest.mark.parametrize("name", ["token_ids.npy", "word_bits.npy", "sentence_offsets.npy", "meta.json"])
-@pytest.mark.parametrize("damage", ["cut short", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_shard_is_named(name, damage):
     shards = build(directory=Path("shards"))
     file = sorted(shards.folder.glob("00*"))[2] / name

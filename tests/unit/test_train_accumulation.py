@@ -19,7 +19,7 @@ from nlpx.train.step import (
     accumulated_gradients,
     accumulated_update,
     accumulating_backward,
-    cut_gradients,
+    clipped_gradients,
     plain_update,
 )
 
@@ -53,7 +53,7 @@ def trained(name, groups, *, steps=None):
     model = nn.Linear(5, 3)
     wrappers = {} if steps is None else {"hidden_accumulation": {"steps": steps}}
     optimizer = build_optimizer(model, OptimConfig(name=name, learning_rate=0.05, wrappers=wrappers))
-    gradients = cut_gradients(accumulating_backward(squares), list(model.parameters()), max_norm=None)
+    gradients = clipped_gradients(accumulating_backward(squares), list(model.parameters()), max_norm=None)
     update = plain_update
     if steps is not None:
         gradients, update = accumulated_gradients(gradients, optimizer, batches_each=1), accumulated_update

@@ -49,7 +49,7 @@ class Range(NamedTuple):
 def moments_of(files: Sequence[VectorFile], choices: Choices, place: Place, messages: Messages) -> Moments:
     """The moments of all rows, precise enough for a map of these choices. The files must be repeatable.
 
-    Raises InputError for a row that is not finite and for a file that is cut short, and what the cluster raises.
+    Raises InputError for a row that is not finite and for a truncated file, and what the cluster raises.
     """
     if not place.float64 and sum(file.rows for file in files) > FEW_ROWS and _are_single(files):
         found = _summed(files, "float32", place, messages, choices)

@@ -91,7 +91,7 @@ class UnitVectors:
     def blocks(self, num_rows: int, *, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Matrix]]:
         """Yield the first row and the rows (num_rows, columns), float32, which hold only until the next are asked for.
 
-        Raises InputError for a NaN or an infinity, and for a file that is cut short.
+        Raises InputError for a NaN or an infinity, and for a truncated file.
         """
         first_row, num_zero = start, 0
         for part in self.file.chunks(num_rows, start=start, stop=stop):

@@ -74,9 +74,7 @@ class KeyValueCache:
         # Rows differ in length, so slot s is stored in one row and new in another. Each row looks up its own new
         # tokens by number; numbers outside 0 to T - 1 read a dummy, which the last line overrules.
         slots = torch.arange(self.end(num_tokens), device=device)
-        number = (
-            slots - torch.tensor(self.lengths, device=device)[:, None]
-        )  # (B, slots); below 0: stored
+        number = slots - torch.tensor(self.lengths, device=device)[:, None]  # (B, slots); below 0: stored
         index = number.clamp(0, num_tokens - 1)[:, None, None, :].expand(-1, 1, num_tokens, -1)
         new = among_new.expand(self.num_rows, -1, -1, -1).gather(-1, index)  # (B, 1, T, slots)
         number = number[:, None, None, :]

@@ -47,7 +47,7 @@ def _run(
 
 
 def save_task(directory: Path, config: Any, task: TaskLike) -> None:
-    """Write `task.json`: the task, its options and state, and the length texts are cut to."""
+    """Write `task.json`: the task, its options and state, and the length texts are truncated to."""
     options = config.task_options.model_dump(mode="json")
     settings = {"task": config.task, "task_options": options, "max_length": config.data.max_length}
     write_json(directory / TASK_FILE, settings | {"precision": config.train.precision, "state": task.state()})

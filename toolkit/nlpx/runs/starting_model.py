@@ -143,7 +143,7 @@ class StartingModel:
         longest = {"learned": rows, "hierarchical": rows * rows}.get(position)
         if longest is None or self.max_length <= longest:
             return
-        hint = f"--set data.max_length={longest} cuts the texts"
+        hint = f"--set data.max_length={longest} truncates the texts"
         if self.is_ours and position == "learned":
             hint += "\n--set model.choices.position=hierarchical makes more of the positions that are there"
         raise UsageError(

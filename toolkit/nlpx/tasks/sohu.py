@@ -90,7 +90,7 @@ class Task:
         return choices
 
     def encode(self, rows: Sequence[Pair], tokenizer: Tokenizer, max_length: int) -> Examples:
-        """[CLS] source [SEP] target [SEP], the longer text cut from its end until both fit."""
+        """[CLS] source [SEP] target [SEP], the longer text truncated until both fit."""
         encodings = tokenizer.encode_batch(
             [pair.source for pair in rows], [pair.target for pair in rows], max_length=max_length
         )

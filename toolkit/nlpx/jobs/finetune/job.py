@@ -48,7 +48,7 @@ class Job:
         from nlpx.runs.following import Follower, resume
 
         examples = self.encode(self.splits.train)
-        self._note_cut(examples.lengths)
+        self._note_truncation(examples.lengths)
         self.dev = self.encode(self.splits.dev)
         self.model = self._model().to(self.device)
         training = self._prepare(examples.lengths)
@@ -66,7 +66,7 @@ class Job:
         return follower.follow(self.task.objective, lambda rows: self.task.collate(examples, rows, self.pad))
 
     def encode(self, rows: Any) -> Examples:
-        """Rows as ids, cut to the run's `max_length`."""
+        """Rows as ids, truncated to the run's `max_length`."""
         examples: Examples = self.task.encode(rows, self.tokenizer, self.config.data.max_length)
         return examples
 
@@ -154,11 +154,11 @@ class Job:
                 hint="leave out model.choices and other poolings",
             )
 
-    def _note_cut(self, lengths: list[int]) -> None:
-        cut = sum(length >= self.config.data.max_length for length in lengths)
-        if cut:
+    def _note_truncation(self, lengths: list[int]) -> None:
+        num_long = sum(length >= self.config.data.max_length for length in lengths)
+        if num_long:
             self.messages.note(
-                f"{cut} of {len(lengths)} rows reach {self.config.data.max_length} tokens and may be cut"
+                f"{num_long} of {len(lengths)} rows reach {self.config.data.max_length} tokens and may be truncated"
             )
 
 

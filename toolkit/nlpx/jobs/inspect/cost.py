@@ -32,7 +32,7 @@ def cost(
 
     Forward time and memory are measured with random weights in float32, one text at a time: the model and the BERT
     take turns, and the median of `rounds` counts. Memory is the weights and the most that tensors took at once in one
-    pass; scratch space inside kernels is not counted. Lengths beyond the model's positions are cut to them.
+    pass; scratch space inside kernels is not counted. Lengths beyond the model's positions are limited to them.
     Raises `UsageError` for an unknown preset and `InputError` for a model that is none of nlpx's families.
     """
     import torch

@@ -1,4 +1,4 @@
-"""Loss and accuracy of every objective on rows held aside, with the same masks and cuts each time."""
+"""Loss and accuracy of every objective on rows held aside, with the same masks and splits each time."""
 
 from __future__ import annotations
 

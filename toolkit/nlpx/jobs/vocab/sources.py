@@ -97,11 +97,11 @@ def count_corpus(corpus: Corpus, kind: str, messages: Messages) -> Counts:
 
 
 def found_whole(words: Mapping[str, int]) -> dict[str, int]:
-    """Those words that a tokenizer's segmenter cuts out whole: an entry for any other would never be used."""
+    """Those words that a tokenizer's segmenter finds whole: an entry for any other would never be used."""
     from nlpx.tokenizers.segment import build_segmenter
 
-    cut = build_segmenter("rjieba")
-    return {word: count for word, count in words.items() if cut(word) == [word]}
+    segment = build_segmenter("rjieba")
+    return {word: count for word, count in words.items() if segment(word) == [word]}
 
 
 def check_unit(path: str, counts: Counts, kind: str, messages: Messages) -> None:
@@ -196,6 +196,6 @@ def _describe(path: Path, family: str | None) -> Any:
 
     described = describe(path, family)
     if described is None:
-        hint = "its vocab.txt alone can be extended or cut: name that file"
+        hint = "its vocab.txt alone can be extended or trimmed: name that file"
         raise InputError(f"{path}: none of nlpx's families, so its rows cannot follow the vocabulary", hint=hint)
     return described

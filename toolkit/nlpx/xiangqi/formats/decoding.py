@@ -47,7 +47,7 @@ def _num_telling(text: str) -> int:
 
 
 def _lines(head: bytes, stream: BinaryIO, encoding: str) -> Iterator[str]:
-    """Decode whole blocks, which is several times as fast as line by line, and cut them into lines."""
+    """Decode whole blocks, which is several times as fast as line by line, and split them into lines."""
     block = head
     while block:
         text = (block + stream.readline()).decode(encoding, "replace")
