@@ -182,7 +182,7 @@ def evaluate(
     model: Player = SHIPPED,
     games: Annotated[int, typer.Option("--games", help="Games of masters to compare with, at most.", min=1)] = 200,
     all_games: Annotated[
-        bool, typer.Option("--all-games", help="Also those that were not held aside in training.")
+        bool, typer.Option("--all-games", help="Also those that were not held out in training.")
     ] = False,
     written: Annotated[int, typer.Option("--written", help="Games the model writes by itself.", min=0)] = 64,
     against: Annotated[

@@ -261,7 +261,7 @@ def _note_written(console: Console, written: dict[str, Any]) -> None:
         f"{written['old_size']:,} entries before: {written['kept']:,} kept, {written['added']:,} added, "
         f"{written['size']:,} now"
     )
-    for name in written.get("left_over", ()):
+    for name in written.get("unexpected", ()):
         console.note(f"left out: {name}")
     if written["checkpoint"]:
         console.note(f"family {written['family']}, {written['parameters']:,} parameters")

@@ -330,7 +330,7 @@ def test_positions_solved(nlpx):
     [
         (("games.jsonl", "--against", "alpha-beta-9"), 2, "alpha-beta-1"),
         (("missing.jsonl",), 3, "missing.jsonl"),
-        (("empty.jsonl",), 3, "held aside"),
+        (("empty.jsonl",), 3, "held out"),
         (("empty.jsonl", "--positions"), 3, "no position"),
     ],
 )

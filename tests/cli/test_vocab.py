@@ -91,7 +91,7 @@ def test_extending_a_checkpoint(run, family):
     assert untouched.keys() == before.state_dict().keys() - ROWS
     assert all(torch.equal(tensor, before.state_dict()[name]) for name, tensor in untouched.items())
     assert after.config == before.config.with_choices(vocab_size=len(tokens))
-    assert after.load_report.left_over == []
+    assert after.load_report.unexpected == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -78,7 +78,7 @@ def test_rows_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_held_out_rows_are_those_of_the_other_task(tmp_path: Path) -> None:
-    """One rule for all: the same texts are set aside whatever the task, in whatever order, and stay together."""
+    """One rule for all: the same texts are held out whatever the task, in whatever order, and stay together."""
     texts = [f"第{number // 2}条标题" for number in range(600)]
     rows = [{"text": text, "label": number % 3} for number, text in enumerate(texts)]
     pairs = [

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from nlpx.errors import UsageError
-from nlpx.jobs.pretrain.evaluation import HeldAside, columns
+from nlpx.jobs.pretrain.evaluation import HeldOutRows, columns
 from nlpx.jobs.pretrain.mix import Mix, trains_a_pair
 from nlpx.models.replaced_token import ReplacedTokenModel, generator_config
 from nlpx.models.transformer import Transformer
@@ -250,7 +250,7 @@ def test_nothing_replaced_explains_nothing():
 def test_an_evaluation_repeats_and_is_scored_by_what_is_explained():
     mix = Mix({"rtd": rtd.Config(rate=0.4)}, packed.SPECIAL, RowFacts(), seed=3)
     rows = packed.Rows(packed.random_rows(*[(9, 4 + index % 5) for index in range(12)]))
-    aside = HeldAside(rows, mix, limit=100, device=torch.device("cpu"), precision="float32")
+    aside = HeldOutRows(rows, mix, limit=100, device=torch.device("cpu"), precision="float32")
     model = pair().train()
     first, second = aside.evaluate(model), aside.evaluate(model)
     assert first.record == second.record

@@ -380,7 +380,7 @@ def test_a_resumed_model_goes_on_with_the_same_draws(way: str, tmp_path) -> None
         again = load_model(tmp_path)
         assert not again.load_report.new
         assert not again.load_report.missing
-        assert not again.load_report.left_over
+        assert not again.load_report.unexpected
     token_ids = torch.randint(1, 40, (1, 6), generator=seeded(0))
     for _ in range(3):
         assert torch.equal(model.eval()(token_ids).last_hidden_state, again.eval()(token_ids).last_hidden_state)

@@ -55,7 +55,7 @@ def test_every_part_survives_saving(tmp_path, name):
     again = load_model(tmp_path, **kept)
     assert again.config == model.config
     assert not again.load_report.missing
-    assert not again.load_report.left_over
+    assert not again.load_report.unexpected
     assert not again.load_report.new
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     condition = torch.tensor([2]) if model.config.condition_size else None

@@ -154,7 +154,7 @@ def test_new_parts_are_no_absences(folder):
     assert report.missing == []
     assert "condition_embeddings.weight" in report.new
     assert "classifier.linear.weight" in report.new
-    assert "cls.predictions.transform.dense.weight" in report.left_over
+    assert "cls.predictions.transform.dense.weight" in report.unexpected
 
 
 def test_a_classifier_for_other_classes_starts_anew(tmp_path):
@@ -164,7 +164,7 @@ def test_a_classifier_for_other_classes_starts_anew(tmp_path):
     assert same.load_report.new == []
     other = load_model(tmp_path / "classes", head="classification", num_labels=5)
     assert other.load_report.new == ["classifier.linear.weight", "classifier.linear.bias"]
-    assert {"classifier.weight", "classifier.bias"} <= set(other.load_report.left_over)
+    assert {"classifier.weight", "classifier.bias"} <= set(other.load_report.unexpected)
 
 
 def test_a_wrong_shape_names_tensor_and_place(folder, tmp_path):
@@ -211,7 +211,7 @@ def test_names_from_before_2019_and_names_without_prefix(folder, tmp_path):
     ids = [[2, 9, 14, 3]]
     model = load_model(path, head="mlm")
     assert torch.equal(logits(model, ids), logits(load_model(folder, head="mlm"), ids))
-    assert model.load_report.left_over == []
+    assert model.load_report.unexpected == []
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,8 @@ class SentenceEncoder:
     ) -> Self:
         """Load a checkpoint directory, a shipped model or a hub name, without its heads, or a directory with a graph.
 
-        Texts are truncated to `max_length` tokens, or to the model's positions. A graph runs on the CPU whatever `device`
-        says. Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`,
+        Texts are truncated to `max_length` tokens, or to the model's positions. A graph runs on the CPU, whatever
+        `device` says. Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`,
         `nlpx.embed.folded.folded` and the constructor raise.
         """
         for pooling in poolings:

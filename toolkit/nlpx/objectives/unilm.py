@@ -35,7 +35,7 @@ class SplitRow(NamedTuple):
 
 
 class Objective:
-    """Splits each document at random: [CLS] source [SEP] target [SEP]; the source sees itself, the target what is before.
+    """Splits each document at random: [CLS] source [SEP] target [SEP]; a target token sees what is before it.
 
     A row that `max_length` has no room for the inserted [SEP] in gives up the [SEP] at the end, as if the text went on.
     """

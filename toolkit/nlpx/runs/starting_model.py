@@ -117,12 +117,12 @@ class StartingModel:
     def _report(self, report: LoadReport) -> None:
         self.messages.note(
             f"model: {self.section.name}, family {report.family} ({report.reason}), "
-            f"{len(report.used)} parameters loaded, {len(report.new)} new, {len(report.left_over)} tensors left over"
+            f"{len(report.used)} parameters loaded, {len(report.new)} new, {len(report.unexpected)} unexpected"
         )
         for name in report.missing:
             self.messages.warn(f"missing, starts at random: {name}")
-        for name in report.left_over:
-            self.messages.detail(f"left over: {name}")
+        for name in report.unexpected:
+            self.messages.detail(f"unexpected: {name}")
         for warning in report.warnings:
             self.messages.warn(warning)
 

@@ -1,7 +1,7 @@
 """How well chains have mixed and how varied their texts are, from a figure traced along each chain and from the texts.
 
-Autocorrelation time: 1 + 2 sum of autocorrelations, truncated where the sum of two neighbours is no longer positive (Geyer
-1992, Practical Markov Chain Monte Carlo). Agreement: split R-hat (Gelman and others, Bayesian Data Analysis, 3rd
+Autocorrelation time: 1 + 2 sum of autocorrelations, truncated where the sum of two neighbours is no longer positive
+(Geyer 1992, Practical Markov Chain Monte Carlo). Agreement: split R-hat (Gelman and others, Bayesian Data Analysis, 3rd
 edition): 1 where the halves of all chains agree, and above 1.1 where they plainly do not.
 """
 

@@ -31,7 +31,7 @@ class DataConfig(Section):
     )
     results: bool = Field(False, description="begin each game with its result, so that one can ask for the winner's")
     mirror: float = Field(0.5, ge=0, le=1, description="share of the games seen with left and right exchanged")
-    held_out: float = Field(0.1, gt=0, lt=1, description="share of the games kept aside, by a hash of their moves")
+    held_out: float = Field(0.1, gt=0, lt=1, description="share of the games held out, by a hash of their moves")
     evaluation_games: PositiveInt = Field(1000, description="of them that an evaluation reads, at most")
     curriculum: tuple[Stage, ...] = Field((), description="short beginnings first: [{until: 500, plies: 30}]")
 

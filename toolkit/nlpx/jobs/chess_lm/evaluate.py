@@ -23,7 +23,7 @@ class Settings:
     """How much is measured."""
 
     encoding: str = "auto"
-    num_games: int = 200  # of masters, spread evenly over those held aside
+    num_games: int = 200  # of masters, spread evenly over those held out
     every_game: bool = False  # also those the model may have learned
     written_games: int = 64  # that the model writes by itself
     opponents: tuple[str, ...] = OPPONENTS
@@ -87,7 +87,7 @@ def _ranked(position: Any, ranking: Any, how: Choosing) -> list[int]:
 
 
 def _masters(paths: Sequence[str], model: MoveModel, settings: Settings, messages: Messages) -> list[Game]:
-    """The games to compare with: those that were kept aside in training, unless all are wanted."""
+    """The games to compare with: those that were held out in training, unless all are wanted."""
     from nlpx.data.batches.bucketing import evenly_spaced
     from nlpx.jobs.chess_lm.job import read_complete_games
     from nlpx.xiangqi.model.games import is_held_out
@@ -98,7 +98,7 @@ def _masters(paths: Sequence[str], model: MoveModel, settings: Settings, message
         games = [game for game in games if is_held_out(game, share)]
     if not games:
         raise InputError(
-            f"{', '.join(paths)}: no game that was held aside in training", hint="--all-games takes every game"
+            f"{', '.join(paths)}: no game that was held out in training", hint="--all-games takes every game"
         )
     return [games[index] for index in evenly_spaced(len(games), settings.num_games).tolist()]
 

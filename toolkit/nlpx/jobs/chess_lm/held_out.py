@@ -1,4 +1,4 @@
-"""How well games held aside are foretold: loss and perplexity of a move, and how many are the first choice."""
+"""How well games held out are foretold: loss and perplexity of a move, and how many are the first choice."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Job:
         return Finished(str(run.path), score, rows, COLUMNS)
 
     def publish(self, model: Any, directory: Path) -> None:
-        """Everything that playing needs: weights as `stored_type` says, the tokens, and how games were held aside."""
+        """Everything that playing needs: weights as `stored_type` says, the tokens, and how games were held out."""
         from nlpx.io import write_json
         from nlpx.models.checkpoints.save import save_model
         from nlpx.xiangqi.model.move_model import MOVES_FILE

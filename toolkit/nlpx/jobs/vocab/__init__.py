@@ -259,7 +259,7 @@ def _write_model(base: Base, ids: dict[str, Any], folder: Path, to: Format) -> d
         "family": model.config.family,
         "format": to,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "left_over": model.load_report.left_over if model.load_report else [],
+        "unexpected": model.load_report.unexpected if model.load_report else [],
     }
 
 

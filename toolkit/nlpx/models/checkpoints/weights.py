@@ -91,7 +91,7 @@ class Assembler:
             fitted = self._fit(name, tensor, parameter)
             if not check_only:
                 state[name] = fitted
-        self._classify_left_over()
+        self._classify_unexpected()
         self._refuse_missing(allow_partial)
         self.model.load_state_dict(state, strict=False)
 
@@ -142,14 +142,14 @@ class Assembler:
         is_new = "condition" in name or _may_be_new(name)
         (self.report.new if is_new else self.report.missing).append(name)
 
-    def _classify_left_over(self) -> None:
+    def _classify_unexpected(self) -> None:
         used = {name for names in self.report.used.values() for name in names}
         for name in self.tensors.checkpoint.names():
             if name in used:
                 continue
             recomputed = any(fnmatch(name, pattern) for pattern in RECOMPUTED)
             tied = self.config.tie_word_embeddings and name == self._tied_name()
-            (self.report.ignored if recomputed or tied else self.report.left_over).append(name)
+            (self.report.ignored if recomputed or tied else self.report.unexpected).append(name)
 
     def _tied_name(self) -> str | None:
         found = self.tensors.find("lm_head.decoder")

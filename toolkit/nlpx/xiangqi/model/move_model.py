@@ -20,7 +20,7 @@ from nlpx.xiangqi.model.continuations import Continuations, Layout, Scores, lay_
 from nlpx.xiangqi.model.tokens import MoveVocabulary
 from nlpx.xiangqi.rules.board import Position
 
-MOVES_FILE = "xiangqi.json"  # beside the weights: what the tokens are, and how games were held aside
+MOVES_FILE = "xiangqi.json"  # beside the weights: what the tokens are, and how games were held out
 
 
 @dataclass(frozen=True, slots=True)
