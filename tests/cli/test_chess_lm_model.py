@@ -244,7 +244,7 @@ def test_from_a_position(nlpx):
     assert plain.code == 0
     assert "without its moves" in plain.err
     row = json.loads(nlpx("chess-lm", "best", *fen, "--model", "tiny", "--search", "1", "--json").out)
-    assert row["candidates"][0]["worth"] == 1000
+    assert row["candidates"][0]["value"] == 1000
     mated = nlpx("chess-lm", "best", "i1i9", *fen, "--model", "tiny")
     assert (mated.code, mated.out) == (0, "no legal move: 1-0 checkmate\n")
 

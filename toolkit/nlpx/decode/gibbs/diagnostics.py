@@ -36,7 +36,7 @@ def autocorrelation(trace: Sequence[float]) -> NDArray[np.float64]:
 
 
 def autocorrelation_time(trace: Sequence[float]) -> float | None:
-    """How many values of the trace are worth one independent value, at least 1; None for too few or a constant one."""
+    """Values of the trace per independent value, at least 1; None for a trace that is too short or constant."""
     if len(trace) < FEWEST or max(trace) == min(trace):
         return None
     found = autocorrelation(trace)

@@ -1,4 +1,4 @@
-"""What several processes are worth, measured on the user's own texts; nothing is promised.
+"""What several processes gain, measured on the user's own texts; nothing is promised.
 
 A post of kexue.fm compares three ways to count words: one growing dictionary, a dictionary for each 1,000 texts that
 is merged at the end, and the same in a pool of processes. The fair speed-up per process compares the pool with the

@@ -68,11 +68,11 @@ def first_color(game: Game) -> int:
     return int(game.start is not None and game.start.split()[1:2] == ["b"])
 
 
-def is_held_out(game: Game, share: float) -> bool:
+def is_held_out(game: Game, fraction: float) -> bool:
     """Whether a game is held out: by a hash of its moves, which its mirror image shares."""
     forms = (game.moves, [mirrored(move) for move in game.moves])
     text = min(" ".join(map(iccs, form)) for form in forms)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < share * 2**64
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < fraction * 2**64
 
 
 def _packed(ids: list[int]) -> PackedRow:

@@ -20,7 +20,7 @@ from nlpx.xiangqi.model.continuations import Continuations, Layout, Scores, lay_
 from nlpx.xiangqi.model.tokens import MoveVocabulary
 from nlpx.xiangqi.rules.board import Position
 
-MOVES_FILE = "xiangqi.json"  # beside the weights: what the tokens are, and how games were held out
+MOVES_FILE = "xiangqi.json"  # beside the weights: what the tokens are, and which games were held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Reader:
     """Reads games that go on, and remembers them; which move was read before is found by comparing.
 
     So it does not matter whether moves were added, taken back, or another game is asked about: only what differs is
-    read. Games are told apart by their `Position` object.
+    read. Games are distinguished by their `Position` object.
     """
 
     def __init__(self, model: MoveModel) -> None:
