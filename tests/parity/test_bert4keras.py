@@ -209,4 +209,5 @@ def test_families_that_their_variables_tell(folder: str) -> None:
 def test_families_that_only_the_user_can_tell(folder: str) -> None:
     with pytest.raises(InputError, match="neither the configuration nor the variables") as caught:
         load_model(FIXTURES / folder)
-    assert "--family roformer" in str(caught.value.hint) and "--family nezha" in str(caught.value.hint)
+    assert "--family roformer" in str(caught.value.hint)
+    assert "--family nezha" in str(caught.value.hint)

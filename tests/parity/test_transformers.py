@@ -129,7 +129,7 @@ def test_outputs_equal(name: str, tmp_path: Path) -> None:
     for block, state in enumerate(result.hidden_states[: -1 if "gpt2" in name else None]):
         torch.testing.assert_close(state[real], expected.hidden_states[block + 1][real], atol=1e-5, rtol=0)
     assert not ours.load_report.missing
-    assert all(left.startswith(("pooler", "bert.pooler", "albert.pooler")) for left in ours.load_report.left_over)
+    assert all(left.startswith(("pooler", "bert.pooler", "albert.pooler")) for left in ours.load_report.unexpected)
 
 
 @pytest.mark.parametrize(
@@ -206,4 +206,4 @@ def test_every_published_form_of_names_loads(tmp_path: Path) -> None:
     ours, old = load_model(tmp_path / "theirs", head="mlm"), load_model(tmp_path / "old", head="mlm")
     for key, value in ours.state_dict().items():
         assert torch.equal(value, old.state_dict()[key]), key
-    assert not old.load_report.left_over
+    assert not old.load_report.unexpected

@@ -35,7 +35,8 @@ def test_hand_example_of_the_contest_score() -> None:
 
 def test_one_criterion_alone_is_the_score_and_says_so() -> None:
     only_a = evaluate([0.9, 0.9], [1, 0], [0, 4])
-    assert only_a["score"] == only_a["A"]["f1"] == pytest.approx(2 / 3) and only_a["B"] is None
+    assert only_a["score"] == only_a["A"]["f1"] == pytest.approx(2 / 3)
+    assert only_a["B"] is None
     assert only_a["score_is"] == "F1 A (no pairs of B)"
     assert evaluate([0.9], [1], [5])["score_is"] == "F1 B (no pairs of A)"
     assert evaluate([], [], [])["score_is"] == "nothing to score"
@@ -43,7 +44,8 @@ def test_one_criterion_alone_is_the_score_and_says_so() -> None:
 
 def test_criteria_pool_rows_rather_than_average_variants() -> None:
     result = evaluate([0.9] * 3 + [0.1], [1, 1, 1, 1], [0, 0, 0, 2])
-    assert result["variants"]["ssA"]["f1"] == 1.0 and result["variants"]["slA"]["f1"] == 0.0
+    assert result["variants"]["ssA"]["f1"] == 1.0
+    assert result["variants"]["slA"]["f1"] == 0.0
     assert result["A"]["f1"] == pytest.approx(6 / 7)
 
 
@@ -78,8 +80,9 @@ def test_figures_equal_those_of_scikit_learn(seed: int) -> None:
 
 def test_nothing_positive_is_zero_not_an_error() -> None:
     assert figures([0, 0], [0, 0])["f1"] == 0.0
-    assert figures([], [])["accuracy"] == 0.0 and confusion([], [])["true_negative"] == 0
-    with pytest.raises(ValueError):
+    assert figures([], [])["accuracy"] == 0.0
+    assert confusion([], [])["true_negative"] == 0
+    with pytest.raises(ValueError, match="inconsistent"):
         figures([1], [1, 0])
 
 

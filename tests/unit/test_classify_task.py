@@ -103,7 +103,8 @@ def test_evaluation_leaves_rows_without_a_label_out_and_counts_unknown_ones_as_w
     assert found.score == pytest.approx(1 / 3)
     assert [line["label"] for line in found.table] == ["2", "词", "诗", "新", "mean of the labels"]
     assert found.record["rows"] == 3
-    assert not task.is_labelled(rows) and task.is_labelled(rows[:3])
+    assert not task.is_labelled(rows)
+    assert task.is_labelled(rows[:3])
 
 
 def test_a_predicted_row_keeps_its_fields_and_the_label_it_came_with(task: Task) -> None:

@@ -184,13 +184,15 @@ def finetuned(rows: str, tmp_path: Any, *overrides: str, task: str = "classify")
 
 
 def test_a_task_with_another_head_and_its_own_loss(rows: str, tmp_path: Any) -> None:
-    assert isinstance(MaskedTask(Empty()), OwnLoss) and not isinstance(MaskedTask(Empty()), LabelledTask)
+    assert isinstance(MaskedTask(Empty()), OwnLoss)
+    assert not isinstance(MaskedTask(Empty()), LabelledTask)
     finished = finetuned(rows, tmp_path, "task_options=null", task="masked")
     assert 0 <= finished.score <= 1
     assert "token accuracy" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     predictor = Predictor(tmp_path / "run" / "checkpoints" / "best", torch.device("cpu"))
     (found,) = predictor.predict([Row("今天下雨")])
-    assert found["text"] == "今天下雨" and 0 <= found["accuracy"] <= 1
+    assert found["text"] == "今天下雨"
+    assert 0 <= found["accuracy"] <= 1
 
 
 def test_a_loss_is_found_by_name(rows: str, tmp_path: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nlpx.errors import UsageError
-from nlpx.models.backbone import Backbone
+from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.config import ModelConfig
 from nlpx.models.encoder import Encoder
 from nlpx.models.initialisation import truncated_normal_
@@ -58,7 +58,8 @@ def test_a_gradient_reaches_what_is_added_to_the_word_vectors(name):
     hook = model.get_input_embeddings().register_forward_hook(lambda module, given, vectors: vectors + added)
     model(IDS, attention_mask=MASK).logits.sum().backward()
     hook.remove()
-    assert added.grad is not None and added.grad[0].abs().sum() > 0
+    assert added.grad is not None
+    assert added.grad[0].abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -80,7 +81,8 @@ def test_heads_are_computed_by_name():
     }
     assert found.logits is found.heads["classification"]
     alone = model(IDS, heads=("sentence",))
-    assert set(alone.heads) == {"sentence"} and alone.logits is None
+    assert set(alone.heads) == {"sentence"}
+    assert alone.logits is None
     assert torch.equal(alone.heads["sentence"], found.heads["sentence"])
     assert model(IDS, heads=()).heads == {}
 
@@ -91,9 +93,11 @@ def test_the_pooled_vector_stands_beside_the_loss():
     found = model(IDS, lm_positions=places, lm_targets=targets)
     expected = torch.nn.functional.cross_entropy(model(IDS).heads["lm"].flatten(0, 1)[places], targets, reduction="sum")
     torch.testing.assert_close(found.lm_loss, expected)
-    assert found.pooled is not None and found.heads == {}
+    assert found.pooled is not None
+    assert found.heads == {}
     both = model(IDS, lm_positions=places, lm_targets=targets, heads=("lm", "sentence"))
-    assert set(both.heads) == {"sentence"} and torch.equal(both.lm_loss, found.lm_loss)
+    assert set(both.heads) == {"sentence"}
+    assert torch.equal(both.lm_loss, found.lm_loss)
 
 
 @pytest.mark.parametrize("name", ["transformer", "backbone"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -64,7 +66,8 @@ def test_weights_rest_inside_a_window(name):
     assert all(torch.equal(weights, start) for weights in course[:3])
     assert not torch.equal(course[3], start)
     assert all(torch.equal(weights, course[3]) for weights in course[4:7])
-    assert torch.equal(course[8], course[7]) and not torch.equal(course[7], course[6])
+    assert torch.equal(course[8], course[7])
+    assert not torch.equal(course[7], course[6])
 
 
 @pytest.mark.parametrize("name", GATHERING)
@@ -130,16 +133,34 @@ def test_a_part_without_a_gradient_in_some_batches_is_exact_too(name):
     assert float((model.weight.detach() - buffered[-1]).abs().max()) <= 1e-12
 
 
-def test_shares_may_be_told():
+def test_fractions_may_be_given():
     """Batches of unequal size: two thirds and one third are what one batch of all rows gives."""
     first, second = gradients(2)
     model, optimizer = started("sgd", 2)
-    for gradient, share in ((first, 2 / 3), (second, 1 / 3)):
+    for gradient, fraction in ((first, 2 / 3), (second, 1 / 3)):
         model.weight.grad = gradient.clone()
-        optimizer.gather(share)
+        optimizer.accumulate(fraction)
     optimizer.move()
     buffered, _ = run("sgd", None, [(2 * first + second) / 3])
     assert float((model.weight.detach() - buffered[0]).abs().max()) <= 1e-15
+
+
+def test_a_state_of_an_earlier_version_goes_on_in_the_middle_of_a_window():
+    first, second = gradients(2)
+    model, optimizer = started("sgd", 2)
+    model.weight.grad = first.clone()
+    optimizer.step()
+    saved = copy.deepcopy(optimizer.state_dict())
+    for values in (*saved["state"].values(), *saved["param_groups"]):
+        for old, new in (("gathering", "is_accumulating"), ("num_gathered", "num_accumulated")):
+            if new in values:
+                values[old] = values.pop(new)
+    resumed, other = started("sgd", 2)
+    other.load_state_dict(saved)
+    for weights, stepping in ((model, optimizer), (resumed, other)):
+        weights.weight.grad = second.clone()
+        stepping.step()
+    assert torch.equal(resumed.weight, model.weight)
 
 
 @pytest.mark.parametrize("name", sorted(set(optimizer_names()) - set(GATHERING)))

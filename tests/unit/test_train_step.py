@@ -66,7 +66,8 @@ def test_a_weightless_batch_changes_nothing():
     filler = toy_run.collate([40]) | {"weightless": True}
     loss = accumulating_backward(toy_run.objective)(model, [batch, filler])
     expected_loss, expected = gradients([list(range(12))])
-    assert loss.num_targets == 12 and torch.equal(loss.loss, expected_loss.loss)
+    assert loss.num_targets == 12
+    assert torch.equal(loss.loss, expected_loss.loss)
     assert all(torch.equal(model.get_parameter(name).grad, gradient) for name, gradient in expected.items())
 
 

@@ -19,7 +19,7 @@ from nlpx.embed.onnx_model import OnnxModel, is_onnx
 from nlpx.embed.pooling import POOLINGS, Pooling, States, pool
 from nlpx.embed.whitening import Whitening
 from nlpx.errors import InputError, UsageError
-from nlpx.models.backbone import Backbone
+from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.checkpoint import open_checkpoint
 from nlpx.models.checkpoints.hub import resolve
 from nlpx.models.checkpoints.load import load_model
@@ -103,8 +103,8 @@ class SentenceEncoder:
     ) -> Self:
         """Load a checkpoint directory, a shipped model or a hub name, without its heads, or a directory with a graph.
 
-        Texts are cut to `max_length` tokens, or to what the model can place. A graph runs on the CPU whatever `device`
-        says. Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`,
+        Texts are truncated to `max_length` tokens, or to the model's positions. A graph runs on the CPU, whatever
+        `device` says. Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`,
         `nlpx.embed.folded.folded` and the constructor raise.
         """
         for pooling in poolings:

@@ -27,7 +27,7 @@ class Config(Section):
 class Loss:
     """Mean negative log-likelihood of `batch["labels"]`, in nats."""
 
-    def __init__(self, config: Config, facts: LossFacts | None = None) -> None:
+    def __init__(self, config: Config, _: LossFacts | None = None) -> None:
         self.smoothing = config.smoothing
 
     def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Tensor:

@@ -50,4 +50,5 @@ class Embeddings(nn.Module):
             hidden = hidden + self.position_embeddings(positions, num_positions)
         if self.norm is not None:
             hidden = self.norm(hidden, condition)
-        return self.project(self.dropout(hidden))
+        projected: Tensor = self.project(self.dropout(hidden))  # (B, T, D)
+        return projected

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nlpx.errors import UsageError
 
 if TYPE_CHECKING:
-    from nlpx.models.checkpoints.report import LoadReport
+    from nlpx.models.load_report import LoadReport
 
 # Of several heads the first one here is what `ModelOutput.logits` means.
 PRIMARY_HEADS = ("classification", "discriminator", "lm")

@@ -55,13 +55,13 @@ class LanguageModelHead(nn.Module):
         self, hidden_states: Tensor, word_embeddings: Tensor, condition: Tensor | None, targets: Tensor | None = None
     ) -> Tensor:
         """Logits, or with `targets` (N,) for states (N, D) the sum of their negative log-likelihoods, 0-d float32."""
-        hidden = self.dense(hidden_states)
+        hidden = self.dense(hidden_states)  # (..., E)
         if self.transform:
             hidden = self.norm(self.act(hidden), condition)
         table = word_embeddings if self.decoder is None else self.decoder
         if targets is not None:
             return vocabulary_loss(hidden, table, self.bias, targets)
-        return functional.linear(hidden, table, self.bias)
+        return functional.linear(hidden, table, self.bias)  # (..., V)
 
 
 class Discriminator(nn.Module):
@@ -100,8 +100,9 @@ def masked_mean(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Mean over the real tokens: (B, T, D), mask (B, T) or None -> (B, D)."""
     if attention_mask is None:
         return hidden_states.mean(dim=1)
-    weights = attention_mask.to(hidden_states.dtype)[..., None]
-    return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+    weights = attention_mask.to(hidden_states.dtype)[..., None]  # (B, T, 1)
+    # A row of padding alone has a mean of zeros, not 0 / 0.
+    return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)  # (B, D)
 
 
 @dataclass(frozen=True, slots=True)

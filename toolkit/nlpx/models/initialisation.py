@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-CUT = 2  # standard deviations, where BERT's truncated normal ends
+BOUND = 2  # standard deviations, where BERT's truncated normal ends
 
 
 def truncated_normal_(tensor: Tensor, *, std: float) -> Tensor:
@@ -12,4 +12,4 @@ def truncated_normal_(tensor: Tensor, *, std: float) -> Tensor:
 
     torch's bounds are absolute values, not standard deviations.
     """
-    return nn.init.trunc_normal_(tensor, std=std, a=-CUT * std, b=CUT * std)
+    return nn.init.trunc_normal_(tensor, std=std, a=-BOUND * std, b=BOUND * std)

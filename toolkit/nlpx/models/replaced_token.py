@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from nlpx.errors import UsageError
-from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.encoder import Encoder
 from nlpx.models.transformer import Transformer
 
-GENERATOR = "generator"  # the folder of the one, inside that of the other
+GENERATOR = "generator"  # of a pair: its folder, inside that of the discriminator
 
 Table = Literal["word", "position", "type"]
 TABLES: dict[Table, str] = {
@@ -77,8 +76,8 @@ class ReplacedTokenModel(Encoder):
 
     def save(self, directory: Path) -> None:
         """Write the discriminator as a plain checkpoint, and the generator as another in its folder `generator`."""
-        save_model(self.discriminator, directory)
-        save_model(self.generator, directory / GENERATOR)
+        self.discriminator.save(directory)
+        self.generator.save(directory / GENERATOR)
 
     def load_weights(self, directory: Path) -> None:
         """Take back what `save` wrote."""

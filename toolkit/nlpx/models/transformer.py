@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nlpx.errors import InputError, UsageError
 from nlpx.models.activations import activation
-from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention, take_rows
+from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention, take_positions
 from nlpx.models.cache import KeyValueCache
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
@@ -26,16 +26,17 @@ from nlpx.models.embeddings import Embeddings
 from nlpx.models.encoder import Encoder, ModelOutput, one_input
 from nlpx.models.heads import HEADS, Classifier, Discriminator, HeadInput, LanguageModelHead, Pooler
 from nlpx.models.initialisation import truncated_normal_
+from nlpx.models.logit_scale import logit_scale
 from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
 from nlpx.models.norms import ConditionMap, Norm
 from nlpx.models.performer import RandomFeatures
 from nlpx.models.positions import RelativePositions, Rotary
-from nlpx.models.scales import row_factor
 
 
 class Transformer(Encoder):
     """Encoder or decoder-only Transformer with the heads its configuration names."""
 
+    config: ModelConfig
     lm_head: LanguageModelHead | None
     sentence_head: nn.Linear | None
     discriminator: Discriminator | None
@@ -121,10 +122,11 @@ class Transformer(Encoder):
         outputs: list[Tensor] = []
         scores: ResidualScores | None = None
         for index in range(self.config.num_layers):
-            here = context if cache is None else replace(context, cached=cache.layers[index])
+            of_layer = context if cache is None else replace(context, cached=cache.layers[index])
             if query_positions is not None and index == self.config.num_layers - 1:
-                here = here.at(query_positions)
-            hidden, scores = self.layers[index % len(self.layers)](hidden, here, vector, scores)
+                of_layer = of_layer.at(query_positions)
+            # The remainder is for shared layers: one block then serves every index.
+            hidden, scores = self.layers[index % len(self.layers)](hidden, of_layer, vector, scores)  # (B, T, D)
             if return_hidden_states:
                 outputs.append(hidden)
         if cache is not None:
@@ -171,7 +173,7 @@ class Transformer(Encoder):
                 raise UsageError("the model has no conditional norms", hint="load it with condition_size=128")
             return None
         if self.condition_embeddings is not None and not condition.is_floating_point():
-            return self.condition_embeddings(condition)
+            condition = self.condition_embeddings(condition)
         return condition
 
     def _positions(
@@ -200,8 +202,8 @@ class Transformer(Encoder):
         rotary = None if self.rotary is None else self.rotary.tables(positions, num_positions)
         if self.config.attention == "performer":
             causal, keys = sums_only(chosen, attention_mask)
-            factor = row_factor(self.config, lambda: num_visible_in_sums(length, keys, causal=causal, device=device))
-            return AttentionContext(rotary=rotary, row_factor=factor, causal=causal, keys=keys)
+            scale = logit_scale(self.config, lambda: num_visible_in_sums(length, keys, causal=causal, device=device))
+            return AttentionContext(rotary=rotary, logit_scale=scale, causal=causal, keys=keys)
         stored = 0 if cache is None else cache.lengths[0]
         only_one = length == 1 and attention_mask is None and cache is not None  # a token always sees itself
         visibility = None
@@ -213,7 +215,7 @@ class Transformer(Encoder):
             bias=additive(visibility, torch.float32),
             rotary=rotary,
             relative=None if self.relative is None else self.relative(positions, stored),
-            row_factor=row_factor(self.config, lambda: num_visible(visibility, stored + length, device)),
+            logit_scale=logit_scale(self.config, lambda: num_visible(visibility, stored + length, device)),
         )
 
 
@@ -232,8 +234,9 @@ class FeedForward(nn.Module):
         self.output = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        inner = self.act(self.input(hidden_states))
-        return self.output(inner if self.gate is None else inner * self.gate(hidden_states))
+        inner = self.act(self.input(hidden_states))  # (B, T, I)
+        output: Tensor = self.output(inner if self.gate is None else inner * self.gate(hidden_states))
+        return output
 
 
 class Block(nn.Module):
@@ -256,11 +259,12 @@ class Block(nn.Module):
         previous: ResidualScores | None = None,
     ) -> tuple[Tensor, ResidualScores | None]:
         """States (B, T, D) after this block, and the scores it adds to where `residual_scores` is chosen."""
-        asking = hidden if context.rows is None else take_rows(hidden, context.rows)
+        # What attention is added to: the states of the positions that have a query.
+        residual = hidden if context.query_positions is None else take_positions(hidden, context.query_positions)
         if self.norm_first:
             mixed, scores = self.attention(self.attention_norm(hidden, condition), context, previous)
-            hidden = asking + self.dropout(mixed)
+            hidden = residual + self.dropout(mixed)  # (B, Q, D)
             return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden, condition))), scores
         mixed, scores = self.attention(hidden, context, previous)
-        hidden = self.attention_norm(asking + self.dropout(mixed), condition)
+        hidden = self.attention_norm(residual + self.dropout(mixed), condition)  # (B, Q, D)
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)), condition), scores

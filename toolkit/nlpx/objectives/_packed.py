@@ -50,7 +50,9 @@ def inputs(token_ids: Sequence[Ids], documents: Ids, *, pad: int) -> dict[str, A
 
 def followed(documents: Ids) -> NDArray[np.bool_]:
     """Whether position i + 1 continues the document of position i, (B, T - 1)."""
-    return (documents[:, :-1] == documents[:, 1:]) & (documents[:, 1:] != OUTSIDE)
+    same: NDArray[np.bool_] = documents[:, :-1] == documents[:, 1:]
+    real: NDArray[np.bool_] = documents[:, 1:] != OUTSIDE
+    return same & real
 
 
 def hidden_targets(rows: Sequence[PackedRow], places: Sequence[Ids], *, width: int) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def _within_documents(mask: str, batch: dict[str, Any]) -> Tensor:
     from nlpx.models.masks import visible
 
     documents = batch["document_ids"]
-    same = documents[:, :, None] == documents[:, None, :]
+    same: Tensor = documents[:, :, None] == documents[:, None, :]
     pattern = visible(mask, None, batch.get("segment_ids"), documents.shape[1], documents.device)
     return same if pattern is None else same & pattern[:, 0]
 

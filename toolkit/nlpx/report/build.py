@@ -25,7 +25,7 @@ INSTALL_PLOT = "pip install 'nlpx[plot]'"
 Tables = Callable[[Mapping[str, Any]], Sequence[Table]]
 
 
-def build(run: RunFolder, tables: Tables = lambda record: ()) -> Path:
+def build(run: RunFolder, tables: Tables = lambda _: ()) -> Path:
     """Write `report.md` and, where matplotlib is installed, `plots/*.png` into the run folder; return the report.
 
     `tables` makes the tables of an evaluation from its record, as the task of the run has them.

@@ -13,7 +13,7 @@ from nlpx.models.config import ModelConfig
 if TYPE_CHECKING:
     from nlpx.messages import Messages
     from nlpx.models.checkpoints.load import Described
-    from nlpx.models.checkpoints.report import LoadReport
+    from nlpx.models.load_report import LoadReport
     from nlpx.tokenizers.base import Tokenizer
 
 
@@ -82,7 +82,7 @@ class StartingModel:
         from nlpx.models.transformer import Transformer
 
         if not self.is_ours:
-            from nlpx.models.backbone import Backbone
+            from nlpx.models.checkpoints.backbone import Backbone
 
             return Backbone.count_parameters(self._path())
         with torch.device("meta"):
@@ -125,12 +125,12 @@ class StartingModel:
     def _report(self, report: LoadReport) -> None:
         self.messages.note(
             f"model: {self.section.name}, family {report.family} ({report.reason}), "
-            f"{len(report.used)} parameters loaded, {len(report.new)} new, {len(report.left_over)} tensors left over"
+            f"{len(report.used)} parameters loaded, {len(report.new)} new, {len(report.unexpected)} unexpected"
         )
         for name in report.missing:
             self.messages.warn(f"missing, starts at random: {name}")
-        for name in report.left_over:
-            self.messages.detail(f"left over: {name}")
+        for name in report.unexpected:
+            self.messages.detail(f"unexpected: {name}")
         for warning in report.warnings:
             self.messages.warn(warning)
 
@@ -168,7 +168,7 @@ class StartingModel:
         longest = {"learned": rows, "hierarchical": rows * rows}.get(position)
         if longest is None or self.max_length <= longest:
             return
-        hint = f"--set data.max_length={longest} cuts the texts"
+        hint = f"--set data.max_length={longest} truncates the texts"
         if self.is_ours and position == "learned":
             hint += "\n--set model.choices.position=hierarchical makes more of the positions that are there"
         raise UsageError(

@@ -110,7 +110,7 @@ class Task:
         }
 
     def encode(self, rows: Sequence[Labelled], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
-        """[CLS] text [SEP], or [CLS] text [SEP] second [SEP], the longer text cut from its end until both fit."""
+        """[CLS] text [SEP], or [CLS] text [SEP] second [SEP], the longer text truncated until both fit."""
         seconds = [row.second for row in rows if row.second is not None]
         encodings = tokenizer.encode_batch([row.text for row in rows], seconds or None, max_length=max_length)
         classes = {str(label): number for number, label in enumerate(self.labels)}

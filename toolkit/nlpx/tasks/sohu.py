@@ -116,7 +116,7 @@ class Task:
         return parts
 
     def encode(self, rows: Sequence[Pair], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
-        """[CLS] source [SEP] target [SEP], the longer text cut from its end until both fit."""
+        """[CLS] source [SEP] target [SEP], the longer text truncated until both fit."""
         encodings = tokenizer.encode_batch(
             [pair.source for pair in rows], [pair.target for pair in rows], max_length=max_length
         )

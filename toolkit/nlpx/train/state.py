@@ -1,9 +1,9 @@
 """The complete state of a run, and its directory: what is needed to go on as if nothing had happened.
 
 Tensors lie in `training.safetensors`, all else in `training.json`, where `{"$tensor": name}` stands for
-each tensor: nothing is ever unpickled. The model's own files lie beside them. Where the model is shared out, each
-process writes its own share of weights and moments instead, and any number of processes can go on from that. A
-directory is written aside and renamed, so a kill at any moment leaves the last one whole.
+each tensor: nothing is ever unpickled. The model's own files lie beside them. Where the model is sharded, each
+process writes its own shard of weights and moments instead, and any number of processes can resume from that. A
+directory is written under a temporary name and renamed, so a kill at any moment leaves the last one whole.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Training:
     def save(self, directory: str | Path, *, save_model: ModelFiles = save_weights) -> None:
         """Write the run's state in place of `directory`; every process must call it, the first one writes.
 
-        `save_model(model, directory)` writes the model's own files; a model that is shared out goes into the
+        `save_model(model, directory)` writes the model's own files; a sharded model goes into the
         processes' parts instead. Raises `ResultError` instead if a step since the last check has gone wrong, and
         `MachineError` if the disk is full; the previous directory is whole either way.
         """
         self.watch.flush()
         randoms = distributed.gather(_random_state_as_json())
         if distributed.is_sharded(self.model):
-            self._save_shares(Path(directory), randoms)
+            self._save_shards(Path(directory), randoms)
         elif distributed.is_main():
             with replace_directory(directory) as temporary:
                 save_model(self.model, temporary)
@@ -84,7 +84,7 @@ class Training:
         self._load_weights(state.get("weights"), path, load_model)
         self._restore(state)
 
-    def _save_shares(self, directory: Path, randoms: list[Any]) -> None:
+    def _save_shards(self, directory: Path, randoms: list[Any]) -> None:
         state = self._state() | {"random": randoms, "weights": _separate(self.model)}
         if not distributed.is_main():
             with full_disk_named(directory, "the previous one is untouched"):
@@ -146,7 +146,7 @@ class Training:
 
 
 def write_state(state: Any, directory: Path) -> None:
-    """Nested dicts, lists and tuples of numbers, texts and tensors as two files, and one for each process's shares."""
+    """Nested dicts, lists and tuples of numbers, texts and tensors as two files, and one for each process's shards."""
     write_tree(state, directory, NAME)
 
 

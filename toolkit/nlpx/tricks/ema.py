@@ -90,7 +90,7 @@ class Trick:
 
     def _matching(self, weights: dict[str, Tensor]) -> list[Tensor]:
         if weights.keys() - self.average.keys():
-            missing = sorted(weights.keys() - self.average.keys())[0]
+            missing = min(weights.keys() - self.average.keys())
             raise InputError(f"the saved average of the weights has no `{missing}`", hint="resume with the same model")
         for name, weight in weights.items():  # a loaded average lies on the CPU until it meets its model
             self.average[name] = self.average[name].to(weight.device)

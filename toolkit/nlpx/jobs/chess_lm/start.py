@@ -32,7 +32,7 @@ class StartingMoveModel(StartingModel):
                 hint="give a checkpoint of one of the families of `nlpx convert --help`, or --model new",
             )
         self.vocabulary = vocabulary
-        self.knows_moves = not self.is_new and self._stored_vocabulary() == vocabulary
+        self.is_move_model = not self.is_new and self._stored_vocabulary() == vocabulary
 
     def check(self, alternatives: Mapping[str, str] | None = None) -> None:
         """Refuse a length or an attention that does not fit the model."""
@@ -47,7 +47,7 @@ class StartingMoveModel(StartingModel):
         """The model, on the CPU."""
         from nlpx.models.checkpoints.load import load_model
 
-        if self.is_new or self.knows_moves:
+        if self.is_new or self.is_move_model:
             return self._new() if self.is_new else super().build(allow_partial=allow_partial)
         assert self.described is not None  # a checkpoint of ours
         stored, wanted = self.described.config.vocab_size, self.vocabulary.vocab_size

@@ -20,7 +20,7 @@ class DataConfig(Section):
     path: str = Field(default=SAMPLE, description="a folder, a file, - for stdin, or `sample`: what the package ships")
     encoding: str = Field("utf-8", description="of text files, such as gb18030")
     on_bad_row: Literal["fail", "skip"] = "fail"
-    max_length: PositiveInt = Field(512, description="tokens of a text or pair; the rest is cut off")
+    max_length: PositiveInt = Field(512, description="tokens of a text or pair; the rest is truncated")
 
 
 class Config(Section):

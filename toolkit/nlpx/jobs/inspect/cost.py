@@ -32,13 +32,13 @@ def cost(
 
     Forward time and memory are measured with random weights in float32, one text at a time: the model and the BERT
     take turns, and the median of `rounds` counts. Memory is the weights and the most that tensors took at once in one
-    pass; scratch space inside kernels is not counted. Lengths beyond the model's positions are cut to them.
+    pass; scratch space inside kernels is not counted. Lengths beyond the model's positions are limited to them.
     Raises `UsageError` for an unknown preset and `InputError` for a model that is none of nlpx's families.
     """
     import torch
 
     from nlpx.device import choose
-    from nlpx.models.cost import bert_like, misunderstandings
+    from nlpx.models.cost import bert_like, config_warnings
     from nlpx.models.transformer import Transformer
 
     config, disk = configuration(name, family=family)
@@ -58,7 +58,7 @@ def cost(
         "config": config.model_dump(mode="json"),
         **cards,
         "ratio": _ratio(cards["model"], cards["bert"]),
-        "remarks": misunderstandings(config),
+        "remarks": config_warnings(config),
         "measured_on": {"device": str(chosen), "threads": torch.get_num_threads(), "rounds": rounds},
     }
 
@@ -116,7 +116,7 @@ def _living_tensors(known: Sequence[Any]) -> Any:
 
     class LivingTensors(TorchDispatchMode):
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call]  # torch's
             self.seen = {tensor.untyped_storage()._cdata for tensor in known}
             self.now = self.peak = 0
 

@@ -67,7 +67,7 @@ class Job:
 
     def train(self, run: RunFolder | None, state: Path | None) -> Evaluation:
         """Build, go on from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
-        from nlpx.jobs.pretrain.evaluation import HeldAside
+        from nlpx.jobs.pretrain.evaluation import HeldOutRows
         from nlpx.runs.following import Follower, resume
         from nlpx.train.loop import prepare
 
@@ -85,7 +85,7 @@ class Job:
         )
         if state is not None:
             resume(training, run, state, self.messages)
-        aside = HeldAside(
+        aside = HeldOutRows(
             self.held_out,
             self.mix,
             limit=config.data.evaluation_rows,

@@ -14,12 +14,12 @@ from nlpx.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from nlpx.models.checkpoints.family import recognise
 from nlpx.models.checkpoints.hub import resolve
 from nlpx.models.checkpoints.names import NameMap, OwnNames
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.checkpoints.save import read_own
 from nlpx.models.checkpoints.traps import warnings_for
 from nlpx.models.checkpoints.weights import Assembler, CompoundToken, RowChoices, decoder_is_tied
 from nlpx.models.config import ModelConfig
 from nlpx.models.encoder import Encoder
+from nlpx.models.load_report import LoadReport
 from nlpx.models.transformer import Transformer
 
 HEADS = ("mlm", "lm", "classification", "pooler", "discriminator", "sentence")
@@ -59,7 +59,7 @@ def load_model(
     path = resolve(path_or_name)
     described = describe(path, family)
     if described is None:
-        from nlpx.models.backbone import Backbone
+        from nlpx.models.checkpoints.backbone import Backbone
 
         return Backbone.load(path, head=head, choices=choices)
     rows = RowChoices(keep_tokens, compound_tokens)
@@ -76,7 +76,7 @@ def load_trained(directory: Path) -> Encoder:
     """
     described = describe(directory)
     if described is None:
-        from nlpx.models.backbone import Backbone
+        from nlpx.models.checkpoints.backbone import Backbone
 
         return Backbone.load_own(directory)
     model = Transformer(described.config)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nlpx.errors import InputError
 from nlpx.models.checkpoints.names import FUSED, PARTS, NameMap
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.config import ModelConfig
+from nlpx.models.load_report import LoadReport
 from nlpx.models.positions import hierarchical_rows
 from nlpx.models.transformer import Transformer
 
@@ -57,7 +57,8 @@ class RowChoices:
         ids, weights = token if is_weighted else (token, [1.0] * len(token))
         self._check(ids, table.shape[0], "compound_tokens")  # type: ignore[arg-type]
         rows, scales = table[torch.as_tensor(ids)].double(), torch.as_tensor(weights, dtype=torch.float64)
-        return (torch.tensordot(scales, rows, dims=1) / scales.sum()).to(table.dtype)
+        mean: Tensor = torch.tensordot(scales, rows, dims=1) / scales.sum()
+        return mean.to(table.dtype)
 
     @staticmethod
     def _check(ids: Sequence[int], rows: int, name: str) -> None:
@@ -92,7 +93,7 @@ class Assembler:
             fitted = self._fit(name, tensor, parameter)
             if not check_only:
                 state[name] = fitted
-        self._classify_left_over()
+        self._classify_unexpected()
         self._refuse_missing(allow_partial)
         self.model.load_state_dict(state, strict=False)
 
@@ -143,14 +144,14 @@ class Assembler:
         is_new = self.fresh and ("condition" in name or _may_be_new(name))
         (self.report.new if is_new else self.report.missing).append(name)
 
-    def _classify_left_over(self) -> None:
+    def _classify_unexpected(self) -> None:
         used = {name for names in self.report.used.values() for name in names}
         for name in self.tensors.checkpoint.names():
             if name in used:
                 continue
             recomputed = any(fnmatch(name, pattern) for pattern in RECOMPUTED)
             tied = self.config.tie_word_embeddings and name == self._tied_name()
-            (self.report.ignored if recomputed or tied else self.report.left_over).append(name)
+            (self.report.ignored if recomputed or tied else self.report.unexpected).append(name)
 
     def _tied_name(self) -> str | None:
         found = self.tensors.find("lm_head.decoder")

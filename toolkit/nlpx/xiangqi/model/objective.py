@@ -30,7 +30,7 @@ class MoveObjective:
     def batch(
         self, games: TrainingGames, indices: Sequence[int], *, epoch: int, plies: int | None = None, purpose: str = ""
     ) -> dict[str, Any]:
-        """A batch of these games; `plies` cuts them short. What is drawn depends on seed, epoch and game alone."""
+        """A batch of these games; `plies` truncates them. What is drawn depends on seed, epoch and game alone."""
         generators = [row_generator(self.seed, epoch, index, f"{purpose}moves") for index in indices]
         pairs = [games.row(index, random, plies=plies) for index, random in zip(indices, generators, strict=True)]
         batch = self.lm.batch([row for row, _ in pairs], generators)

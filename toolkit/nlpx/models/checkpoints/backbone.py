@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from nlpx.errors import InputError, UsageError
 from nlpx.io import write_atomically, write_json
 from nlpx.models.checkpoints.checkpoint import SAFETENSORS, read_config
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.checkpoints.save import usual_rights
 from nlpx.models.encoder import Encoder, ModelOutput, one_input
 from nlpx.models.heads import masked_mean
+from nlpx.models.load_report import LoadReport
 
 OWN_MODEL_TYPE = "nlpx_backbone"  # what `save` writes: an encoder of transformers with our classifier
 
