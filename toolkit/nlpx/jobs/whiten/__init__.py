@@ -162,7 +162,7 @@ def _apply(vectors: VectorFile, whitening: Whitening, target: str, options: Opti
     if vectors.columns != whitening.columns:
         raise InputError(f"{vectors.name}: vectors of {vectors.columns} numbers; the map takes {whitening.columns}")
     kind = "float64" if vectors.dtype.itemsize == 8 else "float32"
-    cosine, ready = MeanCosine(whitening.dim), whitening.of_type(kind)
+    cosine, ready = MeanCosine(whitening.dim), whitening.of_type(whitening.precision_for(vectors.dtype))
     with (
         messages.progress(vectors.rows, "applying") as progress,
         write_vectors(target, rows=vectors.rows, columns=whitening.dim, dtype=kind) as writer,
