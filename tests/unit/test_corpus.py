@@ -332,7 +332,7 @@ def test_parquet_that_cannot_be_read(tmp_path, monkeypatch):
     hide(monkeypatch, "pyarrow")
     with pytest.raises(MachineError, match="Parquet needs the extra") as error:
         whole(path)
-    assert error.value.hint == "pip install 'nlpx[data]'"
+    assert error.value.hint == "pip install 'nlpx-zh[data]'"
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:

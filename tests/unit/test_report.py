@@ -95,7 +95,7 @@ def test_report_without_matplotlib_draws_with_blocks(run: RunFolder, monkeypatch
     monkeypatch.setattr(plots, "available", lambda: False)
     report = build(run).read_text(encoding="utf-8")
     curve = section(report, "Curve")
-    assert "▁" in curve and "█" in curve and "pip install 'nlpx[plot]'" in curve
+    assert "▁" in curve and "█" in curve and "pip install 'nlpx-zh[plot]'" in curve
     assert "![" not in report and not run.plots.exists()
 
 
@@ -122,7 +122,7 @@ def test_missing_matplotlib_is_one_sentence_with_the_extra(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MachineError) as caught:
         plots.plot_reliability(reliability([0.5], [1]), tmp_path / "a.png")
-    assert "nlpx[plot]" in str(caught.value.hint)
+    assert "nlpx-zh[plot]" in str(caught.value.hint)
 
 
 def test_plots_repeat_byte_for_byte_and_refuse_nothing(tmp_path: Path) -> None:

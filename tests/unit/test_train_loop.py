@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from nlpx.errors import MachineError, ResultError
+from nlpx.train import interrupt
 from nlpx.train.collapse import CollapseDetector, label_entropy
 from nlpx.train.early_stopping import EarlyStopping
-from nlpx.train import interrupt
 from nlpx.train.interrupt import InterruptGuard
 from nlpx.train.loop import train
 from nlpx.train.step import evaluation_weights

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nlpx.errors import install_hint
 from nlpx.io import write_text
 from nlpx.report import classes, plots
 from nlpx.report.changes import changes
@@ -35,7 +36,6 @@ CONFUSION = (
     Column("false_negative", "false −"),
     Column("true_negative", "true −"),
 )
-INSTALL_PLOT = "pip install 'nlpx[plot]'"
 
 
 def build(run: RunFolder) -> Path:
@@ -114,7 +114,7 @@ def _curves(run: RunFolder, history: History) -> str:
         lines = [_image(name) for name, shown in drawn if shown]
     else:
         lines = [line for series in CURVES if (line := _block_curve(history, *series))]
-        lines = ["```\n" + "\n".join(lines) + f"\n```\n\nPlots as pictures: `{INSTALL_PLOT}`"] if lines else []
+        lines = ["```\n" + "\n".join(lines) + f"\n```\n\nPlots as pictures: `{install_hint('plot')}`"] if lines else []
     return "## Curve\n\n" + ("\n\n".join(lines) or "Nothing recorded yet.")
 
 

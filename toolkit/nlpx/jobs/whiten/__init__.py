@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nlpx.errors import InputError, MachineError, UsageError
+from nlpx.errors import InputError, MachineError, UsageError, install_hint
 
 if TYPE_CHECKING:
     from nlpx.embed.moments import Moments
@@ -120,7 +120,7 @@ def _check_plot(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"--plot: {path} is a folder", hint="name a file in it")
     if not available():
-        raise MachineError("--plot needs matplotlib, which is not installed", hint="pip install 'nlpx[plot]'")
+        raise MachineError("--plot needs matplotlib, which is not installed", hint=install_hint("plot"))
 
 
 def _map(vectors: VectorFile | None, choices: Choices, options: Options, messages: Messages) -> Whitening:
