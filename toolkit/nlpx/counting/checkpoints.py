@@ -1,7 +1,7 @@
-"""The directory from which a killed count goes on: runs, and for each portion a list of the tasks that are in it.
+"""The directory from which a killed count goes on: runs, and for each portion a list of the items that are in it.
 
 A portion counts from the moment its list is renamed into place, after its runs were synced; a run that no list names
-was left by a kill and is deleted. So no task is ever missing or in the result twice.
+was left by a kill and is deleted. So no item is ever missing or in the result twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from nlpx.counting.portions import Portion
 from nlpx.counting.settings import CountSettings
-from nlpx.counting.tasks import choose_block_bytes, choose_num_parts
+from nlpx.counting.work import choose_block_bytes, choose_num_parts
 from nlpx.data.corpus.remote import is_url
 from nlpx.data.corpus.sources import Source
 from nlpx.errors import InputError, UsageError
@@ -53,8 +53,8 @@ class Checkpoint:
 
     @property
     def finished(self) -> set[int]:
-        """The tasks whose counts are here."""
-        return {index for portion in self.portions for index in portion.tasks}
+        """The items whose counts are here."""
+        return {index for portion in self.portions for index in portion.items}
 
     def record(self, portion: Portion) -> None:
         """Keep a portion for good. Raises MachineError if the disk is full."""
@@ -151,7 +151,8 @@ def _pairs(was: list[str], now: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _portion(content: dict[str, Any]) -> Portion:
-    return Portion(tuple(content["runs"]), tuple(content["tasks"]), content["num_texts"])
+    # Checkpoints of earlier versions call the items tasks.
+    return Portion(tuple(content["runs"]), tuple(content.get("items", content.get("tasks", ()))), content["num_texts"])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Pseudo-log-likelihood of a text: sum of log p(token | all others), each hidden in its turn (arXiv 1910.14659).
 
-`nlpx.decode.masked` scores many texts as fast as it can; here the result of a text does not depend on what else is
+`nlpx.decode.masked` is faster for many texts; here the result of a text does not depend on what else is
 scored, bit for bit, as chains need it.
 """
 

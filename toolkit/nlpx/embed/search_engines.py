@@ -1,4 +1,4 @@
-"""Who searches: the exact products of `search.py`, or a library that is installed, behind one call."""
+"""Search engines: the exact products of `search.py`, or a library that is installed, behind one call."""
 
 from __future__ import annotations
 

@@ -64,8 +64,10 @@ class Objective:
         from nlpx.data.batches.masking import mask_words
         from nlpx.objectives._packed import OUTSIDE, hidden_targets, inputs, padded
 
-        shares = {"rate": self.config.rate, "mask_share": 1.0, "random_share": 0.0}
-        hidden = [mask_words(row, random, self.special, **shares) for row, random in zip(rows, generators, strict=True)]
+        fractions = {"rate": self.config.rate, "mask_fraction": 1.0, "random_fraction": 0.0}
+        hidden = [
+            mask_words(row, random, self.special, **fractions) for row, random in zip(rows, generators, strict=True)
+        ]
         draws = [random.random(len(where)) for (_, where), random in zip(hidden, generators, strict=True)]
         documents = padded([row.document_ids for row in rows], fill=OUTSIDE)
         batch = inputs([row.token_ids for row in rows], documents, pad=self.special.pad)

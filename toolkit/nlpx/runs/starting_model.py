@@ -36,7 +36,7 @@ class StartingModel:
 
     def read_tokenizer(self, texts: Callable[[], Iterable[str]]) -> Tokenizer:
         """The tokenizer that was named, the checkpoint's own, or characters by their frequency in `texts`."""
-        from nlpx.tokenizers.build import character_vocabulary
+        from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
         from nlpx.tokenizers.char import CharTokenizer
         from nlpx.tokenizers.load import load_tokenizer
 
