@@ -11,7 +11,7 @@ import typer
 from nlpx_cli.chess_lm_games import games_or_stdin
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
-from nlpx_cli.resolving import (
+from nlpx_cli.training import (
     overridden,
     refuse_beside_resume,
     resolve_new,

@@ -170,8 +170,8 @@ def test_another_encoder_has_no_condition(nlpx, data, tmp_path):
     outcome = nlpx("finetune", "--data", data, "--model", "other", *CHECKPOINT)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.endswith(
-        "Error: other: a model loaded through transformers has no conditional norms\n"
-        "  --set task_options.conditional=false does without the condition\n"
+        "Error: other: a model loaded through transformers has no `condition_size` 4\n"
+        "  --set task_options.conditional=false does without\n"
     )
 
 

@@ -30,8 +30,8 @@ RUNNING = {f"runs/{name}" for name in ("running", "following", "inference", "sta
 FORBIDDEN = {
     "models": ABOVE_MODELS | {"data", "report", "losses", "metrics"},
     "models/families": {"models/checkpoints/load", "tokenizers"},
-    "losses": EVERYTHING_ABOVE,
-    "metrics": EVERYTHING_ABOVE - {"losses"},
+    "losses": EVERYTHING_ABOVE - {"losses"},
+    "metrics": EVERYTHING_ABOVE - {"data"},
     "objectives": {"jobs", "runs", "tasks", "train", "tricks", "optim", "report"},
     "tricks": {"jobs", "runs", "tasks", "train", "optim", "objectives", "data", "report", "models/families"},
     "optim": {"jobs", "runs", "tasks", "train", "tricks", "objectives", "data", "report", "models", "tokenizers"},
@@ -48,7 +48,7 @@ FORBIDDEN = {
     "": EVERYTHING_ABOVE | {"metrics", "xiangqi"},
 }
 # Folders that import each other, and no others do: runs report on tasks, and a model saves and loads itself.
-CIRCLES = ({"jobs/finetune", "report", "runs", "tasks"}, {"models", "models/checkpoints"})
+CIRCLES = ({"report", "runs", "tasks"}, {"models", "models/checkpoints"})
 
 # Read for `--help`, presets and listings, so no heavy import at their top: what lies in the package itself, the
 # configuration of models, optimizer and training, and every plug-in or job, told by its `class Config`.

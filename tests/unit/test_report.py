@@ -14,13 +14,17 @@ import pytest
 from nlpx.configuration import presets
 from nlpx.configuration.section import Section
 from nlpx.errors import MachineError
+from nlpx.metrics.binary import reliability
+from nlpx.metrics.sohu import evaluate
 from nlpx.report import plots
-from nlpx.report.binary import evaluate, reliability
 from nlpx.report.build import build
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, display_width, render
 from nlpx.runs.folder import RunFolder
+from nlpx.tasks.sohu import Config as TaskConfig
+from nlpx.tasks.sohu import Task
 
+TASK = Task(TaskConfig())
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -75,7 +79,7 @@ def section(report: str, title: str) -> str:
 
 
 def test_report_has_every_section(run: RunFolder) -> None:
-    path = build(run)
+    path = build(run, TASK.tables)
     report = path.read_text(encoding="utf-8")
     best = evaluation(3)
     assert path == run.report
@@ -94,7 +98,7 @@ def test_report_has_every_section(run: RunFolder) -> None:
 
 def test_report_without_matplotlib_draws_with_blocks(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "available", lambda: False)
-    report = build(run).read_text(encoding="utf-8")
+    report = build(run, TASK.tables).read_text(encoding="utf-8")
     curve = section(report, "Curve")
     assert "▁" in curve
     assert "█" in curve
@@ -107,7 +111,7 @@ def test_report_of_a_run_that_has_recorded_nothing(tmp_path: Path) -> None:
     run = RunFolder.create(
         command="finetune", name="sohu", config_yaml="seed: 1\n", seed=1, device="cpu", out=tmp_path / "run"
     )
-    report = build(run).read_text(encoding="utf-8")
+    report = build(run, TASK.tables).read_text(encoding="utf-8")
     assert "no evaluation yet" in report
     assert "Nothing recorded yet" in report
 
@@ -116,7 +120,7 @@ def test_test_split_and_unreadable_preset(run: RunFolder, tmp_path: Path) -> Non
     (tmp_path / "small.yaml").unlink()
     run.metrics({"step": 300, "split": "test", **evaluation(2)})
     run.close()
-    report = build(run).read_text(encoding="utf-8")
+    report = build(run, TASK.tables).read_text(encoding="utf-8")
     assert f"{evaluation(2)['score']:.4f}" in section(report, "Test")
     assert "Differences" not in report
 
@@ -180,7 +184,7 @@ def test_sparkline() -> None:
 def test_a_run_killed_while_writing_still_has_a_report(run: RunFolder) -> None:
     with run.metrics_file.open("a") as stream:
         stream.write('{"step": 400, "split": "dev", "sco')
-    assert "step 300" in build(run).read_text(encoding="utf-8")
+    assert "step 300" in build(run, TASK.tables).read_text(encoding="utf-8")
 
 
 def test_plain_table_aligns_wide_characters() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nlpx.data.batches.bucketing import BucketedBatches
-from nlpx.objectives import Loss
+from nlpx.objectives import ObjectiveOutput
 from nlpx.optim.config import OptimConfig
 from nlpx.optim.groups import build_optimizer
 from nlpx.train.config import TrainConfig
@@ -28,7 +28,7 @@ import toy_run
 
 
 def squares(model, batch):
-    return Loss((model(batch["inputs"]) - batch["targets"]).square().mean())
+    return ObjectiveOutput((model(batch["inputs"]) - batch["targets"]).square().mean())
 
 
 def batches(count, size=4):

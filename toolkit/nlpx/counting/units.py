@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ENTRY_BYTES = 112
 # Up to so many characters a plain loop takes less time than the import of numpy.
 _SHORT = 1 << 16
-# Arrays of n-grams are merged from this size on: sooner, it would save too little memory for its time.
+# Arrays of n-grams are added up from this size on: merging equal ones sooner saves too little memory for its time.
 _LEAST_SUM = 64 << 20
 _GOOD_SUM = 0.7
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.batches.packing import PackedRow
     from nlpx.models.encoder import ModelOutput
-    from nlpx.objectives import Loss
+    from nlpx.objectives import ObjectiveOutput
 
     Ids = NDArray[np.int64]
 
@@ -102,23 +102,23 @@ def sight(model: Any, batch: dict[str, Any], *, mask: str) -> dict[str, Any]:
     return keywords
 
 
-def language_loss(model: Any, batch: dict[str, Any], *, mask: str) -> Loss:
+def language_loss(model: Any, batch: dict[str, Any], *, mask: str, keep_logits: bool = False) -> ObjectiveOutput:
     """Mean negative log-likelihood of `targets` at `lm_positions`, in nats, under a mask that holds in each document.
 
-    `outputs["logits"]` is (N, V), but in training, where nobody reads them and they are most of the memory.
+    `outputs["logits"]` is (N, V), but in training without `keep_logits`: there they would be most of the memory.
     """
     import torch
 
-    from nlpx.objectives import Loss
+    from nlpx.objectives import ObjectiveOutput
 
     targets = batch["targets"]
-    if model.training and torch.is_grad_enabled():
+    if model.training and torch.is_grad_enabled() and not keep_logits:
         total = call(model, batch, mask=mask, lm_targets=targets).lm_loss
         assert total is not None  # the model has the head: the objective says so in HEADS
-        return Loss(total / max(len(targets), 1))
+        return ObjectiveOutput(total / max(len(targets), 1))
     logits = call(model, batch, mask=mask).logits
     assert logits is not None
-    return Loss(mean_loss(logits, targets), {"logits": logits})
+    return ObjectiveOutput(mean_loss(logits, targets), {"logits": logits})
 
 
 def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:

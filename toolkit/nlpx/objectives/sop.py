@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.objectives import Loss, RowFacts
+    from nlpx.objectives import ObjectiveOutput, RowFacts
     from nlpx.objectives._packed import Ids
 
 
@@ -39,6 +39,7 @@ class Objective:
     """
 
     HEADS = ("sentence",)
+    OUTPUTS = ("logits",)
     ACCURACY = "accuracy of the order"
 
     def __init__(self, config: Config, special: SpecialIds, facts: RowFacts | None = None) -> None:
@@ -63,13 +64,13 @@ class Objective:
             "num_targets": len(targets),
         }
 
-    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
         """Mean negative log-likelihood of the order, in nats; `outputs["logits"]` is (N, 2)."""
-        from nlpx.objectives import Loss
+        from nlpx.objectives import ObjectiveOutput
         from nlpx.objectives._packed import call, mean_loss
 
         logits = call(model, batch, mask="bidirectional", heads=("sentence",)).heads["sentence"][batch["split_rows"]]
-        return Loss(mean_loss(logits, batch["targets"]), {"logits": logits})
+        return ObjectiveOutput(mean_loss(logits, batch["targets"]), {"logits": logits})
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
         """How many orders were told right."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.objectives import Loss, RowFacts
+    from nlpx.objectives import ObjectiveOutput, RowFacts
     from nlpx.objectives._packed import Ids
 
 SHORTEST = 3  # tokens; a shorter piece has no source, only a target, which makes it a language model's
@@ -41,7 +41,9 @@ class Objective:
     """
 
     HEADS = ("lm",)
+    OUTPUTS = ("logits",)
     ACCURACY = "next-token accuracy"
+    keep_logits = False  # in training; set where a trick reads them
 
     def __init__(self, config: Config, special: SpecialIds, facts: RowFacts | None = None) -> None:
         self.special = special
@@ -61,11 +63,11 @@ class Objective:
         targets = prediction_targets(batch["token_ids"].numpy(), predicted)
         return batch | {"segment_ids": torch.from_numpy(segments)} | targets
 
-    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
         """Mean negative log-likelihood of the targets, in nats; `outputs["logits"]` (N, V), but in training."""
         from nlpx.objectives._packed import language_loss
 
-        return language_loss(model, batch, mask="unilm")
+        return language_loss(model, batch, mask="unilm", keep_logits=self.keep_logits)
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
         """How many target tokens are the model's first choice."""

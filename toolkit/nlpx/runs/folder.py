@@ -24,12 +24,10 @@ from types import TracebackType
 from typing import Any, Literal, TextIO
 
 from nlpx import __version__
-
 from nlpx.configuration import registry
-
-from nlpx.runs import facts as run_facts
 from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, UsageError, UserError
 from nlpx.io import finite, full_disk_named, process_is_alive, write_atomically, write_json, write_text
+from nlpx.runs import facts as run_facts
 
 State = Literal["running", "finished", "failed", "interrupted"]
 

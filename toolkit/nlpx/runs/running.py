@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nlpx.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from nlpx.messages import Messages
     from nlpx.configuration.presets import Resolved
+    from nlpx.messages import Messages
     from nlpx.runs.folder import RunFolder
 
 LENGTH_KEYS = ("steps", "epochs", "patience")  # of `train`: what can give a finished run more to do

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.finetune.config import NEW, ModelSection
 from nlpx.models.config import ModelConfig
+from nlpx.runs.model_section import NEW, ModelSection
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
@@ -36,9 +36,9 @@ class StartingModel:
 
     def read_tokenizer(self, texts: Callable[[], Iterable[str]]) -> Tokenizer:
         """The tokenizer that was named, the checkpoint's own, or characters by their frequency in `texts`."""
-        from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
         from nlpx.tokenizers.char import CharTokenizer
         from nlpx.tokenizers.load import load_tokenizer
+        from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 
         if self.section.tokenizer is not None or not self.is_new:
             self.tokenizer = load_tokenizer(self.section.tokenizer or self.section.name)
@@ -46,13 +46,17 @@ class StartingModel:
             self.tokenizer = CharTokenizer(character_vocabulary(texts(), max_size=self.section.new.vocab_size))
         return self.tokenizer
 
-    def check(self) -> None:
-        """Refuse a vocabulary or a length that does not fit the model."""
+    def check(self, alternatives: Mapping[str, str] | None = None) -> None:
+        """Refuse a vocabulary or a length that does not fit the model, and parts that it cannot have.
+
+        `alternatives` names, by the key of a part, the setting of the task that does without it.
+        """
         if self.is_ours:
             config = self.config()
             self._check_vocabulary(config.vocab_size)
             self._check_positions(config.position, config.max_position_embeddings)
         else:
+            self._check_parts(alternatives or {})
             self._check_vocabulary(self.stored.get("vocab_size", self.tokenizer.vocab_size))
             self._check_positions("learned", self.stored.get("max_position_embeddings", self.max_length))
 
@@ -85,8 +89,8 @@ class StartingModel:
             model = Transformer(self.config())
         return sum(parameter.numel() for parameter in model.parameters())
 
-    def build(self, *, head: str | None = None, allow_partial: Sequence[str] = ()) -> Any:
-        """The model, on the CPU. `head` is what `load_model` calls it; `allow_partial` adds to the user's patterns."""
+    def build(self, *, allow_partial: Sequence[str] = ()) -> Any:
+        """The model, on the CPU; `allow_partial` adds to the user's patterns."""
         from nlpx.models.checkpoints.load import load_model
         from nlpx.models.transformer import Transformer
 
@@ -94,10 +98,14 @@ class StartingModel:
             self.messages.note("model: new, random weights (a published checkpoint learns far more from few rows)")
             return Transformer(self.config())
         section = self.section
-        parts = {key: value for key, value in self.parts.items() if head is None or key != "heads"}
-        choices = parts | section.choices if self.is_ours else {"num_labels": parts["num_labels"]}
         patterns = (*section.allow_partial, *allow_partial)
-        model = load_model(section.name, section.family, head, allow_partial=patterns, **choices)
+        if self.is_ours:
+            choices = self.parts | section.choices
+            model = load_model(section.name, section.family, allow_partial=patterns, **choices)
+        else:
+            head = next(iter(self.parts["heads"]), None)
+            choices = {"num_labels": self.parts["num_labels"]} if head == "classification" else {}
+            model = load_model(section.name, section.family, head, **choices)
         self._report(model.load_report)
         return model
 
@@ -125,6 +133,21 @@ class StartingModel:
             self.messages.detail(f"unexpected: {name}")
         for warning in report.warnings:
             self.messages.warn(warning)
+
+    def _check_parts(self, alternatives: Mapping[str, str]) -> None:
+        """An encoder of transformers is taken as it is: it has one head of ours, and no other part."""
+        name, heads = self.section.name, self.parts["heads"]
+        other_heads = [head for head in heads if head != "classification"]
+        if other_heads:
+            raise UsageError(f"{name}: a model loaded through transformers has no head `{other_heads[0]}`")
+        if self.section.choices:
+            key = next(iter(self.section.choices))
+            raise UsageError(f"{name}: `{key}` cannot be chosen for a model loaded through transformers")
+        defaults = {key: field.default for key, field in ModelConfig.model_fields.items()}
+        asked = [key for key in self.parts.keys() - {"heads", "num_labels"} if self.parts[key] != defaults[key]]
+        for key in sorted(asked, key=lambda key: key not in alternatives):
+            hint = f"--set {alternatives[key]} does without" if key in alternatives else "take another model"
+            raise UsageError(f"{name}: a model loaded through transformers has no `{key}` {self.parts[key]}", hint=hint)
 
     def _check_vocabulary(self, rows: int) -> None:
         name, entries = self.section.name, self.tokenizer.vocab_size

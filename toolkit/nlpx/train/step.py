@@ -1,8 +1,8 @@
 """One training step in three parts, each of which a trick may wrap.
 
-    objective(model, batch) -> Loss           the task's
-    backward(model, batches) -> StepLoss      leaves gradients behind
-    update(model, optimizer)                  consumes them
+    objective(model, batch) -> ObjectiveOutput    the task's
+    backward(model, batches) -> StepLoss          leaves gradients behind
+    update(model, optimizer)                      consumes them
 
 A batch is a `dict[str, Tensor | int]` whose `num_targets` says, before the forward pass, over how many
 terms its loss is the mean. Several batches make one update: each weighs its fraction of all targets, over all
@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from nlpx.configuration import registry
 from nlpx.configuration.section import Section
 from nlpx.errors import UsageError
-from nlpx.objectives import Loss
+from nlpx.objectives import ObjectiveOutput
 from nlpx.optim.derived import DerivedOptimizer
 from nlpx.train import distributed
 from nlpx.train.precision import autocast
@@ -43,7 +43,7 @@ class StepLoss:
     num_targets: int
 
 
-Objective = Callable[[nn.Module, Batch], Loss]
+Objective = Callable[[Any, Batch], ObjectiveOutput]  # of an `Encoder`, or of any module in its place
 Backward = Callable[[nn.Module, list[Batch]], StepLoss]
 Gradients = Callable[[nn.Module, list[Batch]], tuple[StepLoss, Tensor]]  # and the gradient norm before clipping
 Update = Callable[[nn.Module, Optimizer], None]
@@ -100,7 +100,7 @@ def evaluation_weights(model: nn.Module, tricks: Iterable[NamedTrick]) -> Iterat
 def in_precision(objective: Objective, precision: str, *, device: torch.device) -> Objective:
     """The objective with its matrix products in that precision."""
 
-    def cast(model: nn.Module, batch: Batch) -> Loss:
+    def cast(model: nn.Module, batch: Batch) -> ObjectiveOutput:
         with autocast(precision, device=device):
             return objective(model, batch)
 

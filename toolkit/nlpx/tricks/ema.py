@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Update = Callable[[Module, Optimizer], None]
 
 WRAPS = "update"
+NEEDS: frozenset[str] = frozenset()
 CONFLICTS: frozenset[str] = frozenset()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import UsageError
-from nlpx.jobs.finetune.config import ModelSection
 from nlpx.models.config import ModelConfig
+from nlpx.runs.model_section import ModelSection
 from nlpx.runs.starting_model import StartingModel
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class StartingMoveModel(StartingModel):
         self.vocabulary = vocabulary
         self.is_move_model = not self.is_new and self._stored_vocabulary() == vocabulary
 
-    def check(self) -> None:
+    def check(self, alternatives: Mapping[str, str] | None = None) -> None:
         """Refuse a length or an attention that does not fit the model."""
         config = self.config()
         self._check_positions(config.position, config.max_position_embeddings)

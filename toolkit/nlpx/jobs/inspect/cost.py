@@ -209,7 +209,7 @@ def _usable_lengths(config: ModelConfig, lengths: Sequence[int]) -> list[int]:
 def _of_preset(name: str) -> tuple[ModelConfig, int | None]:
     from nlpx.configuration.files import find, group_of
     from nlpx.configuration.presets import resolve, schema_of
-    from nlpx.jobs.finetune.config import NEW
+    from nlpx.runs.model_section import NEW
 
     group = group_of(find(name))
     if group is None:
@@ -235,12 +235,12 @@ def _new_model(section: Any, parts: dict[str, Any], max_length: int) -> ModelCon
 
 def _parts(group: str, chosen: Any) -> dict[str, Any]:
     """What the run needs of its model: the head of the task, or of the objectives."""
-    from nlpx.configuration.registry import load
+    from nlpx.configuration import registry
 
     if group == "finetune":
-        choices: dict[str, Any] = load("tasks", chosen.task).Task(chosen.task_options).model_choices()
-        return choices
-    found = [head for name in chosen.objectives for head in load("objectives", name).Objective.HEADS]
+        task = registry.load("tasks", chosen.task).Task(chosen.task_options)
+        return {"heads": task.heads, **task.model_parts()}
+    found = [head for name in chosen.objectives for head in registry.load("objectives", name).Objective.HEADS]
     return {"heads": tuple(dict.fromkeys(found))}
 
 

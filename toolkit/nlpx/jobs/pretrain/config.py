@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from nlpx.configuration.section import Plugins, Section
-from nlpx.jobs.finetune.config import ModelSection
 from nlpx.optim.config import OptimConfig
+from nlpx.runs.model_section import ModelSection
 from nlpx.train.config import TrainConfig
 
 

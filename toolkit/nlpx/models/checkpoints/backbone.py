@@ -50,6 +50,15 @@ class Backbone(Encoder):
             return cls(_from_pretrained(path, head), num_labels=num_labels).eval()
 
     @classmethod
+    def load_own(cls, path: Path) -> Backbone:
+        """What `save` wrote, classifier included. Raises `InputError` for anything else."""
+        own = read_config(path)
+        if own.get("model_type") != OWN_MODEL_TYPE:
+            raise InputError(f"{path}: not the checkpoint of a run: {path / 'config.json'} names another model")
+        with _quiet_transformers(), _explained(path):
+            return cls._load_own(path, own).eval()
+
+    @classmethod
     def _load_own(cls, path: Path, own: dict[str, Any]) -> Backbone:
         backbone = cls(_without_weights(own["encoder"]), num_labels=own["num_labels"])
         load_weights(backbone, path / SAFETENSORS)

@@ -76,12 +76,14 @@ class Assembler:
         self.tensors = tensors
         self.report = report
         self.rows = rows
+        self.fresh = True
 
-    def fill(self, allow_partial: Sequence[str] = (), *, check_only: bool = False) -> None:
-        """Load every parameter and buffer.
+    def fill(self, allow_partial: Sequence[str] = (), *, check_only: bool = False, fresh: bool = True) -> None:
+        """Load every parameter and buffer; with `fresh`, parts that a checkpoint is given anew may start at random.
 
         Raises `InputError` if one is missing that `allow_partial` (patterns) does not name.
         """
+        self.fresh = fresh
         state: dict[str, Tensor] = {}
         for name, parameter in self.model.state_dict().items():
             tensor = self._assemble(name, parameter)
@@ -106,7 +108,7 @@ class Assembler:
 
     def _starts_anew(self, name: str, parameter: Tensor) -> bool:
         """Whether what is stored has other classes, or another number of random features: a new one takes its place."""
-        stored = self.tensors.shape(name) if _may_be_new(name) else None
+        stored = self.tensors.shape(name) if self.fresh and _may_be_new(name) else None
         return stored is not None and stored != tuple(parameter.shape)
 
     def _read(self, ours: str, wanted: str) -> Tensor | None:
@@ -139,7 +141,7 @@ class Assembler:
         return hierarchical_rows(table, num_rows, self.config.hierarchical_alpha)
 
     def _note_absent(self, name: str) -> None:
-        is_new = "condition" in name or _may_be_new(name)
+        is_new = self.fresh and ("condition" in name or _may_be_new(name))
         (self.report.new if is_new else self.report.missing).append(name)
 
     def _classify_unexpected(self) -> None:
@@ -162,7 +164,9 @@ class Assembler:
         shown = ", ".join(refused[:4]) + (f" and {len(refused) - 4} more" if len(refused) > 4 else "")
         raise InputError(
             f"{self.tensors.checkpoint.path}: the checkpoint lacks {shown}",
-            hint="--allow-partial " + " --allow-partial ".join(_patterns(refused)) + " starts them at random",
+            hint="--allow-partial " + " --allow-partial ".join(_patterns(refused)) + " starts them at random"
+            if self.fresh
+            else "it is not whole: copy it again, or train again",
         )
 
 
