@@ -54,8 +54,8 @@ def sts(
 ) -> None:
     """Correlate cosines of sentence pairs with their scores.
 
-    Spearman and Pearson times 100 with 95 % intervals, for every pooling: as
-    the vectors are, whitened, whitened and truncated, only rotated and truncated.
+    Spearman and Pearson times 100 with 95 % intervals, for every pooling:
+    plain, whitened, whitened and truncated, only rotated and truncated.
 
     \b
     Examples:

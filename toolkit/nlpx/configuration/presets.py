@@ -2,7 +2,7 @@
 
 Precedence, weakest first: the defaults of the configuration class, the parent named by `extends`, the preset,
 `--set`, dedicated options. Mappings merge key by key, everything else is replaced; a list of plug-ins replaces
-the parent's, a mapping adds to it. `key: null` clears what weaker layers said. All errors are found and reported
+the parent's, a mapping adds to it. `key: null` clears the value of weaker layers. All errors are found and reported
 together.
 """
 

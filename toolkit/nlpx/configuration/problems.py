@@ -145,7 +145,7 @@ def _brief(value: Any) -> str:
 
 
 def _without_shadows(found: list[Problem]) -> list[Problem]:
-    # A union reports one error per member: the deepest say most, and equal places are joined.
+    # A union reports one error per member: the deepest is the most exact, and equal places are joined.
     kept: dict[Path, Problem] = {}
     for problem in found:
         deeper = (

@@ -43,7 +43,7 @@ def count_group(items: Sequence[WorkItem], settings: CountSettings) -> Group:
         counter = PortionCounter(settings, Path(name), read_item, name=f"group-{items[0].index}")
         for item in items:
             counter.count(item, on_bytes=_ignore)
-        portion = counter.hand_over()
+        portion = counter.finish_portion()
         contents = tuple((Path(name) / run).read_bytes() for run in portion.runs)
         return Group(portion, contents, counter.segmenter)
 

@@ -149,8 +149,8 @@ class _Job:
                 counter.count(item, on_bytes=on_bytes)
                 on_bytes(0 if item.is_open_ended else item.num_bytes)
                 if counter.is_due:
-                    yield counter.hand_over()
-        yield counter.hand_over()
+                    yield counter.finish_portion()
+        yield counter.finish_portion()
 
     def _in_workers(self, items: Iterable[WorkItem], total: int | None) -> Portions:
         from nlpx.counting.workers import Pool

@@ -62,7 +62,7 @@ class PortionCounter:
         wanted = bool(self._runs) or self.settings.checkpoint is not None
         return wanted and self._num_bytes >= self.settings.checkpoint_bytes
 
-    def hand_over(self) -> Portion:
+    def finish_portion(self) -> Portion:
         """Write out what is in the table; the runs are the receiver's then."""
         self._spill()
         portion = Portion(tuple(self._runs), tuple(self._items), self._num_texts)

@@ -242,8 +242,8 @@ def _work(
                 counter.count(item, on_bytes=lambda number: connection.send(("bytes", number)))
                 connection.send(("counted", item.index))
                 if counter.is_due:
-                    connection.send(("portion", counter.hand_over()))
-            connection.send(("portion", counter.hand_over()))
+                    connection.send(("portion", counter.finish_portion()))
+            connection.send(("portion", counter.finish_portion()))
         except UserError as error:
             connection.send(("error", (type(error).__name__, error.message, error.hint)))
         except MemoryError:

@@ -71,7 +71,7 @@ def hidden_targets(rows: Sequence[PackedRow], places: Sequence[Ids], *, width: i
 def prediction_targets(token_ids: Ids, predicted: NDArray[np.bool_]) -> dict[str, Any]:
     """What is predicted from the position before it.
 
-    token_ids: (B, T); predicted: (B, T - 1), True where position i has to say what stands at i + 1.
+    token_ids: (B, T); predicted: (B, T - 1), True where position i has to predict what stands at i + 1.
     """
     import numpy as np
     import torch
@@ -93,7 +93,7 @@ def call(model: Any, batch: dict[str, Any], *, mask: str, **more: Any) -> ModelO
 
 
 def sight(model: Any, batch: dict[str, Any], *, mask: str) -> dict[str, Any]:
-    """The keywords of a model call that say who is where and sees whom."""
+    """The keywords of a model call for positions, segments and visibility."""
     keywords: dict[str, Any] = {name: batch.get(name) for name in ("segment_ids", "attention_mask")} | {"mask": mask}
     if "document_ids" in batch:
         keywords["mask"] = _within_documents(mask, batch)

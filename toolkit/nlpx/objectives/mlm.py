@@ -1,4 +1,4 @@
-"""Masked language model: say which words stood where some were hidden (arXiv 1810.04805, whole words: 1906.08101)."""
+"""Masked language model: predict the words that were hidden (arXiv 1810.04805, whole words: 1906.08101)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replaced token detection: say of every token whether a small generator put it there (ELECTRA, arXiv 2003.10555)."""
+"""Replaced token detection: predict which tokens a small generator has put there (ELECTRA, arXiv 2003.10555)."""
 
 from __future__ import annotations
 

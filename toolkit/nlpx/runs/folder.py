@@ -2,7 +2,7 @@
 
 manifest.json   what ran, on what, with what outcome; written first (state running) and last, always whole
 config.yaml     the resolved configuration; feeding it back repeats the run
-metrics.jsonl   one object per record    log.txt        what stderr said
+metrics.jsonl   one object per record    log.txt        what was printed on stderr
 checkpoints/    last and best            samples.jsonl  what the model produced
 predictions/    dev and test rows with the best checkpoint's answers
 report.md plots/

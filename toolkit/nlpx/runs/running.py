@@ -88,17 +88,17 @@ def run_job(command: str, build: Build, resolved: Resolved, options: RunOptions,
         return _finished_before(earlier, messages)
     device = choose(config.device)
     with distributed.process_group(device=device.device):
-        said = messages if distributed.is_main() else Silent()
-        said.note(f"device {device.device} ({device.reason}), seed {config.seed}")
+        main_messages = messages if distributed.is_main() else Silent()
+        main_messages.note(f"device {device.device} ({device.reason}), seed {config.seed}")
         seed_everything(config.seed, deterministic=config.deterministic)
-        job = build(said, _local(device.device), earlier)
+        job = build(main_messages, _local(device.device), earlier)
         job.check()
         state = None if earlier is None else earlier.last_checkpoint
         if not distributed.is_main():
             job.train(None, state)
             return None
         with _open_run(command, job, resolved, options, device.device, earlier) as run:
-            said.log_to(run.log)
+            main_messages.log_to(run.log)
             job.train(run, state)
             return job.finish(run)
 

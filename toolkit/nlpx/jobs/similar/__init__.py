@@ -31,7 +31,7 @@ Rows = Iterator[list[Row]]
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How many hits, what is shown beside them, who searches, and whether the index went through the map already."""
+    """How many hits, what is shown beside them, the engine, and whether the map was applied to the index already."""
 
     top: int | None = None
     texts: Path | None = None

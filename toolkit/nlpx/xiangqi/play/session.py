@@ -149,7 +149,7 @@ class Session:
         text = f"{side}: {words} {iccs(move)}"
         if ranking is not None:
             row["candidates"] = self._candidates(ranking)
-            text += f"   ({self._told(row['candidates'])})" if row["candidates"] else ""
+            text += f"   ({self._ranked_text(row['candidates'])})" if row["candidates"] else ""
         self.position.push(move)
         return Event(text, row, iccs(move) if who == "model" else None)
 
@@ -173,12 +173,12 @@ class Session:
             for move, share in ranking.best(self.setting.top)
         ]
 
-    def _told(self, candidates: Sequence[dict[str, Any]]) -> str:
+    def _ranked_text(self, candidates: Sequence[dict[str, Any]]) -> str:
         return ", ".join(f"{found['chinese']} {100 * found['probability']:.0f} %" for found in candidates)
 
     def _show_moves(self, _rest: str) -> Iterator[Event]:
         candidates = self._candidates(self.reader.rank([self.position])[0])
-        yield Event(f"the model: {self._told(candidates) or 'no legal move'}", {"candidates": candidates})
+        yield Event(f"the model: {self._ranked_text(candidates) or 'no legal move'}", {"candidates": candidates})
 
     def _take_back(self, _rest: str) -> Iterator[Event]:
         """Back to where the person last chose; what a game began with stays."""
