@@ -1,4 +1,4 @@
-"""What a checkpoint family is, how one is recognised, and how its configuration becomes ours and back."""
+"""Checkpoint families: the contract, recognition, and conversion of configurations."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Written(NamedTuple):
 
 
 def parse_chinese(position: Position, text: str) -> int:
-    """Read a move in a position; which rules it breaks is another question, as for `parse_iccs`.
+    """Read a move in a position; whether it is legal is not checked, as in `parse_iccs`.
 
     Raises InputError for another form, for a piece that is not there, and where two pieces could be meant.
     """

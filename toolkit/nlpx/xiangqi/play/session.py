@@ -1,4 +1,4 @@
-"""A person plays a model: what is typed goes in, what is to be shown comes out; no terminal is needed."""
+"""A person plays a model: typed lines in, events to show out; no terminal is needed."""
 
 from __future__ import annotations
 
