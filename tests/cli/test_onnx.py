@@ -180,8 +180,8 @@ def test_another_precision(nlpx):
 def test_without_the_extra(nlpx, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     outcome = nlpx("embed", "texts.txt", "--model", "graph", "-o", "e.npy")
-    assert outcome == (4, "", "Error: running ONNX needs the extra `onnx`\n  pip install 'nlpx[onnx]'\n")
+    assert outcome == (4, "", "Error: running ONNX needs the extra `onnx`\n  pip install 'nlpx-zh[onnx]'\n")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     outcome = nlpx("convert", "model", "other", "--to", "onnx")
-    assert outcome == (4, "", "Error: writing ONNX needs the extra `onnx`\n  pip install 'nlpx[onnx]'\n")
+    assert outcome == (4, "", "Error: writing ONNX needs the extra `onnx`\n  pip install 'nlpx-zh[onnx]'\n")
     assert not Path("other").exists()

@@ -181,7 +181,7 @@ def test_any_block_size_gives_each_line_once(tmp_path, end, mark, last, size):
     assert [line for line in raw.split("\n") if line.strip()] == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet=st.sampled_from("天地a \r\n\t\x0b\x85\u2028𠀀"), max_size=60), st.integers(1, 40))
 def test_blocks_parts_and_the_whole_agree(tmp_path_factory, text, size):
     path = write(tmp_path_factory.mktemp("any") / "a.txt", text)
@@ -333,7 +333,7 @@ def test_parquet_that_cannot_be_read(tmp_path, monkeypatch):
     hide(monkeypatch, "pyarrow")
     with pytest.raises(MachineError, match="Parquet needs the extra") as error:
         whole(path)
-    assert error.value.hint == "pip install 'nlpx[data]'"
+    assert error.value.hint == "pip install 'nlpx-zh[data]'"
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:

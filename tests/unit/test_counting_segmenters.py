@@ -138,7 +138,7 @@ def test_random_texts_are_cut_as_jieba_cuts(fast: WordSegmenter, hmm: bool, refe
     assert counted(fast, texts) == expected_counts(reference, texts, hmm)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     parts=st.lists(
         st.one_of(
@@ -290,7 +290,7 @@ SENTENCES = [
 PARTS = sorted({s[a : a + n] for s in SENTENCES for a in range(len(s)) for n in (1, 2, 3, 4, 5, 7)})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lines=st.lists(
         st.builds(

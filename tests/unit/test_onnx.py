@@ -236,7 +236,7 @@ def test_writing_without_the_extra(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MachineError, match="writing ONNX needs the extra `onnx`") as error:
         export_onnx(transformer("bert"), tmp_path, dtype="int8")
-    assert error.value.hint == "pip install 'nlpx[onnx]'"
+    assert error.value.hint == "pip install 'nlpx-zh[onnx]'"
     assert not list(tmp_path.iterdir())
 
 
@@ -244,7 +244,7 @@ def test_running_without_the_extra(graph_of, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MachineError, match="running ONNX needs the extra `onnx`") as error:
         OnnxModel(graph_of("bert"))
-    assert error.value.hint == "pip install 'nlpx[onnx]'"
+    assert error.value.hint == "pip install 'nlpx-zh[onnx]'"
 
 
 def test_what_no_graph_can_hold(tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def test_report_without_matplotlib_draws_with_blocks(run: RunFolder, monkeypatch
     curve = section(report, "Curve")
     assert "▁" in curve
     assert "█" in curve
-    assert "pip install 'nlpx[plot]'" in curve
+    assert "pip install 'nlpx-zh[plot]'" in curve
     assert "![" not in report
     assert not run.plots.exists()
 
@@ -131,7 +131,7 @@ def test_missing_matplotlib_is_one_sentence_with_the_extra(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MachineError) as caught:
         plots.plot_reliability(reliability([0.5], [1]), tmp_path / "a.png")
-    assert "nlpx[plot]" in str(caught.value.hint)
+    assert "nlpx-zh[plot]" in str(caught.value.hint)
 
 
 def test_plots_repeat_byte_for_byte_and_refuse_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from nlpx.counting.settings import CountSettings
 from nlpx.counting.work import WorkItem, read_item
 from nlpx.dask_client import connect
 from nlpx.data.corpus.remote import is_url
-from nlpx.errors import MachineError
+from nlpx.errors import MachineError, install_hint
 
 _GROUP_BYTES = 64 << 20
 _GROUPS_PER_WORKER = 4
@@ -59,8 +59,7 @@ def portions_from_cluster(
     try:
         from distributed import KilledWorker, as_completed
     except ImportError:
-        hint = "pip install 'nlpx[cluster]'"
-        raise MachineError("counting on a cluster needs the extra `cluster`", hint=hint) from None
+        raise MachineError("counting on a cluster needs the extra `cluster`", hint=install_hint("cluster")) from None
     with ExitStack() as stack:
         workers = settings.num_workers
         memory = settings.memory // workers

@@ -1,7 +1,7 @@
 """Moments of files of vectors: ranges of rows, summed here or on a cluster, in the precision that the result needs.
 
-The products inside a block are float32 at first where that saves much time. If the eigenvalues show that they cannot
-resolve a direction that is to be kept, which the first range mostly tells, everything is summed again in float64.
+Products are float32 at first where that saves much time. If their rounding can be more than a direction that is to be
+kept allows, which the first range mostly tells, everything is summed again in float64.
 """
 
 from __future__ import annotations
@@ -75,13 +75,14 @@ def _summed(
 ) -> Moments | None:
     """The sum of the ranges in their order; None as soon as it cannot serve the map that is `needed`."""
     total = Moments(files[0].columns)
-    with messages.progress(sum(file.rows for file in files), "fitting") as progress:
+    rows = sum(file.rows for file in files)
+    with messages.progress(rows, "fitting") as progress:
         parts = _ranges(files, precision)
         with closing(_results(parts, place, lambda count: progress.update(advance=count))) as results:
             for number, tensors in enumerate(results):
                 total.merge(Moments.of_tensors(tensors))
                 is_telling = number in (0, len(parts) - 1)
-                if needed is not None and is_telling and not is_resolved(total, needed):
+                if needed is not None and is_telling and not is_resolved(total, needed, rows=rows):
                     return None
     return total
 

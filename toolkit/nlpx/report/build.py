@@ -12,15 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nlpx.errors import install_hint
 from nlpx.io import write_text
 from nlpx.report import plots
 from nlpx.report.changes import changes
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, Table, render
 from nlpx.runs.folder import RunFolder
-
-INSTALL_PLOT = "pip install 'nlpx[plot]'"
-
 
 Tables = Callable[[Mapping[str, Any]], Sequence[Table]]
 
@@ -95,7 +93,7 @@ def _curves(run: RunFolder, history: History) -> str:
         lines = [_image(name) for name, shown in drawn if shown]
     else:
         lines = [line for series in CURVES if (line := _block_curve(history, *series))]
-        lines = ["```\n" + "\n".join(lines) + f"\n```\n\nPlots as pictures: `{INSTALL_PLOT}`"] if lines else []
+        lines = ["```\n" + "\n".join(lines) + f"\n```\n\nPlots as pictures: `{install_hint('plot')}`"] if lines else []
     return "## Curve\n\n" + ("\n\n".join(lines) or "Nothing recorded yet.")
 
 

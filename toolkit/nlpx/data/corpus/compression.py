@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, BinaryIO, Literal, cast
 
-from nlpx.errors import InputError, MachineError
+from nlpx.errors import InputError, MachineError, install_hint
 
 Compression = Literal["gz", "zst", "bz2", "xz"]
 
@@ -19,7 +19,6 @@ MAGIC: dict[bytes, Compression] = {
 MODULES: dict[Compression, str] = {"gz": "gzip", "bz2": "bz2", "xz": "lzma"}  # imported when a file asks for one
 SUFFIXES: dict[str, Compression] = {".gz": "gz", ".zst": "zst", ".bz2": "bz2", ".xz": "xz"}
 NUM_MAGIC_BYTES = max(map(len, MAGIC))
-EXTRA_HINT = "pip install 'nlpx[data]'"
 
 
 def compression_of_bytes(head: bytes) -> Compression | None:
@@ -45,7 +44,7 @@ def _open_zstandard() -> Callable[[Any], Any]:
         try:
             from backports import zstd
         except ImportError:
-            raise MachineError("reading .zst needs the extra `data`", hint=EXTRA_HINT) from None
+            raise MachineError("reading .zst needs the extra `data`", hint=install_hint("data")) from None
     return cast(Callable[[Any], Any], zstd.open)
 
 

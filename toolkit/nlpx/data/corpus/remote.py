@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from nlpx.data.corpus.compression import EXTRA_HINT
-from nlpx.errors import InputError, MachineError, UsageError, UserError
+from nlpx.errors import InputError, MachineError, UsageError, UserError, install_hint
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 _GLOB = re.compile(r"[*?\[]")
@@ -56,7 +55,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise MachineError(f"reading {url} needs the extra `data`", hint=EXTRA_HINT) from None
+        raise MachineError(f"reading {url} needs the extra `data`", hint=install_hint("data")) from None
     return cast(tuple[Any, str], url_to_fs(url))
 
 
@@ -86,7 +85,7 @@ def _named(url: str) -> Iterator[None]:
         raise InputError(f"{url}: no such file", hint="check the address") from None
     except ImportError as error:
         protocol = url.split(":", 1)[0]
-        raise MachineError(f"reading {protocol}:// needs another package: {error}", hint=EXTRA_HINT) from None
+        raise MachineError(f"reading {protocol}:// needs another package: {error}", hint=install_hint("data")) from None
     except ValueError as error:
         raise UsageError(f"{url}: {error}", hint="such as s3://bucket/file.txt, or a local path") from None
     except Exception as error:
