@@ -19,7 +19,7 @@ from nlpx.errors import InputError, UsageError
 from nlpx.messages import Messages, Silent
 
 if TYPE_CHECKING:
-    from nlpx.counting.segmenters import WordSegmenter
+    from nlpx.counting.segmentation.segmenters import WordSegmenter
     from nlpx.counting.settings import CountSettings
 
 SAMPLE_BYTES = 8_000_000
@@ -125,7 +125,7 @@ def _methods(
 
 
 def _start_worker(hmm: bool, user_dictionary: str | None) -> None:
-    from nlpx.counting.segmenters import build_word_segmenter
+    from nlpx.counting.segmentation.segmenters import build_word_segmenter
 
     global _segmenter
     if _segmenter is None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nlpx.counting.probabilities import probabilities
+from nlpx.counting.segmentation.probabilities import probabilities
 
 FIRST_HAN, LAST_HAN = 0x4E00, 0x9FD5
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpx.embed.top_k import TopK, above
+from nlpx.embed.search.top_k import TopK, above
 from nlpx.embed.unit_vectors import UnitVectors, exactly_unit
 
 Matrix = NDArray[Any]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpx.embed.search import INDEX_ROWS, search
+from nlpx.embed.search.exact import INDEX_ROWS, search
 from nlpx.embed.unit_vectors import UnitVectors, exactly_unit
 from nlpx.errors import MachineError, UsageError
 
