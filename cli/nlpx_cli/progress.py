@@ -34,7 +34,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self.completed, values=self._shown_values())
         if self._is_due():
-            self._say_line()
+            self._print_line()
 
     def write_above(self, text: str) -> bool:
         """Print above the bar without breaking it; False if there is no bar."""
@@ -52,14 +52,14 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         if self.completed != self._last_completed:
-            self._say_line()
+            self._print_line()
 
     def _is_due(self) -> bool:
         if self.total is not None and self.completed - self._last_completed >= max(1, self.total * _SHARE):
             return time.monotonic() - self._last_time >= 1
         return time.monotonic() - self._last_time >= _SECONDS
 
-    def _say_line(self) -> None:
+    def _print_line(self) -> None:
         count = f"{self.completed}/{self.total}" if self.total is not None else str(self.completed)
         parts = [f"{self.description} {count}", self._shown_values(), self._remaining()]
         self._write_line("  ".join(part for part in parts if part))

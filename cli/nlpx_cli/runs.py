@@ -84,24 +84,28 @@ def report(
 
 
 def _row(run: RunFolder, *, json: bool) -> dict[str, Any]:
+    from nlpx.runs.folder import primary_metric
+
     manifest = run.manifest
-    headline = manifest.get("headline")
-    row = {"run": run.path.name, "state": run.state, "score": headline, "start": manifest.get("start")}
+    metric = primary_metric(manifest)
+    row = {"run": run.path.name, "state": run.state, "score": metric, "start": manifest.get("start")}
     if not json:
-        row["score"] = _score(headline)
+        row["score"] = _score(metric)
         row["start"] = (manifest.get("start") or "")[:16].replace("T", " ")
         row["took"] = _duration(manifest)
     return row
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
+    from nlpx.runs.folder import primary_metric
+
     peak = manifest.get("peak_memory")
     git = manifest.get("git")
     facts = {
         "run": manifest["path"],
         "state": manifest["state"],
         "exit code": manifest.get("exit_code"),
-        "score": _score(manifest.get("headline")),
+        "score": _score(primary_metric(manifest)),
         "command": " ".join(manifest.get("command_line", [])),
         "presets": ", ".join(manifest.get("presets", [])),
         "seed": manifest.get("seed"),
@@ -116,11 +120,11 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in facts.items() if value not in (None, "", "-")]
 
 
-def _score(headline: dict[str, Any] | None) -> str:
-    if headline is None:
+def _score(metric: dict[str, Any] | None) -> str:
+    if metric is None:
         return "-"
-    value = headline["value"]
-    return f"{headline['name']} {'-' if value is None else format(value, '.4f')}"
+    value = metric["value"]
+    return f"{metric['name']} {'-' if value is None else format(value, '.4f')}"
 
 
 def _duration(manifest: dict[str, Any]) -> str:

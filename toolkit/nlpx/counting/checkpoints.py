@@ -39,13 +39,13 @@ class Checkpoint:
     def __init__(self, folder: Path, sources: Sequence[Source], settings: CountSettings) -> None:
         self.folder = folder
         state = _read(folder / _STATE) if (folder / _STATE).exists() else None
-        asked = _identity(sources, settings)
+        requested = _identity(sources, settings)
         if state is None:
             _refuse_foreign(folder)
             division = choose_block_bytes(sources, settings), choose_num_parts(sources, settings)
-            state = {**asked, "block_bytes": division[0], "num_parts": division[1]}
+            state = {**requested, "block_bytes": division[0], "num_parts": division[1]}
             write_json(folder / _STATE, state)
-        _refuse_other(folder, state, asked)
+        _refuse_other(folder, state, requested)
         self.block_bytes: int = state["block_bytes"]
         self.num_parts: int = state["num_parts"]
         self.portions = [_portion(_read(path)) for path in sorted(folder.glob("portion-*.json"))]
@@ -133,14 +133,14 @@ def _refuse_foreign(folder: Path) -> None:
         raise UsageError(f"{folder} is no checkpoint of a count; it holds {others[0]}", hint=hint)
 
 
-def _refuse_other(folder: Path, state: dict[str, Any], asked: dict[str, Any]) -> None:
+def _refuse_other(folder: Path, state: dict[str, Any], requested: dict[str, Any]) -> None:
     hint = "name another folder, or delete this one"
-    for was, now in _pairs(state["inputs"], asked["inputs"]):
+    for was, now in _pairs(state["inputs"], requested["inputs"]):
         if was != now:
             what = f"{folder} belongs to another input: it was {was or 'none'} and is {now or 'none'}"
             raise UsageError(what, hint=hint)
-    for name in sorted({*state["settings"], *asked["settings"]}):
-        was, now = state["settings"].get(name), asked["settings"].get(name)
+    for name in sorted({*state["settings"], *requested["settings"]}):
+        was, now = state["settings"].get(name), requested["settings"].get(name)
         if was != now:
             raise UsageError(f"{folder} belongs to another count: `{name}` was {was} and is {now}", hint=hint)
 

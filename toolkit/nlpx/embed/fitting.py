@@ -81,8 +81,8 @@ def _summed(
         with closing(_results(parts, place, lambda count: progress.update(advance=count))) as results:
             for number, tensors in enumerate(results):
                 total.merge(Moments.of_tensors(tensors))
-                is_telling = number in (0, len(parts) - 1)
-                if needed is not None and is_telling and not is_resolved(total, needed, rows=rows):
+                is_decisive = number in (0, len(parts) - 1)
+                if needed is not None and is_decisive and not is_resolved(total, needed, rows=rows):
                     return None
     return total
 

@@ -87,12 +87,15 @@ def prediction_targets(token_ids: Ids, predicted: NDArray[np.bool_]) -> dict[str
 def call(model: Any, batch: dict[str, Any], *, mask: str, **more: Any) -> ModelOutput:
     """Run the model on a batch with a mask by name, which holds within each document."""
     output: ModelOutput = model(
-        batch["token_ids"], lm_positions=batch.get("lm_positions"), **sight(model, batch, mask=mask), **more
+        batch["token_ids"],
+        lm_positions=batch.get("lm_positions"),
+        **masking_arguments(model, batch, mask=mask),
+        **more,
     )
     return output
 
 
-def sight(model: Any, batch: dict[str, Any], *, mask: str) -> dict[str, Any]:
+def masking_arguments(model: Any, batch: dict[str, Any], *, mask: str) -> dict[str, Any]:
     """The keywords of a model call for positions, segments and visibility."""
     keywords: dict[str, Any] = {name: batch.get(name) for name in ("segment_ids", "attention_mask")} | {"mask": mask}
     if "document_ids" in batch:

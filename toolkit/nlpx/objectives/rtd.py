@@ -88,7 +88,7 @@ class Objective:
         `model` is a `ReplacedTokenModel`; `outputs` holds its logits, `is_replaced`, and both losses as sums.
         """
         from nlpx.objectives import ObjectiveOutput
-        from nlpx.objectives._packed import sight
+        from nlpx.objectives._packed import masking_arguments
 
         found = model(
             batch["token_ids"],
@@ -96,7 +96,7 @@ class Objective:
             batch["lm_positions"],
             batch["uniform"],
             temperature=self.config.temperature,
-            **sight(model, batch, mask="bidirectional"),
+            **masking_arguments(model, batch, mask="bidirectional"),
         )
         sums = loss_sums(found.generator_logits, found.discriminator_logits, found.is_replaced, batch)
         num_targets, num_hidden = batch["num_targets"], batch["num_minor_targets"]

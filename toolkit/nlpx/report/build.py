@@ -1,4 +1,4 @@
-"""`report.md` of a run: headline, the command that repeats it, what was changed, curve, tables, plots.
+"""`report.md` of a run: primary metric, the command that repeats it, what was changed, curve, tables, plots.
 
 Everything is read from the run folder (`manifest.json`, `config.yaml`, `metrics.jsonl`), so that a report can be
 made while the run goes on, afterwards, or on another machine. Without matplotlib the curves become block characters.
@@ -18,7 +18,7 @@ from nlpx.report import plots
 from nlpx.report.changes import changes
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, Table, render
-from nlpx.runs.folder import RunFolder
+from nlpx.runs.folder import RunFolder, primary_metric
 
 Tables = Callable[[Mapping[str, Any]], Sequence[Table]]
 
@@ -30,7 +30,7 @@ def build(run: RunFolder, tables: Tables = lambda _: ()) -> Path:
     """
     manifest, history = run.manifest, History(list(run.records()))
     sections = [
-        _headline(run, manifest, history),
+        _first_line(run, manifest, history),
         _repeat(run, manifest),
         _changes(run),
         _curves(run, history),
@@ -43,7 +43,7 @@ def build(run: RunFolder, tables: Tables = lambda _: ()) -> Path:
 # --- sections --------------------------------------------------------------------------------------------------
 
 
-def _headline(run: RunFolder, manifest: Mapping[str, Any], history: History) -> str:
+def _first_line(run: RunFolder, manifest: Mapping[str, Any], history: History) -> str:
     title = " ".join(str(manifest[key]) for key in ("command", "name") if manifest.get(key)) or run.path.name
     facts = {
         "state": run.state,
@@ -65,8 +65,8 @@ def _result(manifest: Mapping[str, Any], history: History) -> str:
     if best is not None:
         how = f" ({best['score_is']})" if best.get("score_is") else ""
         return f"score {best['score']:.4f} on dev{how}, step {best.get('step')}"
-    headline = manifest.get("headline")
-    return f"{headline['name']} {headline['value']:.4f}" if headline else "no evaluation yet"
+    metric = primary_metric(manifest)
+    return f"{metric['name']} {metric['value']:.4f}" if metric else "no evaluation yet"
 
 
 def _repeat(run: RunFolder, manifest: Mapping[str, Any]) -> str:

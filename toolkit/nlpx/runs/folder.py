@@ -115,9 +115,9 @@ class RunFolder:
         """Write the manifest anew with these facts added or replaced."""
         write_json(self.path / "manifest.json", self.manifest | facts)
 
-    def headline(self, name: str, value: float) -> None:
+    def set_primary_metric(self, name: str, value: float) -> None:
         """Store the one score that stands for this run."""
-        self.update(headline={"name": name, "value": value})
+        self.update(primary_metric={"name": name, "value": value})
 
     def reopen(self) -> None:
         """Go on in this folder: state running again, the new start and command line noted beside the first."""
@@ -195,6 +195,12 @@ class RunFolder:
             if exit_code == EXIT_BUG:
                 write_text(self.traceback, "".join(traceback.format_exception(error)))
             self.finish(state, exit_code=exit_code)
+
+
+def primary_metric(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`name` and `value` of a run's best evaluation; None before the first. Earlier versions called it headline."""
+    found: dict[str, Any] | None = manifest.get("primary_metric", manifest.get("headline"))
+    return found
 
 
 def active() -> RunFolder | None:

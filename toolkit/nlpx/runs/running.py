@@ -110,7 +110,7 @@ def conclude(run: RunFolder) -> dict[str, Any] | None:
 
     best = History(list(run.records())).best
     if best is not None:
-        run.headline(best["score_is"], best["score"])
+        run.set_primary_metric(best["score_is"], best["score"])
     run.finish("finished")
     build(run)
     return best
@@ -157,8 +157,10 @@ def _nothing_left(run: RunFolder, config: Any) -> bool:
 
 
 def _finished_before(run: RunFolder, messages: Messages) -> Finished:
+    from nlpx.runs.folder import primary_metric
+
     messages.note(f"{run.path} is finished, nothing is left to do; --set train.epochs=N or train.steps=N gives more")
-    return Finished(str(run.path), run.manifest.get("headline", {}).get("value"), [], ())
+    return Finished(str(run.path), (primary_metric(run.manifest) or {}).get("value"), [], ())
 
 
 def _open_run(

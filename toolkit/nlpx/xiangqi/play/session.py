@@ -182,13 +182,13 @@ class Session:
 
     def _take_back(self, _rest: str) -> Iterator[Event]:
         """Back to where the person last chose; what a game began with stays."""
-        mine = [ply for ply in range(len(self.position.history)) if self._mover(ply) in self.setting.people]
-        if not mine:
+        own_plies = [ply for ply in range(len(self.position.history)) if self._mover(ply) in self.setting.people]
+        if not own_plies:
             raise InputError("there is no move of yours to take back")
-        while len(self.position.history) > mine[-1]:
+        while len(self.position.history) > own_plies[-1]:
             self.position.pop()
         self.ended = None
-        yield Event("taken back", {"taken_back_to": mine[-1]})
+        yield Event("taken back", {"taken_back_to": own_plies[-1]})
         yield from self._show_board("")
 
     def _mover(self, ply: int) -> int:
