@@ -46,7 +46,7 @@ Search = Annotated[int, typer.Option("--search", help="Plies to look ahead at th
 
 
 def add_commands(group: typer.Typer) -> None:
-    """Add what trains, asks and measures models to `nlpx chess-lm`."""
+    """Add the commands that train, use and measure models to `nlpx chess-lm`."""
     group.command("train")(train)
     group.command("best")(best)
     group.command("evaluate")(evaluate)

@@ -1,6 +1,6 @@
 """Options that several commands share, declared once, and what the shell completes for them.
 
-Completion reads file names only: it answers while a key is held down, so it can afford no heavy import.
+Completion reads file names only: it must answer at once, so it has no heavy import.
 """
 
 from __future__ import annotations

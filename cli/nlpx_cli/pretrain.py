@@ -54,7 +54,7 @@ Field = Annotated[
 ]
 # Short for data.encoding and data.format; hidden because the errors that call for them name them.
 Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the files, such as gb18030.", hidden=True)]
-Format = Annotated[str | None, typer.Option("--format", help="Of files whose name does not say.", hidden=True)]
+Format = Annotated[str | None, typer.Option("--format", help="Of files whose name does not tell it.", hidden=True)]
 
 
 def register(app: typer.Typer) -> None:

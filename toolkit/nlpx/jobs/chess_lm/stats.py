@@ -61,7 +61,7 @@ def collect(
                     found.root.add((one_side(game.moves) if merge_mirrored else game.moves)[:depth], game.result)
                 progress.update(len(found.plies))
     if not found.plies:
-        raise InputError(f"no game in {', '.join(paths)}", hint="nlpx chess-lm import says what is wrong with each")
+        raise InputError(f"no game in {', '.join(paths)}", hint="nlpx chess-lm import names what is wrong with each")
     if found.num_rejected:
         messages.warn(f"{found.num_rejected:,} games are not legal and were left out: nlpx chess-lm import names them")
     return found

@@ -28,7 +28,7 @@ TEXTS_AT_ONCE = 512
 class Settings:
     """What is hidden from the model, and how the texts are read.
 
-    `held_out`: only the texts that `nlpx pretrain` holds out at this share.
+    `held_out`: only the texts that `nlpx pretrain` holds out at this fraction.
     """
 
     field: str = "text"
@@ -142,7 +142,7 @@ def evaluate(
             scorer.add(list(_items(texts, flatten, special, settings)))
             progress.update(advance=len(texts))
     if not scorer.num_rows:
-        raise InputError(f"{', '.join(sources)}: no text in it", hint="--field NAME says which field holds the text")
+        raise InputError(f"{', '.join(sources)}: no text in it", hint="--field NAME names the field with the text")
     return {"model": name, "seed": settings.seed, "rate": settings.rate} | scorer.tallies.figures()
 
 

@@ -63,7 +63,7 @@ class Rejected:
 def read_games(path: str | Path, encoding: str = AUTO) -> Iterator[Game | Rejected]:
     """Yield the games of a file or of stdin (`-`), each checked move by move, and in their place those that fail.
 
-    PGN, DhtmlXQ, JSON lines and plain lists are told apart by their content, packed files are unpacked. Raises
+    PGN, DhtmlXQ, JSON lines and plain lists are distinguished by their content, packed files are unpacked. Raises
     InputError for a missing file, UsageError for an unknown encoding.
     """
     name, stream = open_source(path)
