@@ -26,7 +26,7 @@ def failing(monkeypatch):
         app.callback()(lambda: None)
 
         @app.command("go")
-        def go(json: bool = False) -> None:
+        def go(json: bool = False) -> None:  # noqa: ARG001  an option of the command
             before()
             raise error
 
@@ -191,7 +191,7 @@ def test_a_reader_that_leaves_is_no_error(body):
     assert process.wait() == 0
 
 
-def test_another_broken_pipe_is_a_bug(tmp_path):
+def test_another_broken_pipe_is_a_bug():
     process = _start("raise BrokenPipeError(32, 'worker gone')", stdout=subprocess.PIPE)
     out, err = process.communicate()
     assert process.returncode == 1

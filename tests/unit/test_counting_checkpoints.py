@@ -123,7 +123,7 @@ def test_a_finished_count_is_there_at_once(tmp_path, text):
     folder = tmp_path / "checkpoint"
     assert counted(text, settings(folder)) == expected()
 
-    def never(task, reading):
+    def never(_task, _reading):
         raise AssertionError("nothing is left to read")
 
     assert counted(text, settings(folder), never) == expected()

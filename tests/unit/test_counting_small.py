@@ -24,7 +24,7 @@ def write(path, content):
     return str(path)
 
 
-def compare(paths, *, hmm=True, **choices):
+def compare(paths, *, hmm=True):
     found = count_small(paths, hmm=hmm, user_dictionary=None)
     with count(find_sources(paths), CountSettings(hmm=hmm, workers=1), Silent()) as counts:
         assert found is not None
@@ -80,6 +80,7 @@ def test_several_files_are_small_together(tmp_path):
 def test_user_words_count(tmp_path):
     path = write(tmp_path / "a.txt", "春风又绿江南岸\n")
     found = count_small([path], hmm=True, user_dictionary=write(tmp_path / "words.txt", "又绿江南 100000\n"))
-    assert found is not None and dict(found.ranked())["又绿江南"] == 1
+    assert found is not None
+    assert dict(found.ranked())["又绿江南"] == 1
     with pytest.raises(InputError):
         count_small([path], hmm=True, user_dictionary=str(tmp_path / "none.txt"))

@@ -170,7 +170,9 @@ def test_threads_are_those_of_torch(graph_of):
 
 def test_a_graph_has_one_precision(graph_of):
     folder = graph_of("bert")
-    assert is_onnx(folder) and not is_onnx(folder / GRAPH) and not is_onnx(bundled.path("char-tiny"))
+    assert is_onnx(folder)
+    assert not is_onnx(folder / GRAPH)
+    assert not is_onnx(bundled.path("char-tiny"))
     assert OnnxModel.load(folder, precision="float32").precision == "float32"
     with pytest.raises(UsageError, match="an ONNX graph in float32, not in bfloat16"):
         OnnxModel.load(folder, precision="bfloat16")

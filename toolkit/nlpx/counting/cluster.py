@@ -30,7 +30,7 @@ _GROUPS_AHEAD = 2
 
 
 class Group(NamedTuple):
-    """What a group of tasks gave: its portion, the content of the runs, and what cut the texts."""
+    """What a group of tasks gave: its portion, the content of the runs, and what segmented the texts."""
 
     portion: Portion
     contents: tuple[bytes, ...]
@@ -51,7 +51,7 @@ def count_group(tasks: Sequence[Task], settings: CountSettings) -> Group:
 def portions_from_cluster(
     tasks: Sequence[Task], settings: CountSettings, folder: Path, on_bytes: OnBytes
 ) -> Iterator[tuple[Portion, str]]:
-    """Yield the portions of all tasks, their runs written to `folder`, and what cut the texts.
+    """Yield the portions of all tasks, their runs written to `folder`, and what segmented the texts.
 
     Raises the error of a task, and MachineError without the packages, without an answer from the scheduler, and for a
     group whose workers died again and again.

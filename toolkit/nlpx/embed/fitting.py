@@ -49,7 +49,7 @@ class Range(NamedTuple):
 def moments_of(files: Sequence[VectorFile], choices: Choices, place: Place, messages: Messages) -> Moments:
     """The moments of all rows, precise enough for a map of these choices. The files must be repeatable.
 
-    Raises InputError for a row that is not finite and for a file that is cut short, and what the cluster raises.
+    Raises InputError for a row that is not finite and for a truncated file, and what the cluster raises.
     """
     if not place.float64 and sum(file.rows for file in files) > FEW_ROWS and _are_single(files):
         found = _summed(files, "float32", place, messages, choices)
@@ -61,7 +61,7 @@ def moments_of(files: Sequence[VectorFile], choices: Choices, place: Place, mess
     return exact
 
 
-def tensors_of(part: Range, on_rows: OnRows = lambda count: None, *, copy_level: int = 0) -> Tensors:
+def tensors_of(part: Range, on_rows: OnRows = lambda _count: None, *, copy_level: int = 0) -> Tensors:
     """The moments of a range, as `Moments.tensors` gives them."""
     moments = Moments(part.file.columns, precision=part.precision, shift=part.shift, copy_level=copy_level)
     for rows in part.file.finite_chunks(moments.block_rows, start=part.start, stop=part.stop):

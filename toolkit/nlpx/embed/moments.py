@@ -42,7 +42,7 @@ class MeanCosine:
             squares = np.einsum("ij,ij->i", rows, rows)
         if rows.dtype != np.float64 and not (squares.min() > 0 and np.isfinite(squares).all()):
             return self.add(rows.astype(np.float64))  # float32 has no word for so large or small a square
-        scales = np.divide(1.0, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
+        scales: Matrix = np.divide(1.0, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
         self.directions += scales @ rows
         self.count += len(rows)
         self.num_zero += int((squares == 0).sum())

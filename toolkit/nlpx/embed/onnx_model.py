@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nlpx.errors import InputError, MachineError, UsageError, install_hint
 from nlpx.models.checkpoints.checkpoint import CONFIG_NAMES, ONNX_MODEL_TYPE, parse_config
 from nlpx.models.config import ModelConfig
-from nlpx.models.transformer import ModelOutput
+from nlpx.models.encoder import ModelOutput
 from nlpx.train.config import Precision
 
 GRAPH = "model.onnx"

@@ -164,7 +164,8 @@ def is_resolved(moments: Moments, choices: Choices, *, rows: int | None = None) 
 def explained(eigenvalues: Matrix) -> Matrix:
     """Share of all variance in the first 1, 2, ... directions."""
     sums = np.cumsum(eigenvalues)
-    return sums / sums[-1]
+    fractions: np.ndarray = sums / sums[-1]
+    return fractions
 
 
 def effective_rank(eigenvalues: Matrix) -> float:
@@ -284,4 +285,5 @@ def _numbered(moments: Moments) -> str:
 def _signed(vectors: Matrix) -> Matrix:
     """Eigenvectors with their largest entry positive: else the sign would be chance."""
     largest = np.abs(vectors).argmax(axis=0)
-    return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    signed: np.ndarray = vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    return signed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nlpx.errors import MachineError, install_hint
 from nlpx.io import write_atomically
-from nlpx.report.binary import NUM_BINS, calibration_error
+from nlpx.metrics.binary import NUM_BINS, calibration_error
 from nlpx.report.history import History
 from nlpx.report.tables import display_width
 

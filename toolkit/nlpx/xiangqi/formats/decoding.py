@@ -1,4 +1,4 @@
-"""From bytes to lines of text where the encoding is not told: UTF-8, GB18030 or Big5, as Chinese records come."""
+"""From bytes to lines of text where the encoding is not given: UTF-8, GB18030 or Big5, as Chinese records come."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AUTO = "auto"
 _NUM_HEAD_BYTES = _NUM_BLOCK_BYTES = 1 << 20
 _CANDIDATES = ("gb18030", "big5hkscs", "utf-8")
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_TELLING = "进退平進车車马馬炮砲兵卒相象仕士帅帥将將"
+_NOTATION_CHARACTERS = "进退平進车車马馬炮砲兵卒相象仕士帅帥将將"
 
 
 def text_lines(stream: BinaryIO, encoding: str = AUTO) -> tuple[str, Iterator[str]]:
@@ -38,16 +38,16 @@ def detect_encoding(head: bytes) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
-        return max(_CANDIDATES, key=lambda name: _num_telling(head.decode(name, "replace")))
+        return max(_CANDIDATES, key=lambda name: _num_notation_characters(head.decode(name, "replace")))
     return "utf-8"
 
 
-def _num_telling(text: str) -> int:
-    return sum(text.count(character) for character in _TELLING)
+def _num_notation_characters(text: str) -> int:
+    return sum(text.count(character) for character in _NOTATION_CHARACTERS)
 
 
 def _lines(head: bytes, stream: BinaryIO, encoding: str) -> Iterator[str]:
-    """Decode whole blocks, which is several times as fast as line by line, and cut them into lines."""
+    """Decode whole blocks, which is several times as fast as line by line, and split them into lines."""
     block = head
     while block:
         text = (block + stream.readline()).decode(encoding, "replace")
