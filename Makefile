@@ -4,6 +4,7 @@
 #   make test        set up, then lint, types and tests
 #   make test-slow   the tests that take minutes
 #   make bench       measurements against peers
+#   make docs        the site of docs/, in site/
 #   make bundled CORPUS='corpus_*.jsonl.gz'    the weights that ship, anew: two CPU cores and two hours
 #   make lint        style and types only
 #   make clean       remove caches and build outputs; runs/ and .venv stay
@@ -20,7 +21,7 @@ READY := .venv/ready
 # One thread per worker: several tests at once gain more than several threads in one.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow bench bundled lint clean
+.PHONY: demo test test-slow bench docs bundled lint clean
 
 demo: $(READY)
 	$(BIN)/nlpx finetune --task sohu
@@ -34,6 +35,10 @@ test-slow: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	for script in tokenizers finetune attention bookkeeping; do echo "== $$script"; $(BIN)/python "bench/$$script.py" || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 # Each step of it is a command that users have; what is there already is not made again.
 BUNDLED := runs/bundled
@@ -70,5 +75,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
