@@ -60,12 +60,18 @@ SOURCES |= {
     f"{' '.join(('nlpx', *words))} --help": documents.examples(command)
     for words, command in documents.commands().items()
 }
-LINES = [
-    (source, number)
-    for source, lines in SOURCES.items()
-    for number, line in enumerate(lines)
-    if not line.startswith(SET_UP)
-]
+
+
+def _first_places() -> Iterator[tuple[str, int]]:
+    """Where each command line stands first, by source and number; most examples of a help stand on its page too."""
+    seen: set[str] = set()
+    for source, lines in SOURCES.items():
+        new = [(source, number) for number, line in enumerate(lines) if line not in seen]
+        yield from (place for place in new if not lines[place[1]].startswith(SET_UP))
+        seen |= set(lines)
+
+
+LINES = list(_first_places())
 
 
 @pytest.fixture(scope="module")
