@@ -72,7 +72,7 @@ def _with_id(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _write(rows: Any, out: Path | None, format_: RowFormat) -> None:
-    from nlpx.data.rows.reading import RowWriter
+    from nlpx.data.rows.writing import RowWriter
     from nlpx.io import write_atomically
 
     fields = ["id", "label"] if format_ == "csv" else None

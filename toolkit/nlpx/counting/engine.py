@@ -24,7 +24,7 @@ from nlpx.counting.tasks import (
     stream_tasks,
 )
 from nlpx.counting.units import counts_character_grams
-from nlpx.data.corpus.sources import Source
+from nlpx.data.opening.sources import Source
 from nlpx.errors import UsageError
 from nlpx.messages import Messages
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from nlpx.data.batches.bucketing import in_row_order, sequential_batches
-from nlpx.data.rows.reading import RowWriter
+from nlpx.data.rows.writing import RowWriter
 from nlpx.errors import InputError
 from nlpx.io import write_atomically, write_json
 from nlpx.configuration.registry import load
