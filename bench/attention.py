@@ -1,8 +1,8 @@
-"""Which form of attention for which length: explicit products or torch's fused kernel; and what dropout costs.
+"""Which form of attention for which length: eager products or torch's fused kernel; and what dropout costs.
 
 Forward and backward of the whole model (4 layers x 256, dropout 0.1, a padding mask) over batches of the same number of
-tokens, one thread, alternating rounds in one process. A ratio above 1 says that the explicit form is the faster one;
-`explicit_is_faster` in nlpx/models/attention.py follows it.
+tokens, one thread, alternating rounds in one process. A ratio above 1 says that the eager form is the faster one;
+`eager_is_faster` in nlpx/models/attention.py follows it.
 
     python bench/attention.py [--lengths 32 64 128 256 512] [--rounds 5] [--tokens 2048] [--json FILE]
 """
@@ -68,7 +68,7 @@ def step(model: Transformer, length: int, num_tokens: int, *, form: str, precisi
     attention_mask[1:, -2:] = False
 
     def run() -> None:
-        attention.explicit_is_faster = lambda query, *, dropout: form == "explicit"
+        attention.eager_is_faster = lambda query, *, dropout: form == "eager"
         with autocast(precision, device=CPU):
             states = model(token_ids, attention_mask=attention_mask).last_hidden_state
         states.float().square().mean().backward()
@@ -81,10 +81,10 @@ def measure(length: int, precision: str, options: argparse.Namespace) -> dict[st
     """Tokens per CPU second of each variant in each round."""
     usual = build()
     models = {
-        "explicit": (usual, "explicit"),
+        "eager": (usual, "eager"),
         "fused": (usual, "fused"),
-        "explicit, torch's dropout": (build(torch_dropout=True), "explicit"),
-        "explicit, no dropout": (build(rate=0.0), "explicit"),
+        "eager, torch's dropout": (build(torch_dropout=True), "eager"),
+        "eager, no dropout": (build(rate=0.0), "eager"),
         "fused, no dropout": (build(rate=0.0), "fused"),
     }
     num_tokens = max(2, options.tokens // length) * length
@@ -97,10 +97,10 @@ def measure(length: int, precision: str, options: argparse.Namespace) -> dict[st
 
 
 def row(length: int, precision: str, speeds: dict[str, list[float]]) -> list[str]:
-    """One line of the table: speed of the explicit form, and its ratio to each other variant."""
-    explicit = speeds["explicit"]
-    others = [spread(ratios(explicit, values)) for name, values in speeds.items() if name != "explicit"]
-    return [precision, str(length), f"{statistics.median(explicit):,.0f}", *others]
+    """One line of the table: speed of the eager form, and its ratio to each other variant."""
+    eager = speeds["eager"]
+    others = [spread(ratios(eager, values)) for name, values in speeds.items() if name != "eager"]
+    return [precision, str(length), f"{statistics.median(eager):,.0f}", *others]
 
 
 def main() -> int:
@@ -123,7 +123,7 @@ def main() -> int:
     columns = (
         "precision",
         "length",
-        "explicit: tokens per CPU second",
+        "eager: tokens per CPU second",
         *(f"faster than {name}" for name in list(speeds)[1:]),
     )
     print(f"Median of {options.rounds} alternating rounds\n\n{markdown(columns, rows)}")

@@ -1,6 +1,6 @@
 """Characters against words at equal shape: tokens per character, documents per second, accuracy on TNEWS.
 
-Two encoders that differ in their vocabulary, by default those that ship. Whole documents are cut at `--max-length`
+Two encoders that differ in their vocabulary, by default those that ship. Documents are truncated at `--max-length`
 tokens, so a word model reads further into them; headlines are short. Speed is that of sentence vectors with one
 thread in CPU seconds, alternating rounds in one process, with the tokenizer and on texts that were encoded before.
 Accuracy is that on the dev part after `nlpx finetune --task classify`, both models with the same rows and seeds; runs
@@ -79,7 +79,7 @@ def load(options: argparse.Namespace) -> dict[str, SentenceEncoder]:
 
 
 def describe(encoders: dict[str, SentenceEncoder], texts: Texts) -> str:
-    """How many tokens texts become, and how far into them a model reads before it is cut off."""
+    """How many tokens texts become, and how far into them a model reads before it is truncated."""
     rows = []
     for kind, chosen in texts.items():
         num_characters = sum(map(_num_characters, chosen))
@@ -89,7 +89,7 @@ def describe(encoders: dict[str, SentenceEncoder], texts: Texts) -> str:
             read = sum(_characters_read(encoder, chosen)) / num_characters
             per_text = f"{statistics.median(whole):.0f}"
             rows.append([kind, name, f"{sum(whole) / num_characters:.3f}", per_text, f"{read:.1%}", f"{unknown:.2%}"])
-    columns = ("texts", "model", "tokens per character", "median tokens a text", "read before the cut", "[UNK]")
+    columns = ("texts", "model", "tokens per character", "median tokens a text", "read before truncation", "[UNK]")
     return markdown(columns, rows)
 
 

@@ -1,6 +1,6 @@
 """Fine-tuning on real pairs against its peers: real tokens per CPU second, one thread, the same model everywhere.
 
-4 layers x 256, 4 heads, dropout 0.1, learned positions, two classes, AdamW, gradients cut to length 1, the same pairs
+4 layers x 256, 4 heads, dropout 0.1, learned positions, two classes, AdamW, gradients clipped to norm 1, the same pairs
 as the same ids. Peers take batches of 32 rows in random order, padded to the longest of the batch, as transformers'
 Trainer does by default; nlpx takes batches of similar length with as many real tokens on average. The clock runs over
 collating, forward, backward and update, after a warm-up. Every round starts a fresh process per variant, in turn.

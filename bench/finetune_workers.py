@@ -57,32 +57,37 @@ def train_nlpx(options: argparse.Namespace, clock: Clock) -> Any:
     from nlpx.models.config import ModelConfig
     from nlpx.models.transformer import Transformer
     from nlpx.optim.config import OptimConfig
+    from nlpx.runs.objective import task_objective
     from nlpx.seed import seed_everything
-    from nlpx.tasks import Examples
-    from nlpx.tasks.sohu import Config, Item, Task
+    from nlpx.tasks import EncodedRows
+    from nlpx.tasks.sohu import Config, EncodedPair, Task
     from nlpx.train.config import TrainConfig
     from nlpx.train.loop import prepare, train
 
     seed_everything(options.seed)
     vocab_size, rows = read_data(options.data)
-    items = [Item(*row) for row in rows]
-    examples = Examples(items, [len(item.token_ids) for item in items])
+    items = [EncodedPair(*row) for row in rows]
+    encoded = EncodedRows(items, [len(item.token_ids) for item in items])
     task = Task(Config(conditional="conditional" in options.worker))
-    choices = task.model_choices() | {
-        "pooler": "tanh",
-        "classification_pooling": "pooler",
-    }  # BERT's head, as the peers'
+    choices = (
+        {"heads": task.heads}
+        | task.model_parts()
+        | {
+            "pooler": "tanh",
+            "classification_pooling": "pooler",
+        }
+    )  # BERT's head, as the peers'
     model = Transformer(ModelConfig(vocab_size=vocab_size, num_layers=NUM_LAYERS, **SHAPE, **choices))
     config = TrainConfig(
         steps=clock.num_warmup + options.steps,
-        batch_tokens=equal_budget(examples.lengths),
+        batch_tokens=equal_budget(encoded.lengths),
         precision="bfloat16" if "bfloat16" in options.worker else "float32",
         collapse_window=None,
     )
     optim = OptimConfig(learning_rate=RATE)
-    training = prepare(model, lengths=examples.lengths, config=config, optim=optim, seed=options.seed)
+    training = prepare(model, lengths=encoded.lengths, config=config, optim=optim, seed=options.seed)
     for info in train(
-        training, objective=task.objective, collate=lambda rows: task.collate(examples, rows, 0), config=config
+        training, objective=task_objective(task), collate=lambda rows: task.collate(encoded, rows, 0), config=config
     ):
         clock.tick(info.num_tokens)
         clock.loss = info.loss

@@ -2,7 +2,7 @@
 
 4 layers x 256 with a vocabulary of 8,000, and 12 x 768 with 21,128. Peers: the usual loop over transformers'
 BertForMaskedLM with one chain and logits at all positions, and the same with 32 chains. Ours goes through
-`nlpx.decode.gibbs.chains`, with everything that belongs to a step: choosing positions, the ban list, drawing, writing back.
+`nlpx.decode.gibbs.chains`, with all that belongs to a step: choosing positions, the ban list, drawing, writing back.
 Before anything is timed the conditionals of ours and of the peer are compared.
 
     python bench/gibbs.py [--shapes small base] [--rounds 5] [--seconds 1.0] [--json FILE]

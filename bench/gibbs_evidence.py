@@ -70,13 +70,13 @@ def figures(name: str, options: argparse.Namespace) -> None:
         columns, table = record.table()
         print(markdown(columns[1:], [[_cell(value) for value in table[-1][1:]]]) + "\n")
     run = Run.load(name, Settings(), device="cpu", precision="float32")
-    held_aside = sentences(options, run)
-    _print_perplexities(run, shown, held_aside, options.seed)
-    _print_accuracy(name, held_aside)
+    held_out_rows = sentences(options, run)
+    _print_perplexities(run, shown, held_out_rows, options.seed)
+    _print_accuracy(name, held_out_rows)
 
 
-def _print_perplexities(run: Run, shown: dict[str, list[list[int]]], held_aside: Sequence[str], seed: int) -> None:
-    real = [run.model.tokenizer.encode(sentence).token_ids[1:-1] for sentence in held_aside]
+def _print_perplexities(run: Run, shown: dict[str, list[list[int]]], held_out_rows: Sequence[str], seed: int) -> None:
+    real = [run.model.tokenizer.encode(sentence).token_ids[1:-1] for sentence in held_out_rows]
     chance = random.Random(seed)
     drawable = [index for index, banned in enumerate(run.draw.banned.tolist()) if not banned]  # type: ignore[union-attr]
     noise = [chance.choices(drawable, k=len(text)) for text in real[:CHAINS]]
@@ -86,14 +86,14 @@ def _print_perplexities(run: Run, shown: dict[str, list[list[int]]], held_aside:
     print(markdown(("texts", "number", "pseudo-perplexity"), rows) + "\n")
 
 
-def _print_accuracy(name: str, held_aside: Sequence[str]) -> None:
+def _print_accuracy(name: str, held_out_rows: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sentences.txt"
-        file.write_text("".join(f"{sentence}\n" for sentence in held_aside), encoding="utf-8")
+        file.write_text("".join(f"{sentence}\n" for sentence in held_out_rows), encoding="utf-8")
         settings = EvaluationSettings(pseudo_rows=0)
         found = evaluate(name, [str(file)], settings, device="cpu", messages=Silent())
     share, targets = found["accuracy"], found["targets"]
-    print(f"Hidden words restored: {share:.1%} of {targets:,} tokens in {len(held_aside)} sentences held aside.\n")
+    print(f"Hidden words restored: {share:.1%} of {targets:,} tokens in {len(held_out_rows)} sentences held out.\n")
 
 
 def _cell(value: Any) -> str:

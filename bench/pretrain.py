@@ -1,6 +1,6 @@
 """Masked language modelling against transformers' Trainer: tokens per CPU second, one thread, the same model.
 
-4 layers x 256, 4 heads, dropout 0.1, learned positions, AdamW, gradients cut to length 1, batches of 32 rows of 128
+4 layers x 256, 4 heads, dropout 0.1, learned positions, AdamW, gradients clipped to norm 1, batches of 32 rows of 128
 tokens, the same rows as the same ids; 15 % of the tokens are predicted by everyone. `--shape base` is 12 x 768 with a
 vocabulary of 21,128 and batches of 4. With `--texts short` the rows are single short texts: padded for the peer,
 packed for us, and counted are real tokens. Every round starts a fresh process per variant, in turn.
@@ -34,7 +34,7 @@ ONE_A_ROW = "nlpx float32, one text a row"
 
 
 def prepare_data(options: argparse.Namespace, out: Path) -> None:
-    """Encode the texts once: as packed rows, and as single texts cut to the length of a row."""
+    """Encode the texts once: as packed rows, and as single texts truncated to the length of a row."""
     import numpy as np
 
     from nlpx.data.batches.masking import SpecialIds

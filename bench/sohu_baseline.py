@@ -22,9 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from nlpx import bundled
 from nlpx.data.rows.sohu import VARIANTS, Pair, Splits, read_splits
 from nlpx.errors import UserError
-from nlpx.report.binary import evaluate
-from nlpx.report.build import FIGURES, evaluation_table
-from nlpx.report.tables import render
+from nlpx.metrics.sohu import evaluate
+from nlpx.tasks.sohu import Config, Task
 
 
 def features(vectorizer: TfidfVectorizer, pairs: Sequence[Pair]) -> sparse.csr_matrix:
@@ -60,7 +59,7 @@ def run(data: Sequence[str], *, split: str, strength: float) -> str:
     if not judged:
         raise SystemExit(f"no labelled {split} pairs in {', '.join(data)}")
     record = evaluate(predicted, [pair.label or 0 for pair in judged], [pair.variant for pair in judged])
-    table = render(evaluation_table(record), FIGURES, form="markdown")
+    table = Task(Config()).tables(record)[0].markdown()
     seconds = time.perf_counter() - started
     return f"{table}\n\nScore on {split}: {record['score']:.4f} ({record['score_is']}); {seconds:.0f} s in all."
 

@@ -1,7 +1,7 @@
 """What each part of the model is worth: masked accuracy after equal training, at the length of training and beyond.
 
 Small models learn whole-word masking from nothing by `nlpx pretrain`, each variant with the same data, seeds and number
-of tokens; `nlpx evaluate mlm` then asks them for hidden words of the documents that were kept aside, in rows of several
+of tokens; `nlpx evaluate mlm` then asks them for hidden words of the documents that were held out, in rows of several
 lengths. Learned positions end where training ended, so beyond it they are extended hierarchically. With
 `--continue-steps` the extended model, and the one with rotary positions beside it, goes on at `--continue-length`.
 
@@ -106,7 +106,7 @@ class Bench:
         return target
 
     def accuracy(self, model: Path, length: int) -> float:
-        """At hidden words of the documents kept aside, in rows of `length` tokens."""
+        """At hidden words of the documents held out, in rows of `length` tokens."""
         words = ("--max-length", str(length), "--pseudo-rows", "0", "--json")
         return float(json.loads(nlpx("evaluate", "mlm", str(model), str(self.kept_aside), *words))["accuracy"])
 
@@ -153,7 +153,7 @@ def main() -> None:
     """Train, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=[str(SHARED / f"corpus_{part}.jsonl.gz") for part in range(4)])
-    parser.add_argument("--documents", type=int, default=400, help="of those kept aside, how many are asked")
+    parser.add_argument("--documents", type=int, default=400, help="of those held out, how many are asked")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])

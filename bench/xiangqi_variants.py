@@ -1,7 +1,7 @@
 """What choices for a model of moves are worth: moves or characters, all moves or the winner's, mirrored games or not.
 
 Small models learn by `nlpx chess-lm train`, each from nothing, with as many updates and as many games in one of them
-(a game in characters is four times as many tokens); `nlpx chess-lm evaluate` then measures them on games held aside.
+(a game in characters is four times as many tokens); `nlpx chess-lm evaluate` then measures them on games held out.
 
     python bench/xiangqi_variants.py --data GAMES [--steps 2000] [--hidden-size 128] [--games 200] [--pairs 10]
 """

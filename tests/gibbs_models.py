@@ -83,7 +83,7 @@ def run(joint: Tensor, *, num_chains: int, num_steps: int, block: int = 1, draw:
         Chain(number, [START, *[FIRST] * length, END], range(1, length + 1), length + 2, seed=5, block=block)
         for number in range(num_chains)
     ]
-    sampler = Sampler(Remembered(OfJoint(joint)), draw or Draw(), MASK, PAD, lanes=num_chains, block=block)
+    sampler = Sampler(Remembered(OfJoint(joint)), draw or Draw(), MASK, PAD, slots=num_chains, block=block)
     for _ in sampler.run(chains, num_steps, lambda step: 1.0):
         pass
     return chains

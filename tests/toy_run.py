@@ -17,15 +17,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nlpx.losses.cross_entropy import classification_loss
+from nlpx.losses.cross_entropy import Config as CrossEntropyConfig
+from nlpx.losses.cross_entropy import Loss as CrossEntropy
 from nlpx.models.dropout import Dropout, NoisePool
-from nlpx.objectives import Loss
+from nlpx.objectives import ObjectiveOutput
 from nlpx.optim.config import OptimConfig, ScheduleConfig
 from nlpx.train import distributed
 from nlpx.train import state as train_state
 from nlpx.train.config import TrainConfig
 from nlpx.train.loop import prepare, train
 from nlpx.tricks.ema import Config as EmaConfig
+
+cross_entropy = CrossEntropy(CrossEntropyConfig())
 
 VOCAB, NUM_CLASSES = 40, 3
 
@@ -79,16 +82,16 @@ def collate(indices: list[int]) -> dict:
     }
 
 
-def objective(model, batch) -> Loss:
+def objective(model, batch) -> ObjectiveOutput:
     logits = model(batch["token_ids"], batch["attention_mask"])
-    return Loss(classification_loss(logits, batch), {"logits": logits})
+    return ObjectiveOutput(cross_entropy({"logits": logits}, batch), {"logits": logits})
 
 
-def twice(model, batch) -> Loss:
+def twice(model, batch) -> ObjectiveOutput:
     """An objective with two forward passes, as R-Drop has."""
     first, second = (model(batch["token_ids"], batch["attention_mask"]) for _ in range(2))
     assert model.head.out_features == NUM_CLASSES  # attributes are reached through a replica too
-    return Loss(classification_loss(first, batch) / 2 + classification_loss(second, batch) / 2)
+    return ObjectiveOutput(cross_entropy({"logits": first}, batch) / 2 + cross_entropy({"logits": second}, batch) / 2)
 
 
 OPTIM = OptimConfig(

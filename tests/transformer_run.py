@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
-from nlpx.objectives import Loss
+from nlpx.objectives import ObjectiveOutput
 from nlpx.optim.config import OptimConfig
 from nlpx.train import distributed
 from nlpx.train.config import TrainConfig
@@ -46,12 +46,12 @@ def collate(rows):
 
 def objective(model, batch):
     logits = model(batch["token_ids"], lm_positions=batch["positions"]).logits
-    return Loss(functional.cross_entropy(logits.float(), batch["targets"]))
+    return ObjectiveOutput(functional.cross_entropy(logits.float(), batch["targets"]))
 
 
 def double(model, batch):
     """Two forward passes before one backward pass."""
-    return Loss((objective(model, batch).loss + objective(model, batch).loss) / 2)
+    return ObjectiveOutput((objective(model, batch).loss + objective(model, batch).loss) / 2)
 
 
 def build_model(*, dropout=0.1, seed=3, **choices):

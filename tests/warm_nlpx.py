@@ -60,7 +60,7 @@ def serve(address: str) -> None:
     import nlpx.jobs.inspect
     import nlpx.jobs.pretrain.evaluation
     import nlpx.jobs.pretrain.job
-    import nlpx.models.backbone
+    import nlpx.models.checkpoints.backbone
     import nlpx.models.checkpoints.load
     import nlpx.report.build
     import nlpx.runs.following

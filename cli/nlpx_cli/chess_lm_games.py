@@ -19,7 +19,7 @@ Files = Annotated[
     list[str] | None, typer.Argument(help="Games: files, folders, patterns, or - for stdin.", metavar="FILE|DIR|-")
 ]
 Encoding = Annotated[
-    str, typer.Option("--encoding", help="Of the files, such as gb18030; auto: told by their bytes.", metavar="NAME")
+    str, typer.Option("--encoding", help="Of the files, such as gb18030; auto: by their bytes.", metavar="NAME")
 ]
 
 
@@ -128,14 +128,14 @@ def games_or_stdin(files: list[str] | None) -> list[str]:
 
 def _note(console: Console, facts: ImportFacts) -> None:
     left_out = [(facts.num_duplicates, "twice"), (facts.num_short, "too short"), (len(facts.rejected), "rejected")]
-    told = "".join(f", {number:,} {what}" for number, what in left_out if number)
-    console.note(f"{facts.num_games:,} games with {facts.num_plies:,} plies{told}")
+    text = "".join(f", {number:,} {what}" for number, what in left_out if number)
+    console.note(f"{facts.num_games:,} games with {facts.num_plies:,} plies{text}")
 
 
 def _summary(figures: dict[str, Any]) -> Iterator[str]:
     plies, results = figures["plies"], figures["results"]
-    told = ", ".join(f"{result} {count:,} ({count / figures['games']:.1%})" for result, count in results.items())
-    yield f"{figures['games']:,} games: {told}"
+    text = ", ".join(f"{result} {count:,} ({count / figures['games']:.1%})" for result, count in results.items())
+    yield f"{figures['games']:,} games: {text}"
     yield f"plies: {plies['min']} to {plies['max']}, median {plies['median']:g}, mean {plies['mean']:g}"
     if figures["red_score"] is not None:
         yield f"Red's score from the start: {figures['red_score']:.1%}"

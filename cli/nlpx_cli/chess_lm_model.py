@@ -1,4 +1,4 @@
-"""`nlpx chess-lm train`, `best` and `evaluate`: a language model of moves, made, asked and measured."""
+"""`nlpx chess-lm train`, `best` and `evaluate`: a language model of moves: train it, use it, measure it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from nlpx_cli.chess_lm_games import games_or_stdin
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
-from nlpx_cli.resolving import (
+from nlpx_cli.training import (
     overridden,
     refuse_beside_resume,
     resolve_new,
@@ -72,7 +72,7 @@ def train(
     """Train a language model of moves and print the run folder.
 
     Every move of every game is checked. A tenth of the games is held
-    aside, always the same ones. checkpoints/best plays.
+    out, always the same ones. checkpoints/best plays.
 
     \b
     Examples:
@@ -174,7 +174,7 @@ def _show(row: dict[str, Any], console: Console, *, as_line: bool) -> None:
 
 def _cells(found: dict[str, Any]) -> dict[str, Any]:
     shown = {"move": found["move"], "chinese": found["chinese"], "probability": f"{100 * found['probability']:.1f} %"}
-    return shown | ({"worth": f"{found['worth']:+.2f}"} if "worth" in found else {})
+    return shown | ({"value": f"{found['value']:+.2f}"} if "value" in found else {})
 
 
 def evaluate(
@@ -182,7 +182,7 @@ def evaluate(
     model: Player = SHIPPED,
     games: Annotated[int, typer.Option("--games", help="Games of masters to compare with, at most.", min=1)] = 200,
     all_games: Annotated[
-        bool, typer.Option("--all-games", help="Also those that were not held aside in training.")
+        bool, typer.Option("--all-games", help="Also those that were not held out in training.")
     ] = False,
     written: Annotated[int, typer.Option("--written", help="Games the model writes by itself.", min=0)] = 64,
     against: Annotated[
@@ -203,7 +203,7 @@ def evaluate(
 ) -> None:
     """Measure a model: masters' moves, the rules, matches.
 
-    Masters' moves it foretells by phase; how long it stays legal with
+    How well it predicts masters' moves, by phase; how long it stays legal with
     nothing masked; openings; Elo against simple players, with an interval.
 
     \b

@@ -65,7 +65,7 @@ def convert(
     )
     heads = ", ".join(written["heads"]) or "none"
     console.note(f"family {written['family']}, heads: {heads}, tokenizer: {written['tokenizer'] or 'none'}")
-    for name in written["left_over"]:
+    for name in written["unexpected"]:
         console.note(f"left out: {name}")
     console.result(written, value=target)
 

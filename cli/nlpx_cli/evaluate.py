@@ -43,7 +43,7 @@ def mlm(
     held_out: Annotated[
         float | None,
         typer.Option(
-            "--held-out", help="Only the texts that pretraining kept aside at this share.", metavar="SHARE", max=1
+            "--held-out", help="Only the texts that pretraining held out at this share.", metavar="SHARE", max=1
         ),
     ] = None,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",

@@ -23,7 +23,7 @@ def sts(
         typer.Option("--pooling", help="Only this one. Repeatable.  [default: all there are]", metavar="NAME"),
     ] = None,
     dim: Annotated[
-        int | None, typer.Option("--dim", help="Dimensions of the maps that cut.  [default: half]", min=1)
+        int | None, typer.Option("--dim", help="Dimensions of the truncated maps.  [default: half]", min=1)
     ] = None,
     fit: Annotated[
         list[str] | None,
@@ -55,7 +55,7 @@ def sts(
     """Correlate cosines of sentence pairs with their scores.
 
     Spearman and Pearson times 100 with 95 % intervals, for every pooling: as
-    the vectors are, whitened, whitened and cut, only turned and cut.
+    the vectors are, whitened, whitened and truncated, only rotated and truncated.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ from nlpx_cli.options import (
     Task,
     Verbose,
 )
-from nlpx_cli.resolving import (
+from nlpx_cli.training import (
     overridden,
     refuse_beside_resume,
     resolve_new,

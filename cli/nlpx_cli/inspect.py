@@ -141,9 +141,9 @@ def _text(facts: dict[str, Any], *, tensors: bool) -> str:
         lines += [
             f"stored      {facts['stored_tensors']} tensors, {', '.join(facts['stored_dtypes'])}, {facts['layout']}",
             f"loading     {len(facts['used'])} used, {len(facts['missing'])} missing, "
-            f"{len(facts['left_over'])} left over, {len(facts['reshaped'])} reshaped",
+            f"{len(facts['unexpected'])} unexpected, {len(facts['reshaped'])} reshaped",
         ]
-        for key in ("missing", "left_over", "ignored"):
+        for key in ("missing", "unexpected", "ignored"):
             lines += [f"  {key.replace('_', ' ')}: {name}" for name in facts[key]] if facts[key] else []
         lines += [f"  reshaped: {name} {change}" for name, change in facts["reshaped"].items()]
         if tensors:

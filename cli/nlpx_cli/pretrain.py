@@ -10,7 +10,7 @@ import typer
 from nlpx.configuration import registry
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
-from nlpx_cli.resolving import (
+from nlpx_cli.training import (
     overridden,
     refuse_beside_resume,
     resolve_new,

@@ -72,11 +72,12 @@ def report(
       nlpx runs report last
       nlpx runs report last --open
     """
-    from nlpx.report.build import build
+    from nlpx.jobs.runs import rebuild
+
     from nlpx.runs.folder import RunFolder
 
     folder = RunFolder.open(run, root=root)
-    path = build(folder)
+    path = rebuild(folder)
     Console(json=json).result({"run": str(folder.path), "report": str(path)}, value=path)
     if open_:
         typer.launch(path.resolve().as_uri())

@@ -159,11 +159,11 @@ def _refuse_diagnostics(record: Record | None) -> None:
 
 
 def _refuse_without_plots(plot: Path | None) -> None:
-    from nlpx.errors import MachineError
+    from nlpx.errors import MachineError, install_hint
     from nlpx.report.plots import available
 
     if plot is not None and not available():
-        raise MachineError("plots need matplotlib, which is not installed", hint="pip install 'nlpx[plot]'")
+        raise MachineError("plots need matplotlib, which is not installed", hint=install_hint("plot"))
 
 
 def _report(console: Console, record: Record, plot: Path | None, *, wanted: bool) -> None:

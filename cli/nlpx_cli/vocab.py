@@ -1,4 +1,4 @@
-"""`nlpx vocab`: build, extend, cut and show vocabularies, with the rows of a checkpoint."""
+"""`nlpx vocab`: build, extend, trim and show vocabularies, with the rows of a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CorpusFiles = Annotated[
     typer.Option("--corpus", help="Texts: a file, a folder, a pattern, or - for stdin. Repeatable.", metavar="FILE"),
 ]
 
-app = typer.Typer(no_args_is_help=True, help="Build, extend, cut and show vocabularies.")
+app = typer.Typer(no_args_is_help=True, help="Build, extend, trim and show vocabularies.")
 
 
 def register(parent: typer.Typer) -> None:
@@ -146,7 +146,6 @@ def extend(
     written = extend(
         base,
         out,
-        console,
         words=words,
         size=size,
         min_count=min_count,
@@ -164,8 +163,9 @@ def extend(
     console.result(written, value=out)
 
 
-@app.command("cut")
-def cut(
+@app.command("trim")
+def trim(
+    context: typer.Context,
     base: Base,
     out: Target,
     corpus: CorpusFiles = None,
@@ -181,20 +181,22 @@ def cut(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Cut a vocabulary down to what a corpus uses.
+    """Trim a vocabulary to what a corpus uses.
 
     Special tokens and single ASCII characters stay. No text of the corpus
     changes its tokens, and a checkpoint's scores of what is kept stay equal.
 
     \b
     Examples:
-      nlpx vocab cut path/to/checkpoint --corpus corpus.txt -o small
-      nlpx vocab cut vocab.txt --counts words.tsv --min-count 2 -o fewer
+      nlpx vocab trim path/to/checkpoint --corpus corpus.txt -o small
+      nlpx vocab trim vocab.txt --counts words.tsv --min-count 2 -o fewer
     """
-    from nlpx.jobs.vocab import cut
+    from nlpx.jobs.vocab import trim
 
     console = Console(json=json, quiet=quiet)
-    written = cut(
+    if context.info_name == "cut":
+        console.note("`nlpx vocab cut` is now called `nlpx vocab trim`; the old name still works")
+    written = trim(
         base,
         out,
         console,
@@ -207,6 +209,9 @@ def cut(
     )
     _note_written(console, written)
     console.result(written, value=out)
+
+
+app.command("cut", hidden=True)(trim)  # an earlier name
 
 
 @app.command("show")
@@ -256,7 +261,7 @@ def _note_written(console: Console, written: dict[str, Any]) -> None:
         f"{written['old_size']:,} entries before: {written['kept']:,} kept, {written['added']:,} added, "
         f"{written['size']:,} now"
     )
-    for name in written.get("left_over", ()):
+    for name in written.get("unexpected", ()):
         console.note(f"left out: {name}")
     if written["checkpoint"]:
         console.note(f"family {written['family']}, {written['parameters']:,} parameters")

@@ -108,7 +108,8 @@ def test_missing_and_empty_files(nlpx):
     )  # fmt: skip
     outcome = nlpx("finetune", "--data", "row.jsonl", *SMALL)
     refused(outcome, 3, *outcome.err.splitlines()[-2:])
-    assert "row.jsonl" in outcome.err and "did you mean `rows.jsonl`?" in outcome.err
+    assert "row.jsonl" in outcome.err
+    assert "did you mean `rows.jsonl`?" in outcome.err
     Path("folder").mkdir()
     outcome = nlpx("finetune", "--data", "folder", *SMALL)
     assert (outcome.code, outcome.out) == (3, "")
@@ -120,8 +121,9 @@ def test_rows_of_one_class(nlpx):
     outcome = nlpx("finetune", "--data", "ones.jsonl", *SMALL)
     assert (outcome.code, outcome.out) == (3, "")
     error, hint = outcome.err.splitlines()[-2:]
-    assert error.startswith("Error: ones.jsonl: all ") and error.endswith(" training pairs have label 1")
-    assert hint == "  a classifier needs rows of both classes; were the rows sorted and cut?"
+    assert error.startswith("Error: ones.jsonl: all ")
+    assert error.endswith(" training pairs have label 1")
+    assert hint == "  a classifier needs rows of both classes; were the rows sorted and split?"
 
 
 NAMES = {
@@ -153,7 +155,8 @@ def test_a_name_or_value(nlpx, data, name):
     tiny.bert(Path("bert"))
     outcome = nlpx("finetune", "--data", data, *SMALL, *words)
     assert (outcome.code, outcome.out) == (2, "")
-    assert said in outcome.err and way_out in outcome.err
+    assert said in outcome.err
+    assert way_out in outcome.err
     assert "Traceback" not in outcome.err
     assert not Path("runs").exists()
 
@@ -263,14 +266,16 @@ def test_a_loss_that_is_no_number(nlpx, data):
     outcome = nlpx("finetune", "--data", data, *SMALL, *tiny.settings(*words), "--out", "run")
     assert (outcome.code, outcome.out) == (5, "")
     error, hint = outcome.err.splitlines()[-2:]
-    assert error.startswith("Error: step ") and "rows of the batch, counted from 0: " in error
+    assert error.startswith("Error: step ")
+    assert "rows of the batch, counted from 0: " in error
     assert hint.endswith("The last checkpoint is whole")
     manifest = json.loads(Path("run/manifest.json").read_text(encoding="utf-8"))
     assert (manifest["state"], manifest["exit_code"]) == ("failed", 5)
     stopped = int(error.removeprefix("Error: step ").partition(",")[0])
     kept = Path("run/checkpoints/last")
     assert json.loads((kept / "training.json").read_text(encoding="utf-8"))["step"] == stopped - 1
-    assert load_file(kept / "model.safetensors") and load_file(kept / "training.safetensors")
+    assert load_file(kept / "model.safetensors")
+    assert load_file(kept / "training.safetensors")
 
 
 @pytest.mark.parametrize("writer", ["python", "safetensors"])

@@ -87,9 +87,11 @@ def test_numbers_pairs_and_given_splits(nlpx):
     )
     outcome = nlpx(*CLASSIFY, "--data", "pairs.csv", *SMALL, *fields, "--out", "run")
     assert (outcome.code, outcome.out) == (0, "run\n")
-    assert "test score" in outcome.err and "serve as dev" not in outcome.err
+    assert "test score" in outcome.err
+    assert "serve as dev" not in outcome.err
     tested = answers(Path("run/predictions/test.jsonl").read_text(encoding="utf-8"))
-    assert len(tested) == 9 and all(row["label"] in ("0", "1") for row in tested)
+    assert len(tested) == 9
+    assert all(row["label"] in ("0", "1") for row in tested)
     assert all(set(row) == {"one", "two", "same", "split", "label", "probability"} for row in tested)
     tiny.write_rows(Path("new.csv"), ["one,two", "春,夏"])
     assert nlpx("predict", "run", "new.csv").out.startswith('{"one": "春", "two": "夏", "label": "')
@@ -117,7 +119,7 @@ def test_rows_of_one_class(nlpx):
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err.splitlines()[-2:] == [
         "Error: ones.jsonl: all 20 training rows have label 甲",
-        "  a classifier needs rows of two classes at least; were the rows sorted and cut?",
+        "  a classifier needs rows of two classes at least; were the rows sorted and split?",
     ]
 
 

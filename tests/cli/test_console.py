@@ -67,7 +67,7 @@ def test_verbose_stays_off_stdout(capsys):
 
 
 @pytest.mark.parametrize("mode", [{}, {"json": True}, {"quiet": True}])
-def test_the_log_keeps_what_people_are_told_in_every_mode(tmp_path, capsys, mode):
+def test_the_log_keeps_what_people_are_told_in_every_mode(tmp_path, mode):
     console = Console(**mode)
     console.log_to(tmp_path / "log.txt")
     _say_everything(console)

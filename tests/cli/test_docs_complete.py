@@ -43,6 +43,7 @@ def _catalogued() -> dict[str, set[str]]:
         "Families": set(registry.names("models/families")),
         "Tokenizers": _literals(Kind),
         "Tasks": set(registry.plugins("tasks")),
+        "Losses": set(registry.plugins("losses")),
         "Objectives": set(registry.names("objectives")),
         "Tricks": set(registry.plugins("tricks")),
         "Optimizers": set(optimizer_names()),

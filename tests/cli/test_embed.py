@@ -44,7 +44,8 @@ def test_a_vector_a_line(nlpx):
     assert (outcome.code, outcome.out) == (0, "emb.npy\n")
     assert "90 vectors of 16 numbers by model, pooling first-last-avg, float32" in outcome.err
     made = np.load("emb.npy")
-    assert made.shape == (90, 16) and made.dtype == np.float32
+    assert made.shape == (90, 16)
+    assert made.dtype == np.float32
     np.testing.assert_allclose(made, expected(), atol=1e-5)
     assert sorted(path.name for path in Path().iterdir()) == ["emb.npy", "model", "texts.txt"]
     assert nlpx(*words("-o", "emb.npy", "--quiet")) == (0, "emb.npy\n", "")
@@ -80,7 +81,8 @@ def test_empty_lines_are_zeros_with_one_warning(nlpx):
     tiny.write_rows(Path("texts.txt"), lines)
     outcome = nlpx(*words("-o", "emb.npy"))
     assert outcome.code == 0
-    assert outcome.err.count("Warning") == 1 and "4 of 94 texts are empty: their vectors are zeros" in outcome.err
+    assert outcome.err.count("Warning") == 1
+    assert "4 of 94 texts are empty: their vectors are zeros" in outcome.err
     np.testing.assert_allclose(np.load("emb.npy"), expected(lines), atol=1e-5)
     assert (~np.load("emb.npy").any(axis=1)).nonzero()[0].tolist() == [0, 31, 32, 93]
     assert "empty" not in nlpx(*words("-o", "emb.npy", "--quiet")).err
@@ -107,7 +109,9 @@ def test_rows_and_several_files(nlpx):
     assert nlpx("embed", "rows.jsonl", "table.csv", *common, "-o", "emb.npy").code == 0
     np.testing.assert_allclose(np.load("emb.npy"), expected([*LINES[:50], "", *LINES[50:], *LINES]), atol=1e-5)
     outcome = nlpx("embed", "rows.jsonl", "--model", "model", "-o", "emb.npy")
-    assert outcome.code == 3 and "rows.jsonl:1: no field `text`" in outcome.err and "choose with --field" in outcome.err
+    assert outcome.code == 3
+    assert "rows.jsonl:1: no field `text`" in outcome.err
+    assert "choose with --field" in outcome.err
 
 
 def test_in_a_pipe(nlpx):
@@ -116,7 +120,8 @@ def test_in_a_pipe(nlpx):
     common = ("--model", "model", "--precision", "float32")
     done = process("embed", "-", *common, input=text)
     assert np.array_equal(np.load(io.BytesIO(done.stdout)), np.load("emb.npy"))
-    assert b"90 vectors" in done.stderr and done.returncode == 0
+    assert b"90 vectors" in done.stderr
+    assert done.returncode == 0
     assert process("embed", *common, "--quiet", input=text).stdout == done.stdout
     whitened = process("whiten", "-", "-o", "w.npy", "--quiet", input=done.stdout)
     assert (whitened.returncode, whitened.stdout) == (0, b"w.npy\n")
@@ -164,12 +169,14 @@ def test_after_a_kill_the_same_command_goes_on(nlpx, place, kept):
     finished = [path for path in Path("emb.npy.parts").iterdir() if not path.name.startswith(".")]
     assert sum(len(np.load(path)) for path in finished) == kept
     outcome = nlpx(*words("-o", "emb.npy"))
-    assert outcome.code == 0 and f"{kept} texts had been embedded before" in outcome.err
+    assert outcome.code == 0
+    assert f"{kept} texts had been embedded before" in outcome.err
     assert Path("emb.npy").read_bytes() == Path("whole.npy").read_bytes()
-    assert not list(Path().glob("*.parts")) and not list(Path().glob(".*"))
+    assert not list(Path().glob("*.parts"))
+    assert not list(Path().glob(".*"))
 
 
-def test_what_another_command_left_is_not_taken(nlpx, monkeypatch):
+def test_what_another_command_left_is_not_taken(nlpx):
     subprocess.run([sys.executable, "-c", KILLED, "between", *words("-o", "emb.npy")], capture_output=True)
     assert len(list(Path("emb.npy.parts").glob("0*"))) == 2
     tiny.write_rows(Path("texts.txt"), [*LINES[:25], "改", *LINES[26:]])
@@ -178,7 +185,8 @@ def test_what_another_command_left_is_not_taken(nlpx, monkeypatch):
     np.testing.assert_allclose(np.load("emb.npy"), expected([*LINES[:25], "改", *LINES[26:]]), atol=1e-5)
     subprocess.run([sys.executable, "-c", KILLED, "between", *words("-o", "emb.npy")], capture_output=True)
     outcome = nlpx(*words("-o", "emb.npy", "--pooling", "mean"))
-    assert outcome.code == 0 and "before" not in outcome.err
+    assert outcome.code == 0
+    assert "before" not in outcome.err
     subprocess.run([sys.executable, "-c", KILLED, "between", *words("-o", "emb.npy")], capture_output=True)
     tiny.bert(Path("model"), "BertModel", initializer_range=0.03)  # a model of the same name
     os.utime("model/model.safetensors", (1, 1))
@@ -216,10 +224,12 @@ def test_two_processes_make_the_same_file(nlpx, monkeypatch):
 
     done = together("-o", "together.npy")
     assert (done.returncode, done.stdout) == (0, "together.npy\n"), done.stderr
-    assert done.stderr.count("9,000 vectors") == 1 and done.stderr.count("1 of 9,000 texts are empty") == 1
+    assert done.stderr.count("9,000 vectors") == 1
+    assert done.stderr.count("1 of 9,000 texts are empty") == 1
     assert Path("together.npy").read_bytes() == Path("alone.npy").read_bytes()
     done = together("-o", "-")
-    assert done.returncode != 0 and "several processes cannot share stdin and stdout" in done.stderr
+    assert done.returncode != 0
+    assert "several processes cannot share stdin and stdout" in done.stderr
 
 
 def test_memory_does_not_follow_the_number_of_lines(nlpx, monkeypatch):
@@ -262,7 +272,8 @@ def test_what_is_refused(nlpx, more, code, said):
     Path("empty.txt").write_bytes(b"")
     Path("broken.txt").write_bytes("春\n".encode() + b"\xff\xff\n")
     outcome = nlpx(*words(*more))
-    assert outcome.code == code and said in outcome.err, outcome.err
+    assert outcome.code == code, outcome.err
+    assert said in outcome.err, outcome.err
     assert outcome.out == "" or code == 0
     assert code == 0 or not Path("e.npy").exists()
     assert "Traceback" not in outcome.err
@@ -271,17 +282,21 @@ def test_what_is_refused(nlpx, more, code, said):
 def test_no_text_at_all(nlpx):
     Path("texts.txt").write_bytes(b"")
     outcome = nlpx(*words("-o", "e.npy"))
-    assert outcome.code == 3 and "texts.txt: not one text in it" in outcome.err
-    assert not Path("e.npy").exists() and not Path("e.npy.parts").exists()
+    assert outcome.code == 3
+    assert "texts.txt: not one text in it" in outcome.err
+    assert not Path("e.npy").exists()
+    assert not Path("e.npy.parts").exists()
 
 
 def test_terminals_are_no_place_for_vectors(nlpx, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     outcome = nlpx(*words())
-    assert outcome.code == 2 and "-o emb.npy writes them to a file" in outcome.err
+    assert outcome.code == 2
+    assert "-o emb.npy writes them to a file" in outcome.err
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     outcome = nlpx("embed")
-    assert outcome.code == 2 and "no texts: stdin is a terminal" in outcome.err
+    assert outcome.code == 2
+    assert "no texts: stdin is a terminal" in outcome.err
 
 
 def test_a_reader_that_leaves_early():

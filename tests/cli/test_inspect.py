@@ -19,7 +19,7 @@ from nlpx.models.checkpoints.tf_checkpoint import TFCheckpoint
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bert4keras"
 KEYS = {
     *("path", "family", "reason", "layout", "parameters", "encoder_parameters", "stored_tensors", "stored_dtypes"),
-    *("config", "used", "missing", "left_over", "ignored", "reshaped", "tokenizer", "warnings"),
+    *("config", "used", "missing", "unexpected", "ignored", "reshaped", "tokenizer", "warnings"),
 }
 
 
@@ -63,7 +63,7 @@ def test_transformers_checkpoints(facts, family):
     assert set(found) == KEYS
     assert (found["family"], found["reason"]) == (family, f"config.json says model_type {family}")
     assert (found["config"]["heads"], found["config"]["position"]) == (heads, position)
-    assert (found["missing"], found["left_over"], found["reshaped"]) == ([], [], {})
+    assert (found["missing"], found["unexpected"], found["reshaped"]) == ([], [], {})
     trained = sum(p.numel() for p in made.parameters() if p.requires_grad)
     assert found["parameters"] == trained
     assert found["stored_dtypes"] == ["F32"]
@@ -77,7 +77,7 @@ def test_transformers_checkpoints(facts, family):
 def test_tensorflow_bundles(facts, name):
     found = facts(str(FIXTURES / name))
     assert (found["family"], found["layout"]) == (name.removesuffix("_key_size"), "tensorflow")
-    assert (found["missing"], found["left_over"], found["stored_dtypes"]) == ([], [], ["float32"])
+    assert (found["missing"], found["unexpected"], found["stored_dtypes"]) == ([], [], ["float32"])
     assert found["stored_tensors"] == len(TFCheckpoint(FIXTURES / name / "bert_model.ckpt").names())
 
 
@@ -90,7 +90,7 @@ def test_a_bundle_that_may_be_two_families(nlpx, facts, name):
     )  # fmt: skip
     found = facts(str(FIXTURES / name), "--family", name)
     assert (found["family"], found["reason"]) == (name, "chosen by --family")
-    assert (found["missing"], found["left_over"]) == ([], [])
+    assert (found["missing"], found["unexpected"]) == ([], [])
 
 
 def test_one_of_our_own(nlpx, facts):
@@ -99,7 +99,7 @@ def test_one_of_our_own(nlpx, facts):
     found = facts("own")
     assert (found["family"], found["reason"]) == ("bert", "saved by nlpx")
     assert found["config"]["position"] == "hierarchical"
-    assert (found["missing"], found["left_over"], found["warnings"]) == ([], [], [])
+    assert (found["missing"], found["unexpected"], found["warnings"]) == ([], [], [])
 
 
 def test_an_encoder_of_transformers(facts):
@@ -117,9 +117,10 @@ def test_as_text(nlpx):
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == "family      bert (config.json says model_type bert)"
-    assert lines[1].startswith("parameters  ") and lines[1].endswith(" without heads)")
+    assert lines[1].startswith("parameters  ")
+    assert lines[1].endswith(" without heads)")
     assert lines[3] == "stored      39 tensors, F32, torch"
-    assert lines[4] == "loading     31 used, 0 missing, 0 left over, 0 reshaped"
+    assert lines[4] == "loading     31 used, 0 missing, 0 unexpected, 0 reshaped"
     assert "  position: learned" in lines
     assert lines[-1].startswith("warning: no language-model head is stored")
     listing = nlpx("inspect", "bert", "--tensors").out
@@ -148,7 +149,7 @@ def test_roformer_v2_under_a_v1_configuration(facts):
     Path("v2/config.json").write_text(json.dumps(config | {"model_type": "roformer"}), encoding="utf-8")
     found = facts("v2")
     assert (found["family"], found["reason"]) == ("roformer_v2", "its layers have no biases and no norm scales")
-    assert (found["missing"], found["left_over"]) == ([], [])
+    assert (found["missing"], found["unexpected"]) == ([], [])
     assert (
         "config.json says roformer, the tensors are RoFormerV2 (no biases, no norm scales): loaded as roformer_v2"
         in found["warnings"]
@@ -222,7 +223,7 @@ def test_vocabularies_that_do_not_fit(facts):
     assert found["warnings"] == ["no tokenizer here: pass the directory of its own"]
 
 
-# --- what is missing, left over, or no checkpoint at all
+# --- what is missing, unexpected, or no checkpoint at all
 
 
 def test_missing_and_left_over_tensors(facts, nlpx):
@@ -232,9 +233,10 @@ def test_missing_and_left_over_tensors(facts, nlpx):
     del tensors[gone]
     save_file(tensors | {"extra.weight": torch.zeros(3)}, "bert/model.safetensors")
     found = facts("bert")
-    assert (found["missing"], found["left_over"]) == (["layers.1.feed_forward_norm.weight"], ["extra.weight"])
+    assert (found["missing"], found["unexpected"]) == (["layers.1.feed_forward_norm.weight"], ["extra.weight"])
     text = nlpx("inspect", "bert").out
-    assert "  missing: layers.1.feed_forward_norm.weight\n" in text and "  left over: extra.weight\n" in text
+    assert "  missing: layers.1.feed_forward_norm.weight\n" in text
+    assert "  unexpected: extra.weight\n" in text
 
 
 def test_a_configuration_without_a_family(facts):
@@ -324,7 +326,7 @@ def test_optimizer_slots_are_no_weights(facts):
     Path("slots").mkdir()
     shutil.copy(FIXTURES / "bert" / "bert_config.json", "slots")
     tf_bundle_writer.write_bundle(Path("slots/model.ckpt"), tensors | slots | {"global_step": np.array(7)})
-    assert facts("slots")["left_over"] == []
+    assert facts("slots")["unexpected"] == []
 
 
 class _Runs:

@@ -92,7 +92,7 @@ def test_light_commands(words, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_version_does_not_even_import_typer(tmp_path):
+def test_version_does_not_even_import_typer():
     code = "import sys; from nlpx_cli.__main__ import main; main(['--version']); print('typer' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"

@@ -101,7 +101,8 @@ def test_after_ctrl_c_the_same_command_goes_on(nlpx, monkeypatch):
         patch.setattr(SentenceEncoder, "encode", interrupted)
         assert nlpx(*words).code == 130
     outcome = nlpx(*words)
-    assert outcome.code == 0 and "20 texts had been embedded before" in outcome.err
+    assert outcome.code == 0
+    assert "20 texts had been embedded before" in outcome.err
     assert np.load("e.npy").tobytes() == whole.tobytes()
 
 
@@ -166,7 +167,8 @@ def test_a_cut_graph(nlpx):
     outcome = nlpx("embed", "texts.txt", "--model", "graph", "-o", "e.npy")
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err.startswith("Error: graph/model.onnx: truncated or not an ONNX file (")
-    assert outcome.err.count("\n") == 2 and not Path("e.npy.parts").exists()
+    assert outcome.err.count("\n") == 2
+    assert not Path("e.npy.parts").exists()
 
 
 def test_another_precision(nlpx):
@@ -178,8 +180,8 @@ def test_another_precision(nlpx):
 def test_without_the_extra(nlpx, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     outcome = nlpx("embed", "texts.txt", "--model", "graph", "-o", "e.npy")
-    assert outcome == (4, "", "Error: running ONNX needs the extra `onnx`\n  pip install 'nlpx[onnx]'\n")
+    assert outcome == (4, "", "Error: running ONNX needs the extra `onnx`\n  pip install 'nlpx-zh[onnx]'\n")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     outcome = nlpx("convert", "model", "other", "--to", "onnx")
-    assert outcome == (4, "", "Error: writing ONNX needs the extra `onnx`\n  pip install 'nlpx[onnx]'\n")
+    assert outcome == (4, "", "Error: writing ONNX needs the extra `onnx`\n  pip install 'nlpx-zh[onnx]'\n")
     assert not Path("other").exists()

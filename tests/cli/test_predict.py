@@ -215,7 +215,9 @@ def start(*words: str) -> subprocess.Popen[bytes]:
 
 def test_the_first_answer_comes_while_stdin_is_open():
     process = start("last", "-")
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     for row in tiny.rows(3):  # each is answered before the next is sent
         process.stdin.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         process.stdin.flush()
@@ -229,7 +231,9 @@ def test_the_first_answer_comes_while_stdin_is_open():
 def test_a_reader_that_leaves_is_no_error(stdin_stays_open):
     process = start("last", "-" if stdin_stays_open else "many.jsonl")
     tiny.write_rows(Path("many.jsonl"), tiny.rows(3000))
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     sent = Path("many.jsonl").read_bytes()
     if stdin_stays_open:
         process.stdin.write(sent[: sent.index(b"\n") + 1])
@@ -244,7 +248,8 @@ def test_a_reader_that_leaves_is_no_error(stdin_stays_open):
     process.stdin.close()
 
 
-def test_an_endless_stream_is_read_only_as_far_as_it_is_answered(nlpx, monkeypatch):
+@pytest.mark.usefixtures("nlpx")
+def test_an_endless_stream_is_read_only_as_far_as_it_is_answered():
     """Constant memory: no more rows are taken in than the queue and a window hold."""
     taken = 0
 

@@ -83,7 +83,8 @@ def test_show_of_a_broken_preset_shows_what_there_is(nlpx, shipped):
     )
 
 
-def test_check(nlpx, shipped, tmp_path):
+@pytest.mark.usefixtures("shipped")
+def test_check(nlpx, tmp_path):
     assert nlpx("presets", "check") == (0, "preset      state\ndemo/large  ok\ndemo/small  ok\n", "")
     bad = tmp_path / "bad.yaml"
     bad.write_text("extends: demo/small\ntxet: a\noptim:\n  name: adam\n")

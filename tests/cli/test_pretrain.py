@@ -56,7 +56,8 @@ def files(folder: Path) -> set[str]:
 def test_the_run_folder(nlpx):
     outcome = nlpx("pretrain", "--data", "corpus.txt", *SMALL, "--out", "run")
     assert (outcome.code, outcome.out) == (0, "run\n")
-    assert "preset pretrain/mlm-new\n" in outcome.err and "masked accuracy" in Path("run/report.md").read_text("utf-8")
+    assert "preset pretrain/mlm-new\n" in outcome.err
+    assert "masked accuracy" in Path("run/report.md").read_text("utf-8")
     kept = files(Path("run"))
     published = {"config.json", "model.safetensors", "vocab.txt", "nlpx_tokenizer.json"}
     assert {f"checkpoints/{name}/{file}" for name in ("best", "last") for file in published} <= kept
@@ -67,7 +68,8 @@ def test_the_run_folder(nlpx):
     assert [r["step"] for r in records if r["split"] == "train"] == list(range(1, 21))
     assert {r["objective"] for r in records if r["split"] == "train"} == {"mlm"}
     dev = [r for r in records if r["split"] == "dev"]
-    assert [r["step"] for r in dev] == [10, 20] and dev[0]["objectives"].keys() == {"mlm"}
+    assert [r["step"] for r in dev] == [10, 20]
+    assert dev[0]["objectives"].keys() == {"mlm"}
     assert manifest["headline"] == {"name": "masked accuracy", "value": max(r["score"] for r in dev)}
 
 
@@ -82,7 +84,8 @@ def test_the_checkpoint_serves_every_command(nlpx, tmp_path, which):
     more = tiny.settings("data.max_length=32", "data.held_out=0.2", "train.epochs=1")
     outcome = nlpx("pretrain", "--data", "corpus.txt", "--model", folder, *more, "--out", "more")
     assert (outcome.code, outcome.out) == (0, "more\n")
-    assert "starts at random" not in outcome.err and "preset pretrain/mlm\n" in outcome.err
+    assert "starts at random" not in outcome.err
+    assert "preset pretrain/mlm\n" in outcome.err
 
 
 def test_a_mix_follows_every_objective(nlpx):
@@ -104,7 +107,8 @@ def test_it_learns(nlpx):
     result = json.loads(nlpx("pretrain", "--data", "corpus.txt", *words, "--json").out)
     assert result["score"] > 0.6
     losses = [r["loss"] for r in tiny.metrics(Path(result["run"])) if r["split"] == "train"]
-    assert losses[0] > 4 and losses[-1] < 2
+    assert losses[0] > 4
+    assert losses[-1] < 2
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,8 @@ def test_every_architecture_by_one_key(nlpx, changes):
     words = (*SMALL, *tiny.settings("train.steps=4", *changes), "--json")
     result = json.loads(nlpx("pretrain", "--data", "corpus.txt", *words).out)
     losses = [record["loss"] for record in tiny.metrics(Path(result["run"]))]
-    assert len(losses) == 5 and all(0 < loss < 6 for loss in losses)
+    assert len(losses) == 5
+    assert all(0 < loss < 6 for loss in losses)
 
 
 def test_a_causal_model_says_so(nlpx):
@@ -148,7 +153,8 @@ def test_a_dry_run_writes_nothing_but_the_cache(nlpx, tmp_path):
     outcome = nlpx("pretrain", "--data", "corpus.txt", *SMALL, "--dry-run", "--json")
     plan = json.loads(outcome.out)
     assert {path.split("/")[0] for path in files(tmp_path)} == {"corpus.txt", "cache"}
-    assert plan["documents"] == 120 and plan["steps"] == 20
+    assert plan["documents"] == 120
+    assert plan["steps"] == 20
     assert plan["tokens"] == sum(len(text) for text in texts())  # no character is lost
     done = json.loads(nlpx("pretrain", "--data", "corpus.txt", *SMALL, "--json").out)
     assert plan["run"] == done["run"]
@@ -216,7 +222,7 @@ def test_an_interrupted_run_goes_on_to_the_bit(nlpx, monkeypatch):
     assert "nothing is left to do" in nlpx("pretrain", "--resume", "run").err
 
 
-def test_two_processes_equal_one(nlpx, tmp_path):
+def test_two_processes_equal_one(nlpx):
     words = ("--data", "corpus.txt", *SMALL, "--objective", "mlm", "--objective", "unilm=0.5")
     plain = (*words, *tiny.settings("model.new.hidden_dropout=0", "model.new.attention_dropout=0"))
     assert nlpx("pretrain", *plain, "--out", "one", "--quiet").code == 0
@@ -247,7 +253,8 @@ def test_two_processes_equal_one(nlpx, tmp_path):
 def test_what_is_refused(nlpx, words, code, message, hint):
     outcome = nlpx("pretrain", *SMALL, *words)
     assert (outcome.code, outcome.out) == (code, ""), outcome.err
-    assert message in outcome.err and "Traceback" not in outcome.err
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
     assert hint is None or hint in outcome.err
     assert not Path("runs").exists()
 
@@ -256,7 +263,8 @@ def test_models_that_do_not_fit(nlpx, tmp_path):
     tiny.bert(tmp_path / "bert")
     words = ("pretrain", "--data", "corpus.txt", *tiny.settings("data.held_out=0.2"))
     outcome = nlpx(*words, "--model", "bert")
-    assert outcome.code == 2 and "data.max_length 128 is more than the 24 positions of bert" in outcome.err
+    assert outcome.code == 2
+    assert "data.max_length 128 is more than the 24 positions of bert" in outcome.err
     assert "--set model.choices.position=hierarchical" in outcome.err
     larger = tiny.write_vocab(tmp_path / "larger", [*tiny.VOCAB, "。", "，"])
     outcome = nlpx(*words, "--model", "bert", "--tokenizer", str(larger), *tiny.settings("data.max_length=24"))
@@ -264,18 +272,20 @@ def test_models_that_do_not_fit(nlpx, tmp_path):
     assert f"the vocabulary has {len(tiny.VOCAB) + 2} entries, the model's word table {len(tiny.VOCAB)}" in outcome.err
     bare = tiny.write_vocab(tmp_path / "bare", ["[PAD]", "[UNK]", *tiny.CHARACTERS])
     outcome = nlpx("pretrain", "--data", "corpus.txt", *SMALL, "--tokenizer", str(bare))
-    assert outcome.code == 3 and "has no [CLS]" in outcome.err
+    assert outcome.code == 3
+    assert "has no [CLS]" in outcome.err
     tiny.checkpoint(
         tmp_path / "other", "DistilBertConfig", "DistilBertModel", dim=16, n_layers=1, n_heads=2, hidden_dim=24
     )
     outcome = nlpx(*words, "--model", "other")
-    assert outcome.code == 2 and "can be fine-tuned, not pretrained" in outcome.err
+    assert outcome.code == 2
+    assert "can be fine-tuned, not pretrained" in outcome.err
 
 
 def test_too_little_memory_names_the_key(nlpx, monkeypatch):
     from nlpx.jobs.pretrain.mix import Mix
 
-    def exhausted(self, model, batch):
+    def exhausted(_self, _model, _batch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(Mix, "__call__", exhausted)

@@ -47,13 +47,13 @@ def names(folder: str) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_the_run_and_what_it_leaves(nlpx, tmp_path):
+def test_the_run_and_what_it_leaves(nlpx):
     result = json.loads(nlpx("pretrain", *SMALL, "--out", "run", "--json").out)
     row = result["table"][0]
-    assert row["objective"] == "rtd" and result["score"] == row["explained"]
-    assert 0 < row["replaced"] < 0.4 and row["loss"] == pytest.approx(
-        row["generator_loss"] + 50 * row["discriminator_loss"]
-    )
+    assert row["objective"] == "rtd"
+    assert result["score"] == row["explained"]
+    assert 0 < row["replaced"] < 0.4
+    assert row["loss"] == pytest.approx(row["generator_loss"] + 50 * row["discriminator_loss"])
     for name in ("best", "last"):
         assert FILES | {f"generator/{file}" for file in FILES} <= names(f"run/checkpoints/{name}")
     folders = [Path("run/checkpoints/best"), Path("run/checkpoints/best/generator")]
@@ -97,7 +97,8 @@ def test_going_on_from_checkpoints(nlpx, tmp_path):
         (("new",), "generator: new, 1 layers x 4"),
     ):
         outcome = nlpx(*words, *best, *tiny.settings(*(f"objectives.rtd.generator={name}" for name in given)))
-        assert outcome.code == 0 and expected in outcome.err, outcome.err
+        assert outcome.code == 0, outcome.err
+        assert expected in outcome.err, outcome.err
         assert "starts at random" not in outcome.err
     for folder, kind, width in (("one", "ElectraForPreTraining", 16), ("two", "ElectraForMaskedLM", 8)):
         sizes = {"hidden_size": width, "embedding_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -105,7 +106,8 @@ def test_going_on_from_checkpoints(nlpx, tmp_path):
             tmp_path / folder, "ElectraConfig", kind, **sizes, intermediate_size=24, max_position_embeddings=32
         )
     outcome = nlpx(*words, "--model", "one", *tiny.settings("objectives.rtd.generator=two"))
-    assert outcome.code == 0 and "starts at random" not in outcome.err, outcome.err
+    assert outcome.code == 0, outcome.err
+    assert "starts at random" not in outcome.err, outcome.err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
@@ -124,7 +126,8 @@ def test_an_interrupted_run_goes_on_to_the_bit(nlpx, monkeypatch):
     assert nlpx("pretrain", *SMALL, "--out", "run").code == 130
     monkeypatch.setattr(RunFolder, "metrics", record)
     outcome = nlpx("pretrain", "--resume", "run")
-    assert outcome.code == 0 and "resumed run after step 5\n" in outcome.err
+    assert outcome.code == 0
+    assert "resumed run after step 5\n" in outcome.err
     assert tiny.metrics(Path("whole")) == tiny.metrics(Path("run"))
     for name in ("model.safetensors", "generator/model.safetensors", "training.safetensors", "training.json"):
         ours, theirs = (Path(run, "checkpoints/last", name).read_bytes() for run in ("run", "whole"))
@@ -146,7 +149,8 @@ def test_two_processes_equal_one_and_go_on_as_one(nlpx, parallel):
     norms = [[r["gradient_norm"] for r in records if "gradient_norm" in r] for records in (one, two)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
     outcome = nlpx("pretrain", "--resume", "two", "--set", "train.steps=9")
-    assert outcome.code == 0 and "resumed two after step 8" in outcome.err, outcome.err
+    assert outcome.code == 0, outcome.err
+    assert "resumed two after step 8" in outcome.err, outcome.err
 
 
 @pytest.mark.parametrize(
@@ -164,7 +168,8 @@ def test_what_is_refused(nlpx, tmp_path, words, code, message, hint):
     tiny.bert(tmp_path / "bert", "BertForMaskedLM", max_position_embeddings=32, vocab_size=300)
     outcome = nlpx("pretrain", *SMALL, *words)
     assert (outcome.code, outcome.out) == (code, ""), outcome.err
-    assert message in outcome.err and "Traceback" not in outcome.err
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
     assert hint is None or hint in outcome.err
 
 

@@ -139,7 +139,8 @@ def test_a_finished_run_has_nothing_left_to_do(nlpx, unbroken):
     )
     assert {path: path.read_bytes() for path in unbroken.rglob("*") if path.is_file()} == before
     result = json.loads(nlpx("finetune", "--resume", "whole", "--json").out)
-    assert result["run"] == "whole" and result["score"] > 0
+    assert result["run"] == "whole"
+    assert result["score"] > 0
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,8 @@ def test_a_finished_run_has_nothing_left_to_do(nlpx, unbroken):
         (("--data", "other.jsonl"), "`data.path` is rows.jsonl in the run to resume and other.jsonl here"),
     ],
 )
-def test_another_setting_is_refused_with_both_values(nlpx, unbroken, words, message):
+@pytest.mark.usefixtures("unbroken")
+def test_another_setting_is_refused_with_both_values(nlpx, words, message):
     outcome = nlpx("finetune", "--resume", "whole", *words)
     assert (outcome.code, outcome.out) == (2, "")
     error, hint = outcome.err.splitlines()
@@ -159,13 +161,15 @@ def test_another_setting_is_refused_with_both_values(nlpx, unbroken, words, mess
 
 
 @pytest.mark.parametrize("words", [("--out", "x"), ("--overwrite",), ("--preset", "finetune/sohu")])
-def test_options_that_contradict_resuming(nlpx, unbroken, words):
+@pytest.mark.usefixtures("unbroken")
+def test_options_that_contradict_resuming(nlpx, words):
     assert nlpx("finetune", "--resume", "whole", *words) == (
         2, "", f"Error: --resume and {words[0]} contradict each other\n  a run goes on as it is, in its folder\n",
     )  # fmt: skip
 
 
-def test_other_rows_are_refused(nlpx, unbroken, tmp_path):
+@pytest.mark.usefixtures("unbroken")
+def test_other_rows_are_refused(nlpx, tmp_path):
     tiny.write_rows(tmp_path / "rows.jsonl", tiny.rows(46))
     outcome = nlpx("finetune", "--resume", "whole", "--set", "train.steps=30")
     assert (outcome.code, outcome.out) == (3, "")

@@ -37,10 +37,12 @@ def test_samples_from_nothing(nlpx):
     assert [row["step"] for row in found] == sorted(row["step"] for row in found)
     for row in found:
         assert set(row) == {"text", "chain", "step", "changed", "pseudo_energy"}
-        assert 4 <= len(row["text"]) <= 9 and "[" not in row["text"]
+        assert 4 <= len(row["text"]) <= 9
+        assert "[" not in row["text"]
         assert row["pseudo_energy"] > 0
     lengths = {chain: {len(row["text"]) for row in found if row["chain"] == chain} for chain in range(5)}
-    assert all(len(seen) == 1 for seen in lengths.values()) and len(set.union(*lengths.values())) > 1
+    assert all(len(seen) == 1 for seen in lengths.values())
+    assert len(set.union(*lengths.values())) > 1
 
 
 def test_changed_places_and_energy_are_those_of_the_texts(nlpx):
@@ -66,7 +68,8 @@ def test_changed_places_and_energy_are_those_of_the_texts(nlpx):
 def test_both_names_and_the_same_seed(nlpx):
     words = ("--model", "bert", "--steps", "30", "--length", "6", "--chains", "3")
     first = nlpx("sample", *words)
-    assert first.code == 0 and len(first.out.splitlines()) == 6
+    assert first.code == 0
+    assert len(first.out.splitlines()) == 6
     assert nlpx("sample-gibbs", *words) == first
     assert nlpx("sample", *words, "--quiet").out == first.out
     assert nlpx("sample", *words, "--seed", "8").out != first.out
@@ -99,8 +102,10 @@ def test_annealing_ends_where_every_token_is_the_most_probable_one(nlpx):
 
 def test_gaps_are_filled_and_the_rest_stays(nlpx):
     for row in rows(nlpx, "--from", "Wind 春[MASK]秋[MASK]！", "--steps", "20", "--chains", "3"):
-        assert row["text"].startswith("Wind 春") and row["text"].endswith("！")
-        assert len(row["text"]) == 10 and "[" not in row["text"]
+        assert row["text"].startswith("Wind 春")
+        assert row["text"].endswith("！")
+        assert len(row["text"]) == 10
+        assert "[" not in row["text"]
         assert set(row["changed"]) <= {2, 4}
 
 
@@ -117,7 +122,9 @@ def test_lines_come_back_in_order(nlpx, monkeypatch):
     assert outcome.code == 0, outcome.err
     written = outcome.out.split("\n")
     assert len(written) == len(LINES) + 1
-    assert written[1] == "" and written[3].startswith("日月") and written[3].endswith("星云")
+    assert written[1] == ""
+    assert written[3].startswith("日月")
+    assert written[3].endswith("星云")
     assert len(written[0]) == len(written[4]) == 4
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path("lines.txt").read_bytes())))
     assert nlpx("sample", *words, "--rewrite", "-").out == outcome.out
@@ -132,13 +139,15 @@ def test_many_lines_of_many_lengths(nlpx):
     texts = ["".join(tiny.CHARACTERS[n % 7 : n % 7 + 1 + n % 18]) for n in range(150)]
     tiny.write_rows(Path("many.txt"), texts)
     outcome = nlpx("sample", "--model", "bert", "--steps", "1", "--rewrite", "many.txt", "--keep", "0:0")
-    assert outcome.code == 3 and "lies outside" in outcome.err
+    assert outcome.code == 3
+    assert "lies outside" in outcome.err
     written = nlpx("sample", "--model", "bert", "--steps", "1", "--rewrite", "many.txt").out
     assert [len(line) for line in written.splitlines()] == [len(text) for text in texts]
     differing = [
         sum(a != b for a, b in zip(*pair, strict=True)) for pair in zip(written.splitlines(), texts, strict=True)
     ]
-    assert max(differing) == 1 and sum(differing) > 100
+    assert max(differing) == 1
+    assert sum(differing) > 100
 
 
 def test_moves_change_the_length_within_bounds(nlpx):
@@ -173,9 +182,12 @@ def test_words_of_a_word_level_model(nlpx):
     outcome = nlpx("sample", "--model", "words", "--length", "4", "--steps", "20")
     assert outcome.code == 0, outcome.err
     for line in outcome.out.splitlines():
-        assert len(line) == 8 and all(line[start : start + 2] in words for start in range(0, 8, 2))
+        assert len(line) == 8
+        assert all(line[start : start + 2] in words for start in range(0, 8, 2))
     filled = nlpx("sample", "--model", "words", "--from", "春风[MASK]秋雨", "--steps", "4", "--chains", "1").out
-    assert filled[:2] == "春风" and filled[2:4] in words and filled[4:6] == "秋雨"
+    assert filled[:2] == "春风"
+    assert filled[2:4] in words
+    assert filled[4:6] == "秋雨"
 
 
 def test_an_encoder_of_transformers(nlpx):
@@ -189,7 +201,8 @@ def test_diagnostics(nlpx):
     words = ("sample", "--model", "bert", "--length", "6", "--steps", "80", "--chains", "3", "--thin", "4")
     outcome = nlpx(*words, "--diagnostics")
     plain = nlpx(*words)
-    assert outcome.out == plain.out and plain.err == ""
+    assert outcome.out == plain.out
+    assert plain.err == ""
     table = outcome.err.splitlines()
     assert [line.split()[0] for line in table] == ["chain", "0", "1", "2", "all"]
     assert nlpx(*words, "--diagnostics", "--quiet").err == ""
@@ -200,14 +213,16 @@ def test_diagnostics(nlpx):
     assert [chain["texts"] for chain in found["chains"]] == [10] * 3
     energies = [row["pseudo_energy"] / 6 for row in texts]
     assert found["pseudo_log_likelihood"] == pytest.approx(-sum(energies) / len(energies))
-    assert 0 < found["changed"] <= 1 and found["r_hat"] > 0.5
+    assert 0 < found["changed"] <= 1
+    assert found["r_hat"] > 0.5
     assert found["distinct_1"] == pytest.approx(len(set("".join(row["text"] for row in texts))) / 180, abs=0.02)
 
 
 def test_the_plot(nlpx):
     pytest.importorskip("matplotlib")
     outcome = nlpx("sample", "--model", "bert", "--steps", "30", "--length", "5", "--plot", "traces.png")
-    assert outcome.code == 0 and Path("traces.png").read_bytes().startswith(b"\x89PNG")
+    assert outcome.code == 0
+    assert Path("traces.png").read_bytes().startswith(b"\x89PNG")
     assert "traces.png" in outcome.err
 
 
@@ -289,7 +304,8 @@ def test_lines_before_a_bad_one_are_answered_from_a_pipe(tmp_path):
         cwd=tmp_path,
         env=os.environ | {"PYTHONIOENCODING": "utf-8"},
     )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write("春夏秋冬\n")
     process.stdin.flush()
     assert len(process.stdout.readline()) == 5  # while stdin is still open

@@ -91,13 +91,13 @@ def test_extending_a_checkpoint(run, family):
     assert untouched.keys() == before.state_dict().keys() - ROWS
     assert all(torch.equal(tensor, before.state_dict()[name]) for name, tensor in untouched.items())
     assert after.config == before.config.with_choices(vocab_size=len(tokens))
-    assert after.load_report.left_over == []
+    assert after.load_report.unexpected == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cutting_a_checkpoint(run, family):
     before = made(family)
-    facts = run("cut", "base", "--corpus", "corpus.txt", "-o", "small")
+    facts = run("trim", "base", "--corpus", "corpus.txt", "-o", "small")
     after, old, new = whole("small"), load_tokenizer("base"), load_tokenizer("small")
     kept = json.loads(Path("small/vocabulary_map.json").read_text(encoding="utf-8"))["keep_tokens"]
     assert facts["size"] == len(kept) == new.vocab_size < old.vocab_size
@@ -146,7 +146,7 @@ def test_plain_transformers_reads_what_is_written_for_it(run):
     from transformers import BertForMaskedLM
 
     tiny.bert(Path("base"), vocab=VOCAB, **SIZES)
-    run("cut", "base", "--corpus", "corpus.txt", "--to", "hf", "-o", "small")
+    run("trim", "base", "--corpus", "corpus.txt", "--to", "hf", "-o", "small")
     theirs = BertForMaskedLM.from_pretrained("small").eval()
     ids = torch.tensor([load_tokenizer("small").encode("春风").token_ids])
     with torch.no_grad():
@@ -159,7 +159,7 @@ def test_a_vocabulary_alone(run, nlpx):
     assert (facts["checkpoint"], facts["added"]) == (False, 4)
     assert facts["skipped"] == {"one character, or several words": 1, "not spellable": 1}
     assert load_tokenizer("wider").tokenize("春风，山川") == ["春风", "，", "山川"]
-    facts = run("cut", "wider", "--counts", "words.tsv", "--min-count", "5", "-o", "small")
+    facts = run("trim", "wider", "--counts", "words.tsv", "--min-count", "5", "-o", "small")
     assert load_tokenizer("small").vocab.tokens == [*tiny.SPECIAL, "[", "]", "风", "春风", "山川", "花草"]
     outcome = nlpx("vocab", "extend", "base", "--size", "0", "-o", "simple", "--quiet")
     assert (outcome.code, outcome.out, outcome.err) == (0, "simple\n", "")
@@ -169,7 +169,7 @@ def test_a_vocabulary_alone(run, nlpx):
 def test_a_fine_tuned_model_still_predicts(run):
     tiny.bert(Path("base"), vocab=VOCAB, **SIZES)
     Path("base/task.json").write_text("{}", encoding="utf-8")
-    run("cut", "base", "--corpus", "corpus.txt", "-o", "small")
+    run("trim", "base", "--corpus", "corpus.txt", "-o", "small")
     assert Path("small/task.json").is_file()
 
 
@@ -255,7 +255,7 @@ def test_refused(nlpx):
     out = ("-o", "new")
     for words, code, said in (
         (("extend", "lacking", *out), 3, "has no [CLS], [SEP], [MASK] among its 3 entries"),
-        (("cut", "lacking", "--corpus", "corpus.txt", *out), 3, "--add-special"),
+        (("trim", "lacking", "--corpus", "corpus.txt", *out), 3, "--add-special"),
         (("extend", "base", "--words", "empty.tsv", *out), 3, "empty.tsv: no counts in it"),
         (("extend", "base", "--words", "chars.tsv", *out), 3, "chars.tsv: counts of single characters, not of words"),
         (("extend", "base", "--words", "grams.tsv", *out), 3, "grams.tsv: counts of n-grams, not of words"),
@@ -263,8 +263,8 @@ def test_refused(nlpx):
         (("extend", "base", "--words", "none.tsv", *out), 3, "none.tsv"),
         (("extend", "base", "--words", "words.tsv", "--min-count", "99", *out), 3, "no word to add"),
         (("extend", "nowhere/at/all", *out), 3, "nowhere/at/all: no such file or directory"),
-        (("cut", "base", *out), 2, "give --corpus or --counts"),
-        (("cut", "base", "--corpus", "blank.txt", *out), 3, "blank.txt: no text in it"),
+        (("trim", "base", *out), 2, "give --corpus or --counts"),
+        (("trim", "base", "--corpus", "blank.txt", *out), 3, "blank.txt: no text in it"),
         (("build", "blank.txt"), 3, "blank.txt: no text in it"),
         (("build", "none.txt"), 3, "none.txt: no such file"),
         (("build", "chars.tsv", "--kind", "word"), 3, "counts of single characters"),
@@ -291,9 +291,9 @@ def test_a_vocabulary_that_is_not_the_checkpoints(nlpx):
 def test_another_encoder(nlpx):
     sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 24, "vocab_size": len(VOCAB)}
     tiny.checkpoint(Path("base"), "DistilBertConfig", "DistilBertModel", vocab=VOCAB, **sizes)
-    code, said = refused(nlpx, "cut", "base", "--corpus", "corpus.txt", "-o", "new")
+    code, said = refused(nlpx, "trim", "base", "--corpus", "corpus.txt", "-o", "new")
     assert (code, "none of nlpx's families" in said) == (3, True)
-    assert nlpx("vocab", "cut", "base/vocab.txt", "--corpus", "corpus.txt", "-o", "new").code == 0
+    assert nlpx("vocab", "trim", "base/vocab.txt", "--corpus", "corpus.txt", "-o", "new").code == 0
 
 
 def test_special_tokens_get_rows_too(run):
@@ -332,4 +332,13 @@ def test_a_word_the_segmenter_cuts_up_is_no_entry(nlpx):
     Path("guessed.tsv").write_text("云鱼鸟\t9\n春风\t2\n春\t1\n", encoding="utf-8")
     assert nlpx("vocab", "build", "guessed.tsv", "--kind", "word", "-o", "made", "--quiet").code == 0
     tokens = load_tokenizer("made").vocab.tokens
-    assert "春风" in tokens and "云鱼鸟" not in tokens
+    assert "春风" in tokens
+    assert "云鱼鸟" not in tokens
+
+
+def test_the_earlier_name_of_trim_works_and_says_the_new_one(nlpx):
+    outcome = nlpx("vocab", "cut", "base", "--corpus", "corpus.txt", "-o", "small")
+    assert outcome.code == 0
+    assert "is now called `nlpx vocab trim`" in outcome.err
+    assert Path("small/vocab.txt").read_text() != Path("base/vocab.txt").read_text()
+    assert "cut" not in nlpx("vocab", "--help").out

@@ -29,7 +29,8 @@ def test_one_command(nlpx):
     write()
     outcome = nlpx("whiten", "emb.npy")
     assert (outcome.code, outcome.out) == (0, "emb.whitened.npy\n")
-    assert "effective rank" in outcome.err and "mean cosine" in outcome.err
+    assert "effective rank" in outcome.err
+    assert "mean cosine" in outcome.err
     assert np.abs(covariance("emb.whitened.npy") - np.eye(6)).max() < 1e-5
     facts = json.loads(Path("emb.whitening.json").read_text(encoding="utf-8"))
     assert (facts["rows"], facts["columns"], facts["dim"]) == (300, 6, 6)
@@ -105,7 +106,8 @@ def test_inspect(nlpx):
     write()
     assert nlpx("whiten", "emb.npy", "--variance", "0.8", "--quiet").code == 0
     outcome = nlpx("whiten", "--inspect", "emb.whitening.safetensors")
-    assert outcome.code == 0 and "fitted on        300 vectors of 6 dimensions" in outcome.out
+    assert outcome.code == 0
+    assert "fitted on        300 vectors of 6 dimensions" in outcome.out
     facts = json.loads(nlpx("whiten", "--inspect", "emb.whitening.safetensors", "--json").out)
     assert facts["explained_variance"] >= 0.8
 
@@ -113,7 +115,7 @@ def test_inspect(nlpx):
 def bad(name):
     if name == "pickled":
         np.save("bad.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    elif name == "cut short":
+    elif name == "truncated":
         write("bad.npy")
         Path("bad.npy").write_bytes(Path("bad.npy").read_bytes()[:-100])
     elif name == "text":
@@ -134,7 +136,7 @@ def bad(name):
     ("name", "message"),
     [
         ("pickled", "holds pickled objects, which are never loaded"),
-        ("cut short", "cut short: 295 of 300 rows are there"),
+        ("truncated", "truncated: 295 of 300 rows are there"),
         ("text", "no .npy file"),
         ("not a number", "row 17 holds nan in column 2"),
         ("flat", "the shape is (6,)"),
@@ -160,7 +162,8 @@ def test_bad_words(nlpx):
     write("wide.npy", columns=7)
     assert nlpx("whiten", "emb.npy", "--quiet").code == 0
     wrong = nlpx("whiten", "wide.npy", "--load", "emb.whitening.safetensors")
-    assert wrong.code == 3 and "vectors of 7 numbers; the map takes 6" in wrong.err
+    assert wrong.code == 3
+    assert "vectors of 7 numbers; the map takes 6" in wrong.err
     assert nlpx("whiten", "emb.npy", "--fit", "wide.npy", "--fit", "emb.npy").code == 3
     for words in (
         ("emb.npy", "--dim", "2", "--variance", "0.5"),
@@ -185,7 +188,8 @@ def test_a_plot(nlpx):
     Path("folder").mkdir()
     for words in (("emb.npy", "-o", "out.npy"), ("--inspect", "emb.whitening.safetensors")):
         outcome = nlpx("whiten", *words, "--plot", "folder")
-        assert outcome.code == 2 and "folder is a folder" in outcome.err
+        assert outcome.code == 2
+        assert "folder is a folder" in outcome.err
     assert not Path("out.npy").exists()
 
 
@@ -211,7 +215,8 @@ def test_stdin_to_fit_on(nlpx):
     np.save("turned.npy", np.asfortranarray(rows))
     command = [sys.executable, "-m", "nlpx_cli", "whiten", "-", "-o", "out.npy"]
     done = subprocess.run(command, input=Path("turned.npy").read_bytes(), capture_output=True, check=False)
-    assert done.returncode == 3 and b"Fortran order" in done.stderr
+    assert done.returncode == 3
+    assert b"Fortran order" in done.stderr
     assert not Path("out.npy").exists()
 
 
@@ -221,11 +226,13 @@ def test_a_stream_that_ends_early(nlpx):
         assert nlpx("whiten", "emb.npy", "--save", "t.safetensors", "--quiet").code == 0
         command = [sys.executable, "-m", "nlpx_cli", "whiten", *words]
         done = subprocess.run(command, input=Path("emb.npy").read_bytes()[:-100], capture_output=True, check=False)
-        assert done.returncode == 3 and b"stdin: cut short: 295 of 300 rows are there" in done.stderr
+        assert done.returncode == 3
+        assert b"stdin: truncated: 295 of 300 rows are there" in done.stderr
         assert not Path("out.npy").exists()
 
 
-def test_a_full_pipe_that_is_closed_early(nlpx):
+@pytest.mark.usefixtures("nlpx")
+def test_a_full_pipe_that_is_closed_early():
     write(rows=50_000)
     words = f"{sys.executable} -m nlpx_cli whiten emb.npy --save t.safetensors -o - | head -c 100 | wc -c"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", words], capture_output=True, text=True, check=False)
@@ -252,7 +259,8 @@ def test_a_model_with_the_map_as_its_last_layer(nlpx):
     write(columns=16)
     outcome = nlpx("whiten", "emb.npy", "--fold", "model", "-o", "out", "--pooling", "mean", "--quiet")
     assert outcome == (0, "out\n", "")
-    assert not Path("emb.whitened.npy").exists() and not Path("emb.whitening.safetensors").exists()
+    assert not Path("emb.whitened.npy").exists()
+    assert not Path("emb.whitening.safetensors").exists()
     assert nlpx("whiten", "emb.npy", "--quiet").code == 0
     earlier = ("--load", "emb.whitening.safetensors", "--dim", "3")
     assert nlpx("whiten", *earlier, "--fold", "model", "-o", "three", "--quiet") == (0, "three\n", "")
@@ -288,4 +296,5 @@ def test_embedding_with_a_folded_model_gives_whitened_vectors(nlpx):
     assert not found[0].any()  # an empty text is a vector of zeros, whitened or not
     assert np.abs(found[1:] - np.load("expected.npy")).max() < 1e-4
     wrong = nlpx(*embed, "--model", "folded", "--pooling", "cls", "-o", "out.npy")
-    assert wrong.code == 2 and "for the pooling first-last-avg, not cls" in wrong.err
+    assert wrong.code == 2
+    assert "for the pooling first-last-avg, not cls" in wrong.err

@@ -50,7 +50,8 @@ def naive(lines: list[str] = LINES, *, hmm: bool = True) -> dict[str, int]:
 def test_words_equal_the_naive_loop(nlpx):
     outcome = nlpx("wordfreq", "corpus.txt")
     assert (outcome.code, outcome.out) == (0, table(naive()))
-    assert "jieba" in outcome.err and "5 texts" in outcome.err
+    assert "jieba" in outcome.err
+    assert "5 texts" in outcome.err
     assert nlpx("wordfreq", "corpus.txt", "--no-hmm").out == table(naive(hmm=False))
     assert nlpx("wordfreq", "corpus.txt", "--segmenter", "jieba").out == table(naive())
 
@@ -93,7 +94,8 @@ def test_stdin_with_and_without_a_dash(nlpx, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     outcome = nlpx("wordfreq")
-    assert outcome.code == 2 and "stdin is a terminal" in outcome.err
+    assert outcome.code == 2
+    assert "stdin is a terminal" in outcome.err
 
 
 def test_forms_of_the_output(nlpx):
@@ -108,7 +110,8 @@ def test_forms_of_the_output(nlpx):
     vocabulary = nlpx("wordfreq", "corpus.txt", "--top", "1", "--format", "vocab").out
     assert vocabulary == f"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{best[0][0]}\n"
     outcome = nlpx("wordfreq", "corpus.txt", "-o", "counts.jsonl")
-    assert outcome.out == "" and f"{len(counts)} lines in counts.jsonl" in outcome.err
+    assert outcome.out == ""
+    assert f"{len(counts)} lines in counts.jsonl" in outcome.err
     assert json.loads(Path("counts.jsonl").read_text(encoding="utf-8").splitlines()[0])["count"] == best[0][1]
 
 
@@ -124,7 +127,9 @@ def test_what_is_written_can_be_merged_exactly(nlpx):
     assert "--no-hmm has no effect" in outcome.err
     Path("broken.tsv").write_text("好\t1\nno count\n", encoding="utf-8")
     outcome = nlpx("wordfreq", "--merge", "a.tsv", "broken.tsv")
-    assert outcome.code == 3 and "broken.tsv:2: no" in outcome.err and outcome.out == ""
+    assert outcome.code == 3
+    assert "broken.tsv:2: no" in outcome.err
+    assert outcome.out == ""
 
 
 def test_folders_and_patterns(nlpx):
@@ -166,14 +171,16 @@ def test_one_sentence_a_hint_and_the_code(nlpx, words, code, message, hint):
     outcome = nlpx("wordfreq", *words, *(() if "-o" in words else ("-o", "counts.tsv")))
     assert (outcome.code, outcome.out) == (code, "")
     assert outcome.err.count("Error:") == 1
-    assert message in outcome.err and hint in outcome.err
+    assert message in outcome.err
+    assert hint in outcome.err
     assert Path("counts.tsv").read_text(encoding="utf-8") == "earlier\t1\n"
     assert not list(Path().glob(".*.tmp"))
 
 
 def test_typer_answers_what_is_not_plain(nlpx):
     outcome = nlpx("wordfreq", "corpus.txt", "--tpo", "5")
-    assert outcome.code == 2 and "--top" in outcome.err
+    assert outcome.code == 2
+    assert "--top" in outcome.err
     assert nlpx("wordfreq", "corpus.txt", "--unit", "letter").code == 2
     assert nlpx("wordfreq", "corpus.txt", "--top", "0").code == 2
     assert nlpx("wordfreq", "--help").out.startswith("Usage: nlpx wordfreq")
@@ -208,7 +215,8 @@ def test_the_plot_and_its_sentence(nlpx):
     )
     Path("zipf.txt").write_text(text, encoding="utf-8")
     outcome = nlpx("wordfreq", "zipf.txt", "--unit", "char", "--plot", "zipf.png")
-    assert outcome.code == 0 and outcome.out.startswith("天\t600\n")
+    assert outcome.code == 0
+    assert outcome.out.startswith("天\t600\n")
     assert Path("zipf.png").read_bytes().startswith(b"\x89PNG")
     assert "zipf.png: Zipf exponent 1.0" in outcome.err
 
@@ -330,15 +338,17 @@ def test_a_closed_interrupt_on_an_endless_stream_prints_nothing(tmp_path):
     running = process("-", start_new_session=True, env=environment)
     feeder = subprocess.Popen(["yes", "春风又绿江南岸"], stdout=running.stdin)
     try:
-        time.sleep(2.5)
-        assert running.poll() is None
+        while not list((tmp_path / "temporary").iterdir()):  # until it counts
+            assert running.poll() is None
+            time.sleep(0.01)
         os.killpg(running.pid, signal.SIGINT)
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate()
     finally:
         feeder.kill()
         feeder.wait()
     assert (running.returncode, out) == (130, "")
-    assert "interrupted" in err and "Traceback" not in err
+    assert "interrupted" in err
+    assert "Traceback" not in err
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
@@ -349,7 +359,7 @@ def test_the_table_on_a_terminal():
     done = process(
         "corpus.txt", "--top", "3", stdin=subprocess.DEVNULL, stdout=terminal, env=os.environ | {"COLUMNS": "80"}
     )
-    done.communicate(timeout=60)
+    done.communicate()
     os.close(terminal)
     shown = b""
     try:
@@ -358,5 +368,7 @@ def test_the_table_on_a_terminal():
     except OSError:
         pass  # a terminal whose other end is closed
     text = shown.decode()
-    assert "count" in text and "share" in text and "█" in text
+    assert "count" in text
+    assert "share" in text
+    assert "█" in text
     assert "\t" not in text

@@ -104,7 +104,7 @@ mixed_text = st.text(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts=st.lists(st.one_of(mixed_text, st.sampled_from(ODD_TEXTS)), min_size=1, max_size=6))
 def test_mixed_scripts(both: tuple[CharTokenizer, object], texts: list[str]) -> None:
     assert_equal(both, texts)

@@ -107,7 +107,7 @@ def their_arguments(ours: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def compare(ours: Any, theirs: Any, real: Tensor, head: str | None) -> None:
     expected = theirs.logits if hasattr(theirs, "logits") else theirs.last_hidden_state
-    got = {None: ours.last_hidden_state, "sentence": ours.sentence_logits}.get(head, ours.logits)
+    got = {None: ours.last_hidden_state, "sentence": ours.heads.get("sentence")}.get(head, ours.logits)
     if got.dim() == 3 or head == "discriminator":
         got, expected = got[real], expected[real]
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
@@ -129,7 +129,7 @@ def test_outputs_equal(name: str, tmp_path: Path) -> None:
     for block, state in enumerate(result.hidden_states[: -1 if "gpt2" in name else None]):
         torch.testing.assert_close(state[real], expected.hidden_states[block + 1][real], atol=1e-5, rtol=0)
     assert not ours.load_report.missing
-    assert all(left.startswith(("pooler", "bert.pooler", "albert.pooler")) for left in ours.load_report.left_over)
+    assert all(left.startswith(("pooler", "bert.pooler", "albert.pooler")) for left in ours.load_report.unexpected)
 
 
 @pytest.mark.parametrize(
@@ -206,4 +206,4 @@ def test_every_published_form_of_names_loads(tmp_path: Path) -> None:
     ours, old = load_model(tmp_path / "theirs", head="mlm"), load_model(tmp_path / "old", head="mlm")
     for key, value in ours.state_dict().items():
         assert torch.equal(value, old.state_dict()[key]), key
-    assert not old.load_report.left_over
+    assert not old.load_report.unexpected

@@ -25,13 +25,13 @@ def compare(segmenter: WordSegmenter, sample: Iterable[str], hmm: bool) -> None:
     expected: Counter[str] = Counter()
     for text in distinct:
         segments = jieba.lcut(text, HMM=hmm)
-        assert segmenter.cut(text) == segments, text
+        assert segmenter.segment(text) == segments, text
         expected.update(segment for segment in segments if not segment.isspace())
     table: dict[str, int] = {}
     segmenter.count_texts(distinct, table)
     segmenter.settle(table)
     assert table == expected
-    whole = segmenter.cut("\n".join(distinct))
+    whole = segmenter.segment("\n".join(distinct))
     assert "".join(whole) == "\n".join(distinct)
     assert Counter(segment for segment in whole if not segment.isspace()) == expected
 

@@ -47,7 +47,8 @@ def test_tokens_in_are_tokens_out(texts, characters, tmp_path):
     options = {"reading": Reading(), "whole_words": False, "held_out": 0.02, "messages": Silent()}
     shards = build_shards(find_sources([str(CORPUS)]), tokenizer, directory=folder, workers=2, **options)
     expected = sum(len(row.token_ids) - 2 for row in tokenizer.encode_batch(texts))
-    assert shards.num_documents == len(texts) and shards.num_tokens == expected
+    assert shards.num_documents == len(texts)
+    assert shards.num_tokens == expected
     sides = [pack(side, max_length=128, special=SpecialIds.of(tokenizer), keep_apart=False, seed=1)
              for side in (shards.train, shards.held_out)]  # fmt: skip
     assert sum(int(rows.lengths.sum()) - 2 * len(rows) for rows in sides) == expected

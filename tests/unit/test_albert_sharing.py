@@ -79,7 +79,9 @@ def test_unshared_layers_start_equal(name: str, tmp_path: Path) -> None:
     assert (len(again.layers), len(apart.layers)) == (1, 4)
     assert torch.equal(logits(again), logits(shared))
     assert torch.equal(logits(apart), logits(shared))
-    assert not apart.load_report.missing and not apart.load_report.left_over and not apart.load_report.new
+    assert not apart.load_report.missing
+    assert not apart.load_report.unexpected
+    assert not apart.load_report.new
     apart.layers[0].feed_forward.output.bias.data += 1  # four blocks of their own, not one under four names
     assert not torch.equal(apart.layers[0].feed_forward.output.bias, apart.layers[1].feed_forward.output.bias)
     save_model(apart, tmp_path / "apart")

@@ -97,7 +97,8 @@ def test_shares_of_all_processes_make_the_global_batch(world_size):
 
 def test_a_process_without_rows_repeats_one_that_does_not_count():
     share = BucketedBatches([7], batch_size=4, rank=1, world_size=2).take(1)[0]
-    assert share.rows == [0] and not share.counts
+    assert share.rows == [0]
+    assert not share.counts
 
 
 def test_no_update_crosses_the_end_of_an_epoch():
@@ -105,7 +106,8 @@ def test_no_update_crosses_the_end_of_an_epoch():
     assert len(batches) == 11
     sizes = [len(batches.take(4)) for _ in range(6)]
     assert sizes == [4, 4, 3, 4, 4, 3]
-    assert batches.epoch == 1 and batches.at_epoch_end
+    assert batches.epoch == 1
+    assert batches.at_epoch_end
     assert batches.num_updates(2, accumulation=4) == 6
 
 

@@ -6,7 +6,13 @@ import random
 
 import pytest
 
-from nlpx.report.classes import class_table, evaluate, sections
+from nlpx.metrics.classes import evaluate
+from nlpx.report.classes import rows, tables
+
+
+def shown(record):
+    return "\n\n".join(table.markdown() for table in tables(record))
+
 
 LABELS = ("甲", "乙", "丙", "丁")
 
@@ -54,7 +60,7 @@ def test_by_hand() -> None:
         (8, 1.0, 1),
         (9, 0.5, 2),
     ]
-    assert class_table(record)[-1]["accuracy"] == 0.5
+    assert rows(record)[-1]["accuracy"] == 0.5
 
 
 def test_nothing_to_judge_scores_nothing() -> None:
@@ -63,12 +69,12 @@ def test_nothing_to_judge_scores_nothing() -> None:
 
 
 def test_the_tables_of_the_report() -> None:
-    text = sections(evaluate(["甲", "甲"], [0.9, 0.9], ["甲", "乙|"], known=["甲", "乙|"]))
+    text = shown(evaluate(["甲", "甲"], [0.9, 0.9], ["甲", "乙|"], known=["甲", "乙|"]))
     lines = text.splitlines()
     assert lines[0] == "| label              |     F1 | precision | recall | accuracy | rows |"
     assert lines[2].startswith("| 甲                 | 0.6667 |    0.5000 | 1.0000 |        – |    1 |")
     assert lines[3].startswith("| 乙\\|")
     assert lines[4].startswith("| mean of the labels | 0.3333 |    0.2500 | 0.5000 |   0.5000 |    2 |")
     assert lines[-1] == "| 乙\\|  | 甲     |    1 |"
-    right = sections(evaluate(["甲"], [0.9], ["甲"], known=["甲"]))
+    right = shown(evaluate(["甲"], [0.9], ["甲"], known=["甲"]))
     assert "mistakes" not in right

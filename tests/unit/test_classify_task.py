@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from nlpx.runs.objective import task_objective
 from pydantic import ValidationError
 
 import tiny
@@ -15,7 +16,7 @@ from nlpx.data.rows.labelled import Label, Labelled
 from nlpx.data.rows.reading import RowReport
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
-from nlpx.tasks.classify import Answer, Config, Task
+from nlpx.tasks.classify import Config, Prediction, Task
 from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 
@@ -44,7 +45,7 @@ def task(tmp_path: Path) -> Task:
 
 def test_the_classes_are_the_labels_of_the_training_rows(task: Task) -> None:
     assert task.labels == [2, "词", "诗"]
-    assert task.model_choices()["num_labels"] == 3
+    assert task.model_parts()["num_labels"] == 3
     rows = [row(TEXTS[0], "诗"), row(TEXTS[1], "诗"), row(TEXTS[2], 2), row(TEXTS[2], "2")]
     assert task.label_counts(rows) == [2, 0, 2]
 
@@ -83,36 +84,37 @@ def test_objective_is_the_mean_cross_entropy_and_answers_are_the_likeliest_class
         "initializer_range": 0.5,
     }
     torch.manual_seed(3)
-    model = Transformer(ModelConfig(**(values | task.model_choices()))).eval()
+    model = Transformer(ModelConfig(**(values | {"heads": task.heads} | task.model_parts()))).eval()
     rows = [row(TEXTS[0], "诗"), row(TEXTS[2], 2)]
     batch = task.collate(task.encode(rows, TOKENIZER, 64), [0, 1], 0)
     logits = model(batch["token_ids"], batch["segment_ids"], batch["attention_mask"]).logits
     chances = logits.softmax(-1)
-    assert task.objective(model, batch).loss.item() == pytest.approx(
+    assert task_objective(task)(model, batch).loss.item() == pytest.approx(
         -(chances[0, 2].log() + chances[1, 0].log()).item() / 2
     )
-    for answer, found in zip(task.outputs(model, batch), chances, strict=True):
+    for answer, found in zip(task.predict(model, batch), chances, strict=True):
         assert answer.label == int(found.argmax())
         assert answer.probability == pytest.approx(found.max().item())
 
 
 def test_evaluation_leaves_rows_without_a_label_out_and_counts_unknown_ones_as_wrong(task: Task) -> None:
     rows = [row("春", "诗"), row("夏", 2), row("秋", "新"), row("冬", None)]
-    found = task.evaluate(rows, [Answer(2, 0.9), Answer(1, 0.5), Answer(0, 0.5), Answer(0, 0.5)])
+    found = task.evaluate(rows, [Prediction(2, 0.9), Prediction(1, 0.5), Prediction(0, 0.5), Prediction(0, 0.5)])
     assert found.score == pytest.approx(1 / 3)
     assert [line["label"] for line in found.table] == ["2", "词", "诗", "新", "mean of the labels"]
     assert found.record["rows"] == 3
-    assert not task.is_labelled(rows) and task.is_labelled(rows[:3])
+    assert not task.is_labelled(rows)
+    assert task.is_labelled(rows[:3])
 
 
 def test_a_predicted_row_keeps_its_fields_and_the_label_it_came_with(task: Task) -> None:
-    answer = Answer(0, 0.1234567)
+    answer = Prediction(0, 0.1234567)
     assert task.predicted_row(row("春", None, note="n"), answer) == {
         "text": "春", "note": "n", "label": 2, "probability": 0.123457,
     }  # fmt: skip
     again = task.predicted_row(row("春", "诗", label="诗"), answer)
     assert again == {"given_label": "诗", "text": "春", "label": 2, "probability": 0.123457}
-    twice = task.predicted_row(row("春", 2, None, **again), Answer(1, 0.5))
+    twice = task.predicted_row(row("春", 2, None, **again), Prediction(1, 0.5))
     assert (twice["given_label"], twice["label"]) == ("诗", "词")  # the first is the one that was given
 
 

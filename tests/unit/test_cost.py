@@ -13,7 +13,7 @@ from nlpx.errors import InputError, UsageError
 from nlpx.jobs.inspect.cost import configuration, cost, measure, peak_bytes
 from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
-from nlpx.models.cost import bert_like, count_parameters, flops_per_token, misunderstandings
+from nlpx.models.cost import bert_like, config_warnings, count_parameters, flops_per_token
 from nlpx.models.transformer import Transformer
 
 LENGTH = 24
@@ -49,12 +49,12 @@ def inputs(model: Transformer) -> dict:
 
 
 def loss(output) -> torch.Tensor:
-    parts = (output.last_hidden_state, output.logits, output.pooled, output.sentence_logits)
+    parts = (output.last_hidden_state, output.logits, output.pooled, output.heads.get("sentence"))
     return sum(part.sum() for part in parts if part is not None)
 
 
 def counted(model: Transformer, *, backward: bool) -> int:
-    """In training mode: with dropout attention is explicit, and every product is one the counter knows."""
+    """In training mode: with dropout attention is eager, and every product is one the counter knows."""
     model.train()
     with FlopCounterMode(display=False) as counter:
         result = loss(model(**inputs(model)))
@@ -145,12 +145,13 @@ def test_models_take_turns_and_sharing_leaves_activations_alone():
 
 
 def test_what_is_misunderstood_is_said():
-    assert misunderstandings(config()) == []
-    (albert,) = misunderstandings(config(share_layers="all"))
-    assert "not time" in albert and "passes 3" in albert
-    (discriminator,) = misunderstandings(config(**CONFIGS["electra"]))
+    assert config_warnings(config()) == []
+    (albert,) = config_warnings(config(share_layers="all"))
+    assert "not time" in albert
+    assert "passes 3" in albert
+    (discriminator,) = config_warnings(config(**CONFIGS["electra"]))
     assert "cannot fill masks or generate" in discriminator
-    (generator,) = misunderstandings(config(family="electra", heads=("lm",)))
+    (generator,) = config_warnings(config(family="electra", heads=("lm",)))
     assert "small on purpose" in generator
 
 

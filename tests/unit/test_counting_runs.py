@@ -29,7 +29,7 @@ from nlpx.counting.units import TextTable
 
 words = st.text(st.characters(codec="utf-8"), max_size=4)
 tables = st.lists(st.dictionaries(words, st.integers(1, 1 << 40), max_size=30), min_size=1, max_size=6)
-fixtures_stay = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+fixtures_stay = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 def written(folder: Path, parts: list[dict[str, int]]) -> list[Path]:
@@ -121,7 +121,6 @@ def as_dict(tables: list[Grams], n: int) -> Counter[str]:
     return found
 
 
-@settings(deadline=None)
 @given(
     st.text(st.sampled_from("天地人aé \n😀\U0010ffff\0"), max_size=80), st.integers(2, 5), st.sampled_from([3, 1 << 20])
 )

@@ -105,10 +105,11 @@ def expected_counts(reference: jieba.Tokenizer, texts: list[str], hmm: bool) -> 
 
 
 @pytest.mark.parametrize("text", HARD)
+@pytest.mark.usefixtures("path")
 def test_hard_texts_are_cut_as_jieba_cuts(
-    text: str, fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer, path: None
+    text: str, fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer
 ) -> None:
-    assert fast.cut(text) == reference.lcut(text, HMM=hmm)
+    assert fast.segment(text) == reference.lcut(text, HMM=hmm)
     assert counted(fast, [text]) == expected_counts(reference, [text], hmm)
 
 
@@ -121,25 +122,23 @@ def test_rjieba_alone_would_cut_hard_texts_otherwise(hmm: bool, reference: jieba
     assert len(different) >= (5 if hmm else 1)
 
 
-def test_equal_scores_are_rounded_as_in_jieba(
-    fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer, path: None
-) -> None:
+@pytest.mark.usefixtures("path")
+def test_equal_scores_are_rounded_as_in_jieba(fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer) -> None:
     draw = random.Random(5)
     for _ in range(1500):
         text = "".join([*draw.choices("嘻赞差哈好", k=5), *draw.choices("龘饕淤差嘻丁魑𠮷", k=draw.randint(5, 40))])
-        assert fast.cut(text) == reference.lcut(text, HMM=hmm)
+        assert fast.segment(text) == reference.lcut(text, HMM=hmm)
 
 
-def test_random_texts_are_cut_as_jieba_cuts(
-    fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer, path: None
-) -> None:
+@pytest.mark.usefixtures("path")
+def test_random_texts_are_cut_as_jieba_cuts(fast: WordSegmenter, hmm: bool, reference: jieba.Tokenizer) -> None:
     texts = list(random_texts(1500, seed=1))
-    wrong = [text for text in texts if fast.cut(text) != reference.lcut(text, HMM=hmm)]
+    wrong = [text for text in texts if fast.segment(text) != reference.lcut(text, HMM=hmm)]
     assert wrong == []
     assert counted(fast, texts) == expected_counts(reference, texts, hmm)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     parts=st.lists(
         st.one_of(
@@ -151,7 +150,7 @@ def test_random_texts_are_cut_as_jieba_cuts(
 def test_any_text_is_cut_as_jieba_cuts(parts: list[str], hmm: bool, reference: jieba.Tokenizer) -> None:
     text = "".join(parts)
     engine = build_once(hmm)
-    assert engine.cut(text) == reference.lcut(text, HMM=hmm)
+    assert engine.segment(text) == reference.lcut(text, HMM=hmm)
 
 
 _BUILT: dict[bool, WordSegmenter] = {}
@@ -169,7 +168,7 @@ def test_a_block_of_lines_is_cut_like_its_lines(
     monkeypatch.setattr(segmenters, "_CHUNK", 50)
     texts = [*HARD, *random_texts(300, seed=2)]
     block = "\n".join(texts)
-    assert fast.cut(block) == reference.lcut(block, HMM=hmm)
+    assert fast.segment(block) == reference.lcut(block, HMM=hmm)
     expected = expected_counts(reference, texts, hmm)
     assert counted(fast, [block]) == expected
     table: dict[str, int] = {}
@@ -181,7 +180,7 @@ def test_a_block_of_lines_is_cut_like_its_lines(
 def test_the_reference_is_jieba(hmm: bool, reference: jieba.Tokenizer) -> None:
     segmenter = build_word_segmenter("jieba", hmm=hmm, user_dictionary=None)
     texts = [*HARD, *random_texts(50, seed=3)]
-    assert [segmenter.cut(text) for text in texts] == [reference.lcut(text, HMM=hmm) for text in texts]
+    assert [segmenter.segment(text) for text in texts] == [reference.lcut(text, HMM=hmm) for text in texts]
     assert counted(segmenter, texts) == expected_counts(reference, texts, hmm)
 
 
@@ -229,7 +228,8 @@ def test_buffers(segments: list[str], words: set[str], expected: list[str]) -> N
     assert NewWords("".join(segments), [*segments], words.__contains__).all_segments() == expected
 
 
-def test_rjieba_is_parted_at_every_character_outside_jiebas_blocks(reference: jieba.Tokenizer) -> None:
+@pytest.mark.usefixtures("reference")
+def test_rjieba_is_parted_at_every_character_outside_jiebas_blocks() -> None:
     import rjieba
 
     # With HMM on, rjieba leaves doubled characters whole where they are inside its blocks.
@@ -290,7 +290,7 @@ SENTENCES = [
 PARTS = sorted({s[a : a + n] for s in SENTENCES for a in range(len(s)) for n in (1, 2, 3, 4, 5, 7)})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lines=st.lists(
         st.builds(
@@ -309,7 +309,7 @@ def test_user_dictionaries_act_as_in_jieba(
     path = dictionary(tmp_path_factory.mktemp("dictionary"), lines)
     segmenter = build_word_segmenter("auto", hmm=hmm, user_dictionary=path)
     texts = [*SENTENCES, "\n".join(SENTENCES * 10)]  # the last one is long
-    assert [segmenter.cut(text) for text in texts] == as_jieba_cuts(lines, texts, hmm)
+    assert [segmenter.segment(text) for text in texts] == as_jieba_cuts(lines, texts, hmm)
 
 
 def test_letters_that_are_words_go_to_jieba_only_where_the_model_is_on(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_letters_that_are_words_go_to_jieba_only_where_the_model_is_on(tmp_path:
     for hmm, engine in ((True, "jieba"), (False, "rjieba")):
         segmenter = build_word_segmenter("auto", hmm=hmm, user_dictionary=path)
         assert segmenter.name.startswith(engine)
-        assert [segmenter.cut("用GPT-4")] == as_jieba_cuts(lines, ["用GPT-4"], hmm)
+        assert [segmenter.segment("用GPT-4")] == as_jieba_cuts(lines, ["用GPT-4"], hmm)
     with pytest.raises(UsageError, match="single letters, digits or marks"):
         build_word_segmenter("rjieba", hmm=True, user_dictionary=path)
 
@@ -329,7 +329,7 @@ def test_deleted_words_are_not_made_again_and_no_global_changes(tmp_path: Path) 
     shared = finalseg.Force_Split_Words
     segmenter = build_word_segmenter("auto", hmm=True, user_dictionary=path)
     texts = [*SENTENCES, "赞赞赞赞赞，赞赞，在长江大桥"]
-    assert [segmenter.cut(text) for text in texts] == as_jieba_cuts(lines, texts, True)
+    assert [segmenter.segment(text) for text in texts] == as_jieba_cuts(lines, texts, True)
     assert finalseg.Force_Split_Words is shared
     assert "赞赞" not in shared
     assert segmenter.name.startswith("jieba 0.42")
@@ -367,7 +367,7 @@ def test_a_small_text_loads_neither_numpy_nor_jiebas_dictionary() -> None:
 import sys
 from nlpx.counting.segmenters import build_word_segmenter
 segmenter = build_word_segmenter("auto", hmm=True, user_dictionary=None)
-assert segmenter.cut("常在此奋发，1-1.5倍") == ["常", "在", "此", "奋发", "，", "1", "-", "1.5", "倍"]
+assert segmenter.segment("常在此奋发，1-1.5倍") == ["常", "在", "此", "奋发", "，", "1", "-", "1.5", "倍"]
 import jieba
 assert not jieba.dt.initialized
 assert "numpy" not in sys.modules

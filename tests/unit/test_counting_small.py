@@ -24,7 +24,7 @@ def write(path, content):
     return str(path)
 
 
-def compare(paths, *, hmm=True, **choices):
+def compare(paths, *, hmm=True):
     found = count_small(paths, hmm=hmm, user_dictionary=None)
     with count(find_sources(paths), CountSettings(hmm=hmm, workers=1), Silent()) as counts:
         assert found is not None
@@ -40,7 +40,7 @@ def test_it_counts_as_the_engine(tmp_path, hmm):
     compare([write(tmp_path / "empty.txt", "")], hmm=hmm)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(alphabet=st.sampled_from("春风又绿江南岸网易杭研a1.\r\n\t 😀"), max_size=80))
 def test_it_counts_any_text_as_the_engine(tmp_path_factory, text):
     compare([write(tmp_path_factory.mktemp("any") / "a.txt", text)])
@@ -80,6 +80,7 @@ def test_several_files_are_small_together(tmp_path):
 def test_user_words_count(tmp_path):
     path = write(tmp_path / "a.txt", "春风又绿江南岸\n")
     found = count_small([path], hmm=True, user_dictionary=write(tmp_path / "words.txt", "又绿江南 100000\n"))
-    assert found is not None and dict(found.ranked())["又绿江南"] == 1
+    assert found is not None
+    assert dict(found.ranked())["又绿江南"] == 1
     with pytest.raises(InputError):
         count_small([path], hmm=True, user_dictionary=str(tmp_path / "none.txt"))

@@ -50,7 +50,8 @@ def test_two_processes_equal_one(tmp_path, settings):
     assert ("twice" in settings) == any(len(rows) == 1 for rows in plan)
     expected_losses, expected = alone(**dict(settings))
     losses, weights = torchrun(tmp_path, *(f"{key}={json.dumps(value)}" for key, value in settings.items()))
-    assert len(losses) == 2 and losses[0] == losses[1]
+    assert len(losses) == 2
+    assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(expected_losses, abs=1e-6)
     assert weights.keys() == expected.keys()
     for name, weight in expected.items():
@@ -125,7 +126,9 @@ def test_one_process_needs_no_group(monkeypatch):
     with distributed.process_group():
         assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
         assert distributed.replicate(model) is model
-        assert distributed.total(5) == 5 and not distributed.any_rank(False)
-        assert distributed.gather("x") == ["x"] and distributed.from_main(None) is None
+        assert distributed.total(5) == 5
+        assert not distributed.any_rank(False)
+        assert distributed.gather("x") == ["x"]
+        assert distributed.from_main(None) is None
         assert distributed.add_up(torch.tensor(2.0)) == 2
         distributed.barrier()

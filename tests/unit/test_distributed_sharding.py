@@ -1,4 +1,4 @@
-"""A model shared out among processes trains, evaluates, saves and goes on as one that is not."""
+"""A model sharded among processes trains, evaluates, saves and goes on as one that is not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARED = PLAIN | {"parallel": "fsdp"}
 WRAPPED = {"optim": {"wrappers": {"layer_adaptation": {}}, "weight_decay": 0.1}}
 HIDDEN = {"optim": {"name": "tiger", "wrappers": {"hidden_accumulation": {"steps": 2}, "layer_adaptation": {}}}}
 
-# Each trains alike in one process, and here also as a model that is not shared out.
+# Each trains alike in one process, and here also as a model that is not sharded.
 ALIKE = {
     "plain": {},
     "ema": {"ema": True, "evaluate": True},
@@ -80,7 +80,8 @@ def test_two_processes_are_one(two, name, parallel):
     tolerance = 0.02 if name == "bfloat16" else 1e-5
     assert first[0] == pytest.approx(losses, abs=tolerance)
     assert first[1] == pytest.approx(norms, abs=10 * tolerance)
-    assert first[2] == pytest.approx(scores, abs=tolerance) and second[2] == [None] * len(scores)
+    assert first[2] == pytest.approx(scores, abs=tolerance)
+    assert second[2] == [None] * len(scores)
     if name not in ("hidden", "bfloat16"):  # a sign or a rounding more or less is a whole step
         near(weights, expected, 1e-4)
 
@@ -90,7 +91,8 @@ def test_a_shared_run_goes_on_bit_for_bit(two):
     (unbroken, _), weights = seen(two, "unbroken")
     (first, _), _ = seen(two, "first_half")
     (second, _), resumed = seen(two, "second_half")
-    assert first[0] + second[0] == unbroken[0] and first[1] + second[1] == unbroken[1]
+    assert first[0] + second[0] == unbroken[0]
+    assert first[1] + second[1] == unbroken[1]
     assert all(torch.equal(weights[name], tensor) for name, tensor in resumed.items())
 
 
@@ -107,7 +109,7 @@ def test_no_process_writes_all_and_nothing_is_pickled(two):
         if not name.startswith("shown/"):
             rows = torch.cat([part[f"/weights/{name}"] for part in (first, second)])
             assert torch.equal(rows, tensor)
-    # What is not shared out is small: counters, and no matrix.
+    # What is not sharded is small: counters, and no matrix.
     assert all(tensor.numel() == 1 for tensor in load_file(two / "half" / "training.safetensors").values())
 
 
@@ -120,7 +122,7 @@ def test_one_process_goes_on_from_the_parts_of_two(two, name, settings):
         near(found, weights, 1e-4)
 
 
-def test_any_number_of_processes_goes_on_from_any(two, tmp_path):
+def test_any_number_of_processes_goes_on_from_any(two):
     """Whole rows move from the parts of two to those of three; and from one file to parts, and back."""
     training, config = transformer_run.build(**PLAIN, ema=True)
     transformer_run.run(training, config, stop=4)

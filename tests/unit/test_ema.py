@@ -21,7 +21,7 @@ def moved(model, trick, count, seed=0):
     """Random walk of the weights under the trick; returns the weights after every update."""
     generator = torch.Generator().manual_seed(seed)
 
-    def walk(model, optimizer):
+    def walk(model, _optimizer):
         with torch.no_grad():
             for weight in model.parameters():
                 weight.add_(torch.randn(weight.shape, generator=generator))

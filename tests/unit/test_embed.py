@@ -147,7 +147,8 @@ def test_texts_without_a_token_are_zeros():
     encoder = build()
     found = encoder.encode(["春夏", "", "  \u3000", "秋", "\u200b\x07"])
     for vectors in found.values():
-        assert vectors.dtype == np.float32 and vectors.shape == (5, 32)
+        assert vectors.dtype == np.float32
+        assert vectors.shape == (5, 32)
         assert vectors.any(axis=1).tolist() == [True, False, False, True, False]
     assert all(not vectors.any() and vectors.shape == (1, 32) for vectors in encoder.encode([""]).values())
     assert all(vectors.shape == (0, 32) for vectors in encoder.encode([]).values())
@@ -170,9 +171,11 @@ def test_little_is_padding(monkeypatch):
 
 def test_rows_of_equal_length_need_no_mask():
     ids, mask = padded([[5, 6], [7, 8]], 0)
-    assert ids.tolist() == [[5, 6], [7, 8]] and mask is None
+    assert ids.tolist() == [[5, 6], [7, 8]]
+    assert mask is None
     ids, mask = padded([[5, 6, 7], [8]], 3)
-    assert ids.tolist() == [[5, 6, 7], [8, 3, 3]] and mask.tolist() == [[True, True, True], [True, False, False]]
+    assert ids.tolist() == [[5, 6, 7], [8, 3, 3]]
+    assert mask.tolist() == [[True, True, True], [True, False, False]]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +201,8 @@ def test_every_kind_of_model(parts):
     alone = build(**settings).encode(many[:1])
     narrow = build(**settings, precision="bfloat16").encode(many)
     for pooling, vectors in wide.items():
-        assert np.isfinite(vectors).all() and vectors.std(axis=0).min() > 0
+        assert np.isfinite(vectors).all()
+        assert vectors.std(axis=0).min() > 0
         np.testing.assert_allclose(alone[pooling][0], vectors[0], atol=1e-5)
         assert lowest_cosine(narrow[pooling], vectors) > 0.99
 
@@ -241,8 +245,10 @@ def test_no_gradient_and_no_vocabulary(tmp_path, monkeypatch):
         seen = []
         encoder.model.layers[0].register_forward_hook(lambda *found, seen=seen: seen.append(found[2][0]))
         encoder.encode(["春夏"])
-        assert encoder.model.lm_head is None and not encoder.model.training
-        assert seen[0].is_inference() and not seen[0].requires_grad
+        assert encoder.model.lm_head is None
+        assert not encoder.model.training
+        assert seen[0].is_inference()
+        assert not seen[0].requires_grad
 
 
 def test_what_is_refused(tmp_path):

@@ -49,7 +49,7 @@ def test_a_column_of_parquet(tmp_path):
     assert list(read_texts(source, Reading(), keep_empty=True)) == ["春", "", "", "秋"]
 
 
-def test_lines_on_the_border_of_two_pieces(tmp_path, monkeypatch):
+def test_lines_on_the_border_of_two_pieces(tmp_path):
     lines = ["", "春", "", "", "秋冬", "", "雨" * 9, ""] * 40
     (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     source = find_sources([str(tmp_path / "a.txt")])[0]
@@ -111,4 +111,5 @@ def test_vectors_that_are_no_numbers_are_refused(tmp_path):
     with pytest.raises(ResultError, match="text 102: its vector is not finite in float16") as caught:
         window.write(np.array([[1.0], [1e6], [3.0]], dtype="f4"), dtype="float16")
     assert caught.value.hint == "--dtype float32 reaches further"
-    assert not window.is_done and list(tmp_path.iterdir()) == []
+    assert not window.is_done
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from nlpx import load_model
 from nlpx.errors import InputError
 from nlpx.models.checkpoints.save import export_model, save_model
 from nlpx.models.config import ModelConfig
-from nlpx.models.scales import entropy_invariant_factor
+from nlpx.models.logit_scale import entropy_invariant_factor
 from nlpx.models.transformer import Transformer
 
 
@@ -30,7 +30,7 @@ def model_of(**choices: Any) -> Transformer:
 def factors(model: Transformer, token_ids: Tensor, **call: Any) -> Tensor:
     """The factor of each row as all layers of a call get it."""
     found: list[Tensor] = []
-    hook = model.layers[0].register_forward_pre_hook(lambda module, inputs: found.append(inputs[1].row_factor))
+    hook = model.layers[0].register_forward_pre_hook(lambda module, inputs: found.append(inputs[1].logit_scale))
     model(token_ids, **call)
     hook.remove()
     return found[0]
@@ -44,9 +44,9 @@ def test_the_factor(keys: int, expected: float) -> None:
     assert got.item() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("explicit", [True, False])
-def test_512_keys_are_standard_attention(explicit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nlpx.models.attention.explicit_is_faster", lambda query, dropout: explicit)
+@pytest.mark.parametrize("eager", [True, False])
+def test_512_keys_are_standard_attention(eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nlpx.models.attention.eager_is_faster", lambda query, dropout: eager)
     plain, ours = (model_of(position="rotary", attention_scale=name) for name in ("sqrt", "entropy_invariant"))
     for length, equal in ((512, True), (64, False)):
         token_ids = torch.randint(0, 40, (1, length), generator=torch.Generator().manual_seed(0))
@@ -66,17 +66,20 @@ def entropy(length: int, *, scaled: bool) -> float:
 
 def test_entropy_grows_more_slowly_with_the_length() -> None:
     standard, ours = ({n: entropy(n, scaled=scaled) for n in (64, 512, 2048)} for scaled in (False, True))
-    assert standard[64] == pytest.approx(3.68, abs=0.05) and standard[2048] == pytest.approx(7.14, abs=0.05)
-    assert ours[64] == pytest.approx(3.94, abs=0.05) and ours[2048] == pytest.approx(6.91, abs=0.05)
-    assert ours[512] == pytest.approx(5.756, abs=0.05) and ours[512] == pytest.approx(standard[512], abs=1e-6)
+    assert standard[64] == pytest.approx(3.68, abs=0.05)
+    assert standard[2048] == pytest.approx(7.14, abs=0.05)
+    assert ours[64] == pytest.approx(3.94, abs=0.05)
+    assert ours[2048] == pytest.approx(6.91, abs=0.05)
+    assert ours[512] == pytest.approx(5.756, abs=0.05)
+    assert ours[512] == pytest.approx(standard[512], abs=1e-6)
     slopes = [(found[2048] - found[64]) / math.log(2048 / 64) for found in (standard, ours)]
     assert slopes[1] < slopes[0] - 0.1
 
 
-@pytest.mark.parametrize("explicit", [True, False])
+@pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize("position", ["learned", "rotary", "relative"])
-def test_padding_changes_nothing(position: str, explicit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nlpx.models.attention.explicit_is_faster", lambda query, dropout: explicit)
+def test_padding_changes_nothing(position: str, eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nlpx.models.attention.eager_is_faster", lambda query, dropout: eager)
     model = model_of(position=position, entropy_invariant_floor=2, entropy_invariant_base=8)
     token_ids = torch.randint(1, 40, (1, 7))
     padded = torch.cat([token_ids, torch.zeros(1, 5, dtype=torch.long)], dim=1)
@@ -111,8 +114,8 @@ def test_both_forms_agree_and_so_do_their_gradients(monkeypatch: pytest.MonkeyPa
     found = []
     real = torch.tensor([[1] * 9, [1] * 5 + [0] * 4])
     token_ids = torch.randint(1, 40, (2, 9), generator=torch.Generator().manual_seed(0))
-    for explicit in (True, False):
-        monkeypatch.setattr("nlpx.models.attention.explicit_is_faster", lambda query, dropout, form=explicit: form)
+    for eager in (True, False):
+        monkeypatch.setattr("nlpx.models.attention.eager_is_faster", lambda query, dropout, form=eager: form)
         model = model_of(entropy_invariant_floor=2, position="rotary")
         states = model(token_ids, attention_mask=real, mask="causal").last_hidden_state[real.bool()]
         states.square().sum().backward()

@@ -76,7 +76,8 @@ def test_documents_hold_the_tokens_of_their_texts(tokenizer, whole_words):
     assert documents(arrays) == [ids for ids in expected if ids]
     assert arrays.digests.tolist() == [digest(text) for text, ids in zip(TEXTS, expected, strict=True) if ids]
     assert arrays.token_ids.dtype == np.uint16
-    assert counts.num_texts == len(TEXTS) and counts.num_empty_texts == sum(not ids for ids in expected)
+    assert counts.num_texts == len(TEXTS)
+    assert counts.num_empty_texts == sum(not ids for ids in expected)
     assert counts.num_characters == sum(map(len, TEXTS))
     assert counts.num_tokens == sum(map(len, expected)) == arrays.num_tokens
     assert counts.num_unknown == sum(ids.count(tokenizer.unk_token_id) for ids in expected)
@@ -108,7 +109,8 @@ def test_words_of_a_character_tokenizer_are_the_segments():
     arrays, _ = Flattener(tokenizer, whole_words=True)([text])
     segments = build_segmenter("rjieba")(text)
     assert [word.replace(" ", "").replace("##", "") for word in words(arrays, tokenizer)] == segments
-    assert "北 京 大 学" in words(arrays, tokenizer) and "1 ##9 ##9 ##9" in words(arrays, tokenizer)
+    assert "北 京 大 学" in words(arrays, tokenizer)
+    assert "1 ##9 ##9 ##9" in words(arrays, tokenizer)
 
 
 def test_words_of_a_word_tokenizer_are_tokens_or_segments_in_pieces():
@@ -161,7 +163,8 @@ def test_large_vocabularies_take_wider_numbers():
     tokens = [*SPECIAL_TOKENS, *(f"w{number}" for number in range(70_000)), "雨"]
     tokenizer = CharTokenizer(Vocab(tokens))
     arrays, _ = Flattener(tokenizer, whole_words=False)(["雨"])
-    assert arrays.token_ids.dtype == np.uint32 and arrays.token_ids.tolist() == [len(tokens) - 1]
+    assert arrays.token_ids.dtype == np.uint32
+    assert arrays.token_ids.tolist() == [len(tokens) - 1]
 
 
 def test_digests_are_even_and_fixed():

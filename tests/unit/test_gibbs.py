@@ -44,7 +44,7 @@ def test_frequencies_are_those_of_the_joint(joint, num_steps):
 def test_one_long_chain_visits_states_as_often_as_the_joint_says():
     joint, steps = TWO, 6000
     chain = Chain(0, [START, FIRST, FIRST, END], (1, 2), 4, seed=1)
-    sampler = Sampler(Remembered(OfJoint(joint)), Draw(), MASK, PAD, lanes=1)
+    sampler = Sampler(Remembered(OfJoint(joint)), Draw(), MASK, PAD, slots=1)
     counts = torch.zeros_like(joint)
     for step, state in enumerate(sampler.run([chain], steps, lambda step: 1.0)):
         if step % 2:  # after whole sweeps
@@ -156,7 +156,7 @@ def test_bfloat16_does_not_shift_the_distribution():
     number = 6000
     conditionals = conditionals_of(model_of(**choices), device=CPU, precision="bfloat16")
     chains = [Chain(n, [START, MASK, MASK, END], (1, 2), 4, seed=11) for n in range(number)]
-    for _ in Sampler(conditionals, Draw(banned), MASK, PAD, lanes=number).run(chains, 12, lambda step: 1.0):
+    for _ in Sampler(conditionals, Draw(banned), MASK, PAD, slots=number).run(chains, 12, lambda step: 1.0):
         pass
     counts = torch.zeros(size, size)
     for chain in chains:

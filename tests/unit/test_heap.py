@@ -35,7 +35,7 @@ def test_asked_when_the_process_has_doubled_but_not_too_often(monkeypatch: pytes
     monkeypatch.setattr(module, "resident_bytes", lambda: resident[0])
     heap = Heap()
 
-    def trim(pad: int) -> None:
+    def trim(_pad: int) -> None:
         asked.append((now[0], resident[0]))
         resident[0] = 90
 

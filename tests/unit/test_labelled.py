@@ -82,7 +82,7 @@ def test_rows_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_held_out_rows_are_those_of_the_other_task(tmp_path: Path) -> None:
-    """One rule for all: the same texts are set aside whatever the task, in whatever order, and stay together."""
+    """One rule for all: the same texts are held out whatever the task, in whatever order, and stay together."""
     texts = [f"第{number // 2}条标题" for number in range(600)]
     rows = [{"text": text, "label": number % 3} for number, text in enumerate(texts)]
     pairs = [
@@ -140,7 +140,8 @@ def test_bad_rows_are_counted_when_skipped(tmp_path: Path) -> None:
     report = RowReport()
     found = read_splits(path, on_bad_row="skip", report=report)
     assert len(found.train) + len(found.dev) == 30
-    assert report.num_skipped == 3 and "has no `text`" in report.errors[0]
+    assert report.num_skipped == 3
+    assert "has no `text`" in report.errors[0]
     nothing = save(tmp_path / "b.jsonl", {"text": "春"})
     with pytest.raises(InputError, match=r"no training rows; the first bad row: .*lacks a label"):
         read_splits(nothing, on_bad_row="skip")

@@ -72,7 +72,8 @@ def test_the_row_itself_stays():
     (row,) = random_rows(1)
     before = row.token_ids.copy()
     ids, _ = mask_words(row, row_generator(1, 0, 0, "test"), SPECIAL, rate=0.9)
-    assert not np.array_equal(ids, row.token_ids) and np.array_equal(row.token_ids, before)
+    assert not np.array_equal(ids, row.token_ids)
+    assert np.array_equal(row.token_ids, before)
 
 
 def test_special_tokens_are_never_hidden():
@@ -102,7 +103,8 @@ def test_at_least_one_word():
 def test_a_row_without_words_has_no_target():
     row = row_of([UNK, UNK], [False, False])
     ids, positions = mask_words(row, row_generator(1, 0, 0, "test"), SPECIAL)
-    assert len(positions) == 0 and np.array_equal(ids, row.token_ids)
+    assert len(positions) == 0
+    assert np.array_equal(ids, row.token_ids)
 
 
 def test_masks_depend_on_seed_epoch_row_and_purpose_alone():
@@ -120,11 +122,13 @@ def test_masks_depend_on_seed_epoch_row_and_purpose_alone():
 def test_special_ids_of_a_vocabulary():
     special = SpecialIds.of(CharTokenizer(Vocab(["[unused1]", *SPECIAL_TOKENS, "", "春", "[unused2]", "雨"])))
     assert (special.pad, special.unk, special.cls, special.sep, special.mask) == (1, 2, 3, 4, 5)
-    assert special.vocab_size == 10 and special.ordinary.tolist() == [7, 9]
+    assert special.vocab_size == 10
+    assert special.ordinary.tolist() == [7, 9]
     assert np.flatnonzero(~special.table).tolist() == [7, 9]
 
 
 def test_a_vocabulary_without_special_tokens_is_refused():
     with pytest.raises(InputError, match=r"no \[PAD\] \[MASK\], which") as error:
         SpecialIds.of(CharTokenizer(Vocab(["[UNK]", "[CLS]", "[SEP]", "春"], source="vocab.txt")))
-    assert "vocab.txt" in error.value.message and "add them" in error.value.hint
+    assert "vocab.txt" in error.value.message
+    assert "add them" in error.value.hint

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from nlpx.errors import InputError, UsageError
-from nlpx.models.attention import EXPLICIT_UP_TO, AttentionContext, SelfAttention, explicit_is_faster
+from nlpx.models.attention import EAGER_UP_TO, AttentionContext, SelfAttention, eager_is_faster
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.heads import masked_mean
@@ -199,23 +199,23 @@ def test_sinusoids_alternate() -> None:
 
 
 @pytest.mark.parametrize("position", ["learned", "rotary"])
-def test_explicit_and_fused_attention_agree(position: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eager_and_fused_attention_agree(position: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = randomised(Transformer(config(position=position)))
     token_ids = torch.randint(0, 50, (3, 10))
     attention_mask = (torch.arange(10) < torch.tensor([[10], [7], [2]])).long()
     outputs = []
-    for explicit in (True, False):
-        monkeypatch.setattr("nlpx.models.attention.explicit_is_faster", lambda query, dropout, chosen=explicit: chosen)
+    for is_eager in (True, False):
+        monkeypatch.setattr("nlpx.models.attention.eager_is_faster", lambda query, dropout, chosen=is_eager: chosen)
         outputs.append(model(token_ids, attention_mask=attention_mask).last_hidden_state[attention_mask.bool()])
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-6, rtol=0)
 
 
 def test_the_form_of_attention_follows_the_measurements() -> None:
     query = torch.zeros(1, 1, 8, 4)
-    assert explicit_is_faster(query, dropout=True)
-    assert explicit_is_faster(query.bfloat16(), dropout=False)
-    assert not explicit_is_faster(query, dropout=False)
-    assert not explicit_is_faster(torch.zeros(1, 1, EXPLICIT_UP_TO + 1, 4), dropout=True)
+    assert eager_is_faster(query, dropout=True)
+    assert eager_is_faster(query.bfloat16(), dropout=False)
+    assert not eager_is_faster(query, dropout=False)
+    assert not eager_is_faster(torch.zeros(1, 1, EAGER_UP_TO + 1, 4), dropout=True)
 
 
 def test_unilm_mask_rule() -> None:
@@ -242,7 +242,7 @@ def test_causal_states_do_not_depend_on_the_future() -> None:
     )
 
 
-def test_an_explicit_mask_is_obeyed() -> None:
+def test_a_mask_given_as_a_tensor_is_obeyed() -> None:
     model = randomised(Transformer(config()))
     token_ids = torch.randint(0, 50, (2, 6))
     triangle = torch.ones(6, 6, dtype=torch.bool).tril()

@@ -21,8 +21,8 @@ def text_of(*token_ids: int, kept: tuple[int, ...] = ()) -> moves.Text:
     return tuple(Token(token_id, place, place in kept) for place, token_id in enumerate(token_ids))
 
 
-def mover(conditionals, score, *, lanes=16, banned=None):
-    return Mover(conditionals, Draw(banned), score, MASK, PAD, [START], [END], lanes)
+def mover(conditionals, score, *, slots=16, banned=None):
+    return Mover(conditionals, Draw(banned), score, MASK, PAD, [START], [END], slots)
 
 
 @pytest.mark.parametrize("joint", [TWO, markov_chain()], ids=["two tokens", "four tokens"])
@@ -43,11 +43,11 @@ def test_a_run_of_replacements_by_true_conditionals_accepts_all(monkeypatch):
     joint = markov_chain()
     monkeypatch.setattr(moves, "SHARES", (("replace", 1.0),))
 
-    def score(chain, text):
+    def score(_chain, text):
         return float(joint[tuple(token.token_id - FIRST for token in text)].log())
 
     chains = [MovingChain(n, text_of(*[FIRST] * 4), 4, 4, 8, seed=2) for n in range(500)]
-    for _ in mover(Remembered(OfJoint(joint)), score, lanes=500).run(chains, 60, lambda step: 1.0):
+    for _ in mover(Remembered(OfJoint(joint)), score, slots=500).run(chains, 60, lambda step: 1.0):
         pass
     assert [chain.num_changed for chain in chains] == [60] * len(chains)
     counts = torch.zeros_like(joint)
@@ -80,12 +80,12 @@ def test_the_target_is_the_score_over_all_lengths(temperature):
     total = sum(math.exp(value / temperature) for value in wanted.values())
     target = {text: math.exp(value / temperature) / total for text, value in wanted.items()}
 
-    def score(chain, text):
+    def score(_chain, text):
         return wanted[tuple(token.token_id for token in text)]
 
     number = 800
     chains = [MovingChain(n, text_of(FIRST, FIRST), 1, 3, 8, seed=6) for n in range(number)]
-    for _ in mover(OddModel(), score, lanes=number).run(chains, 60, lambda step: temperature):
+    for _ in mover(OddModel(), score, slots=number).run(chains, 60, lambda step: temperature):
         pass
     found = [tuple(token.token_id for token in chain.text) for chain in chains]
     counts = [found.count(text) for text in target]
@@ -155,6 +155,7 @@ def test_gaps_are_filled_before_anything_moves():
     for chain in mover(likelihood.conditionals, score, banned=banned).run(chains, 25, lambda step: 1.0):
         token_ids = [token.token_id for token in chain.text]
         assert token_ids.count(MASK) == max(0, 3 - chain.num_steps)
-        assert 2 <= len(token_ids) <= 8 and min(t for t in token_ids if t != MASK) >= 10
+        assert 2 <= len(token_ids) <= 8
+        assert min(t for t in token_ids if t != MASK) >= 10
         assert chain.num_steps > 3 or (chain.num_changed == 0 and len(token_ids) == 5)
     assert any(chain.num_changed for chain in chains)

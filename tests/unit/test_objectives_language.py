@@ -161,31 +161,33 @@ def test_lm_says_everything_but_the_first_token():
 def test_unilm_cuts_evenly_and_inserts_one_separator():
     made, counts = objective("unilm"), dict.fromkeys(range(1, 5), 0)
     for epoch in range(800):
-        cut = made.cut(packed.row([10, 11, 12, 13, 14]), packed.generators(1, epoch=epoch)[0])
-        source = cut.segment_ids.tolist().count(0) - 2
+        part = made.split(packed.row([10, 11, 12, 13, 14]), packed.generators(1, epoch=epoch)[0])
+        source = part.segment_ids.tolist().count(0) - 2
         expected = [packed.CLS, *range(10, 10 + source), packed.SEP, *range(10 + source, 15), packed.SEP]
-        assert cut.token_ids.tolist() == expected
-        assert cut.segment_ids.tolist() == [0] * (source + 2) + [1] * (6 - source)
+        assert part.token_ids.tolist() == expected
+        assert part.segment_ids.tolist() == [0] * (source + 2) + [1] * (6 - source)
         counts[source] += 1
     assert all(150 < count < 250 for count in counts.values())
 
 
 def test_unilm_says_short_pieces_from_nothing():
-    cut = objective("unilm").cut(packed.row([10, 11], [12, 13, 14]), packed.generators(1)[0])
-    assert cut.token_ids[:4].tolist() == [packed.CLS, 10, 11, packed.SEP]
-    assert cut.segment_ids[:4].tolist() == [0, 1, 1, 1]
-    assert cut.document_ids.tolist() == [0] * 4 + [1] * 6
+    part = objective("unilm").split(packed.row([10, 11], [12, 13, 14]), packed.generators(1)[0])
+    assert part.token_ids[:4].tolist() == [packed.CLS, 10, 11, packed.SEP]
+    assert part.segment_ids[:4].tolist() == [0, 1, 1, 1]
+    assert part.document_ids.tolist() == [0] * 4 + [1] * 6
 
 
 def test_unilm_stays_within_the_length():
     made = unilm.Objective(unilm.Config(), packed.SPECIAL, RowFacts(max_length=13))
     row = packed.row([10, 11, 12, 13], [14, 15, 16, 17])  # 12 tokens, and two to insert
-    cut = made.cut(row, packed.generators(1)[0])
-    assert len(cut.token_ids) == 13
-    first = cut.token_ids[cut.document_ids == 0].tolist()
-    last = cut.token_ids[cut.document_ids == 1].tolist()
-    assert first.count(packed.SEP) == 2 and first[-1] == packed.SEP
-    assert last.count(packed.SEP) == 1 and last[-1] == 17  # the row ends as if the text went on
+    part = made.split(row, packed.generators(1)[0])
+    assert len(part.token_ids) == 13
+    first = part.token_ids[part.document_ids == 0].tolist()
+    last = part.token_ids[part.document_ids == 1].tolist()
+    assert first.count(packed.SEP) == 2
+    assert first[-1] == packed.SEP
+    assert last.count(packed.SEP) == 1
+    assert last[-1] == 17
 
 
 def test_accuracy_counts_first_choices():

@@ -1,4 +1,4 @@
-"""Sentence order: where texts are cut, what is swapped, and the loss against the plain form."""
+"""Sentence order: where texts are split, what is swapped, and the loss against the plain form."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_both_orders_are_equally_likely_and_nothing_is_lost():
 def test_a_single_sentence_is_no_target():
     made = order()
     batch = made.batch([packed.row([10, 11, END]), packed.row([10, END, 11, END])], packed.generators(2))
-    assert (batch["num_targets"], batch["cut_rows"].tolist()) == (1, [1])
+    assert (batch["num_targets"], batch["split_rows"].tolist()) == (1, [1])
     none = made.batch([packed.row([10, 11, END])], packed.generators(1))
     model = network()
     loss = made(model, none).loss
@@ -63,7 +63,8 @@ def test_a_single_sentence_is_no_target():
 def test_the_second_separator_finds_room():
     row = packed.row([10, 11, 12, END, 13, END])
     pair = order(max_length=8).pair(row, packed.generators(1)[0])
-    assert len(pair.token_ids) == 8 and pair.token_ids.tolist().count(packed.SEP) == 2
+    assert len(pair.token_ids) == 8
+    assert pair.token_ids.tolist().count(packed.SEP) == 2
     assert 13 in pair.token_ids  # the longer part gave way
 
 
@@ -72,10 +73,10 @@ def test_equals_the_plain_form():
     made, model = order(), network().eval()
     batch = made.batch(rows, packed.generators(6))
     total = 0.0
-    for index, target in zip(batch["cut_rows"].tolist(), batch["targets"], strict=True):
+    for index, target in zip(batch["split_rows"].tolist(), batch["targets"], strict=True):
         real = int(batch["attention_mask"][index].sum())
         tokens, segments = batch["token_ids"][index, :real], batch["segment_ids"][index, :real]
-        total += functional.cross_entropy(model(tokens[None], segments[None]).sentence_logits, target[None])
+        total += functional.cross_entropy(model(tokens[None], segments[None]).heads["sentence"], target[None])
     assert torch.allclose(made(model, batch).loss, total / 6, atol=1e-6)
 
 

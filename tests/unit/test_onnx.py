@@ -170,7 +170,9 @@ def test_threads_are_those_of_torch(graph_of):
 
 def test_a_graph_has_one_precision(graph_of):
     folder = graph_of("bert")
-    assert is_onnx(folder) and not is_onnx(folder / GRAPH) and not is_onnx(bundled.path("char-tiny"))
+    assert is_onnx(folder)
+    assert not is_onnx(folder / GRAPH)
+    assert not is_onnx(bundled.path("char-tiny"))
     assert OnnxModel.load(folder, precision="float32").precision == "float32"
     with pytest.raises(UsageError, match="an ONNX graph in float32, not in bfloat16"):
         OnnxModel.load(folder, precision="bfloat16")
@@ -234,7 +236,7 @@ def test_writing_without_the_extra(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MachineError, match="writing ONNX needs the extra `onnx`") as error:
         export_onnx(transformer("bert"), tmp_path, dtype="int8")
-    assert error.value.hint == "pip install 'nlpx[onnx]'"
+    assert error.value.hint == "pip install 'nlpx-zh[onnx]'"
     assert not list(tmp_path.iterdir())
 
 
@@ -242,7 +244,7 @@ def test_running_without_the_extra(graph_of, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MachineError, match="running ONNX needs the extra `onnx`") as error:
         OnnxModel(graph_of("bert"))
-    assert error.value.hint == "pip install 'nlpx[onnx]'"
+    assert error.value.hint == "pip install 'nlpx-zh[onnx]'"
 
 
 def test_what_no_graph_can_hold(tmp_path, monkeypatch):

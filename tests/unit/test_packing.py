@@ -94,7 +94,8 @@ def test_documents_stay_whole_and_in_order(keep_apart):
 
 def test_a_row_that_runs_on_has_one_frame():
     for row in rows_of(packed(documents_from(some_shapes()))):
-        assert row.token_ids[0] == CLS and row.token_ids[-1] == SEP
+        assert row.token_ids[0] == CLS
+        assert row.token_ids[-1] == SEP
         assert np.flatnonzero(row.is_special).tolist() == [0, len(row.token_ids) - 1]
         assert not row.document_ids.any()
 
@@ -105,7 +106,9 @@ def test_documents_apart_have_a_frame_each():
     for row in rows_of(packed(documents, max_length=100, keep_apart=True)):
         for number in range(row.document_ids[-1] + 1):
             ids = row.token_ids[row.document_ids == number].tolist()
-            assert ids[0] == CLS and ids[-1] == SEP and len(ids) > 2
+            assert ids[0] == CLS
+            assert ids[-1] == SEP
+            assert len(ids) > 2
             assert len(set(np.searchsorted(bounds, ids[1:-1], side="right"))) == 1
         assert (np.diff(row.document_ids) >= 0).all()
         assert np.unique(row.document_ids).tolist() == list(range(row.document_ids[-1] + 1))
@@ -186,7 +189,8 @@ def test_the_seed_decides_the_order(keep_apart):
 def test_parts_are_packed_as_if_they_were_one_stream():
     shapes = [[[3, 4], [5]], [], [[2]], [[6, 1]]]
     rows = rows_of(packed(documents_from(shapes), max_length=100))
-    assert len(rows) == 1 and len(text_of(rows[0])) == 21
+    assert len(rows) == 1
+    assert len(text_of(rows[0])) == 21
 
 
 def test_only_the_chosen_documents():
@@ -201,7 +205,8 @@ def test_only_the_chosen_documents():
 def test_nothing_to_pack(keep_apart):
     for documents in (Documents([]), Documents([part_of([])])):
         rows = packed(documents, keep_apart=keep_apart)
-        assert len(rows) == 0 and rows.lengths.tolist() == []
+        assert len(rows) == 0
+        assert rows.lengths.tolist() == []
 
 
 def test_no_room():

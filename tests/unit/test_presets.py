@@ -337,7 +337,8 @@ def test_find_by_name_last_part_file_and_run(shipped, write):
     assert preset_files.label(find("sohu")) == "presets/finetune/sohu.yaml"
 
 
-def test_find_suggests(shipped):
+@pytest.mark.usefixtures("shipped")
+def test_find_suggests():
     with pytest.raises(UsageError, match="unknown preset `finetune/sohi`") as caught:
         find("finetune/sohi")
     assert "did you mean `finetune/sohu`" in str(caught.value.hint)
@@ -346,7 +347,8 @@ def test_find_suggests(shipped):
     assert "finetune/pair" in str(ambiguous.value.hint)
 
 
-def test_group_of_a_preset(shipped, write, monkeypatch):
+@pytest.mark.usefixtures("shipped")
+def test_group_of_a_preset(write, monkeypatch):
     monkeypatch.setattr(registry, "names", lambda folder: ["finetune", "pretrain"])
     assert group_of(find("finetune/sohu")) == "finetune"
     assert group_of(Path(write("extends: finetune/sohu\n"))) == "finetune"
@@ -366,6 +368,7 @@ def test_differences():
 
 
 def test_the_engine_needs_no_torch():
-    code = "import sys, nlpx.configuration.presets, nlpx.configuration.problems; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    modules = "sys, nlpx.configuration.presets, nlpx.configuration.problems"
+    code = f"import {modules}; print('torch' in sys.modules or 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -13,7 +13,7 @@ import torch
 from nlpx.configuration.presets import resolve
 from nlpx.errors import UsageError
 from nlpx.jobs.pretrain import Config, preset_for
-from nlpx.jobs.pretrain.evaluation import HeldAside, table
+from nlpx.jobs.pretrain.evaluation import HeldOutRows, table
 from nlpx.jobs.pretrain.mix import Mix, heads, row_facts
 from nlpx.objectives import RowFacts, lm, mlm, sop, unilm
 from nlpx.tokenizers.char import CharTokenizer
@@ -29,16 +29,17 @@ def mix(seed=3, **weights):
     return Mix(settings, packed.SPECIAL, RowFacts(), seed=seed)
 
 
-def held_aside(made, count, limit=1000):
+def held_out_rows(made, count, limit=1000):
     rows = packed.Rows(packed.random_rows(*[(9, 4 + index % 5) for index in range(count)]))
-    return HeldAside(rows, made, limit=limit, device=torch.device("cpu"), precision="float32")
+    return HeldOutRows(rows, made, limit=limit, device=torch.device("cpu"), precision="float32")
 
 
 def test_updates_follow_objectives_by_weight():
     made = mix(mlm=3, unilm=1, sop=0)
     drawn = [made.name_at(step) for step in range(1, 4001)]
     counts = Counter(drawn)
-    assert set(counts) == {"mlm", "unilm"} and abs(counts["mlm"] - 3000) < 120
+    assert set(counts) == {"mlm", "unilm"}
+    assert abs(counts["mlm"] - 3000) < 120
     assert drawn == [mix(mlm=6, unilm=2).name_at(step) for step in range(1, 4001)]  # only shares count
     assert drawn != [mix(seed=4, mlm=3, unilm=1).name_at(step) for step in range(1, 4001)]
 
@@ -55,9 +56,10 @@ def test_masks_depend_on_the_row_and_not_on_its_company():
 
 def test_an_evaluation_repeats_and_equals_the_whole():
     made, network = mix(mlm=1, lm=1), packed.model().train()
-    aside = held_aside(made, 40)
+    aside = held_out_rows(made, 40)
     first, second = aside.evaluate(network), aside.evaluate(network)
-    assert first.record == second.record and network.training
+    assert first.record == second.record
+    assert network.training
     batch = made.batch(aside.rows, list(range(40)), name="lm", epoch=0, purpose="evaluation ")
     loss = made(network.eval(), batch)
     figures = first.record["objectives"]["lm"]
@@ -70,7 +72,7 @@ def test_an_evaluation_repeats_and_equals_the_whole():
 
 
 def test_an_evaluation_reads_so_many_rows_spread_evenly():
-    aside = held_aside(mix(mlm=1), 40, limit=5)
+    aside = held_out_rows(mix(mlm=1), 40, limit=5)
     assert sorted(index for batch in aside.batches for index in batch) == [0, 10, 20, 29, 39]
 
 

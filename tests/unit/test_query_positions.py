@@ -108,7 +108,7 @@ def test_gradients_are_those_of_the_whole() -> None:
 def test_heads_that_read_elsewhere_are_left_out() -> None:
     model = model_of(pooler="tanh", heads=("lm", "sentence"))
     output = model(token_ids(), query_positions=PLACES)
-    assert (output.pooled, output.sentence_logits) == (None, None)
+    assert (output.pooled, output.heads.get("sentence")) == (None, None)
     assert output.logits is not None
 
 

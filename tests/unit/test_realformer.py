@@ -36,24 +36,24 @@ def model_of(**choices: Any) -> Transformer:
 def seen(model: Transformer, *arguments: Any, **keywords: Any) -> list[dict[str, Tensor]]:
     """Per layer of one call: query and key (B, H, T, d), the residual scores and the attention weights."""
     found: list[dict[str, Tensor]] = []
-    explicit = SelfAttention._explicit
+    eager = SelfAttention._eager
 
     def spy(self, query, key, value, context, previous):
-        mixed, scores = explicit(self, query, key, value, context, previous)
+        mixed, scores = eager(self, query, key, value, context, previous)
         raw = query @ key.transpose(2, 3) * self.scale
         if context.relative is not None:
             raw = raw + torch.einsum("bhid,ijd->bhij", query, context.relative) * self.scale
         else:
             width = key.shape[2]
             everything = torch.eye(width).expand(*key.shape[:2], width, width)
-            weights, _ = explicit(self, query, key, everything, context, previous)
+            weights, _ = eager(self, query, key, everything, context, previous)
         found.append(
             {"raw": raw, "total": scores.total} | ({} if context.relative is not None else {"weights": weights})
         )
         return mixed, scores
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(SelfAttention, "_explicit", spy)
+        patch.setattr(SelfAttention, "_eager", spy)
         model(*arguments, **keywords)
     return found
 
@@ -64,7 +64,7 @@ REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
 
 @pytest.mark.parametrize("residual", ["sum", "mean"])
 def test_one_layer_is_the_plain_model(residual: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nlpx.models.attention.explicit_is_faster", lambda query, dropout: True)
+    monkeypatch.setattr("nlpx.models.attention.eager_is_faster", lambda query, dropout: True)
     plain, ours = (model_of(num_layers=1, residual_scores=name) for name in ("none", residual))
     expected, got = (model(IDS, attention_mask=REAL).last_hidden_state for model in (plain, ours))
     assert torch.equal(expected, got)
@@ -134,11 +134,12 @@ def test_the_mean_of_equal_scores_changes_nothing() -> None:
     previous: ResidualScores | None = None
     weights = []
     for _ in range(6):
-        mixed, previous = attention._explicit(query, key, everything, context, previous)
+        mixed, previous = attention._eager(query, key, everything, context, previous)
         weights.append(mixed)
     for later in weights[1:]:
         torch.testing.assert_close(later, weights[0], atol=1e-6, rtol=0)
-    assert previous is not None and previous.num_layers == 6
+    assert previous is not None
+    assert previous.num_layers == 6
 
 
 def test_relative_positions_count_as_part_of_the_scores() -> None:

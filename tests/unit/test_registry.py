@@ -23,7 +23,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_names_and_summaries_import_nothing(package):
+@pytest.mark.usefixtures("package")
+def test_names_and_summaries_import_nothing():
     assert registry.names("tricks") == ["packaged", "rdrop", "silent"]
     assert registry.summary("tricks", "rdrop") == "Two passes, one answer. 一致。"
     assert registry.summary("tricks", "packaged") == "A folder of its own."
@@ -35,7 +36,8 @@ def test_plugins_are_the_modules_with_a_config(package):
     assert registry.plugins("tricks") == ["ema"]
 
 
-def test_unknown_names_give_near_ones_first(package):
+@pytest.mark.usefixtures("package")
+def test_unknown_names_give_near_ones_first():
     with pytest.raises(UsageError, match="unknown trick `rdorp`") as caught:
         registry.load("tricks", "rdorp")
     assert caught.value.hint == "did you mean `rdrop`?\nknown: packaged, rdrop, silent"

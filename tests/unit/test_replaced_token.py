@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from nlpx import load_model
 from nlpx.errors import UsageError
+from nlpx.models.checkpoints.plain import load_weights, save_weights
 from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.replaced_token import ReplacedTokenModel, generator_config, sample_tokens
 from nlpx.models.transformer import Transformer
-from nlpx.train.state import load_weights, save_weights
 
 MASK = 4
 
@@ -63,7 +63,8 @@ def test_a_place_keeps_its_token_in_whatever_batch() -> None:
     together = sample_tokens(logits, uniform)
     alone = torch.cat([sample_tokens(logits[i : i + 1], uniform[i : i + 1]) for i in range(8)])
     assert torch.equal(together, alone)
-    assert together.min() >= 0 and together.max() < 30
+    assert together.min() >= 0
+    assert together.max() < 30
 
 
 def test_without_temperature_the_likeliest_token_is_taken() -> None:
@@ -85,7 +86,8 @@ def test_only_masked_places_are_filled_and_equal_tokens_count_as_original() -> N
     others = torch.ones(30, dtype=torch.bool).index_fill(0, positions, False)
     assert torch.equal(output.token_ids.flatten()[others], given["token_ids"].flatten()[others])
     assert torch.equal(output.is_replaced, output.token_ids != given["token_ids"])
-    assert output.discriminator_logits.shape == (3, 10) and output.generator_logits.shape == (6, 30)
+    assert output.discriminator_logits.shape == (3, 10)
+    assert output.generator_logits.shape == (6, 30)
     plain = model.discriminator(output.token_ids).logits
     assert torch.equal(output.discriminator_logits, plain)
     again = model(**given)

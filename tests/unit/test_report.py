@@ -14,13 +14,17 @@ import pytest
 from nlpx.configuration import presets
 from nlpx.configuration.section import Section
 from nlpx.errors import MachineError
+from nlpx.metrics.binary import reliability
+from nlpx.metrics.sohu import evaluate
 from nlpx.report import plots
-from nlpx.report.binary import evaluate, reliability
 from nlpx.report.build import build
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, display_width, render
 from nlpx.runs.folder import RunFolder
+from nlpx.tasks.sohu import Config as TaskConfig
+from nlpx.tasks.sohu import Task
 
+TASK = Task(TaskConfig())
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -75,12 +79,13 @@ def section(report: str, title: str) -> str:
 
 
 def test_report_has_every_section(run: RunFolder) -> None:
-    path = build(run)
+    path = build(run, TASK.tables)
     report = path.read_text(encoding="utf-8")
     best = evaluation(3)
     assert path == run.report
     assert report.startswith(f"# finetune sohu: score {best['score']:.4f} on dev (mean of F1 A and F1 B), step 300\n")
-    assert "nlpx" in section(report, "Repeat") and "small.yaml" in section(report, "Repeat")
+    assert "nlpx" in section(report, "Repeat")
+    assert "small.yaml" in section(report, "Repeat")
     assert "| train.batch_size | `32`     | `16`   |" in section(report, "Differences")
     assert "train.steps" not in section(report, "Differences")
     assert f"{best['variants']['slB']['f1']:.4f}" in section(report, "Dev, step 300")
@@ -93,25 +98,29 @@ def test_report_has_every_section(run: RunFolder) -> None:
 
 def test_report_without_matplotlib_draws_with_blocks(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "available", lambda: False)
-    report = build(run).read_text(encoding="utf-8")
+    report = build(run, TASK.tables).read_text(encoding="utf-8")
     curve = section(report, "Curve")
-    assert "▁" in curve and "█" in curve and "pip install 'nlpx[plot]'" in curve
-    assert "![" not in report and not run.plots.exists()
+    assert "▁" in curve
+    assert "█" in curve
+    assert "pip install 'nlpx-zh[plot]'" in curve
+    assert "![" not in report
+    assert not run.plots.exists()
 
 
 def test_report_of_a_run_that_has_recorded_nothing(tmp_path: Path) -> None:
     run = RunFolder.create(
         command="finetune", name="sohu", config_yaml="seed: 1\n", seed=1, device="cpu", out=tmp_path / "run"
     )
-    report = build(run).read_text(encoding="utf-8")
-    assert "no evaluation yet" in report and "Nothing recorded yet" in report
+    report = build(run, TASK.tables).read_text(encoding="utf-8")
+    assert "no evaluation yet" in report
+    assert "Nothing recorded yet" in report
 
 
 def test_test_split_and_unreadable_preset(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").unlink()
     run.metrics({"step": 300, "split": "test", **evaluation(2)})
     run.close()
-    report = build(run).read_text(encoding="utf-8")
+    report = build(run, TASK.tables).read_text(encoding="utf-8")
     assert f"{evaluation(2)['score']:.4f}" in section(report, "Test")
     assert "Differences" not in report
 
@@ -122,7 +131,7 @@ def test_missing_matplotlib_is_one_sentence_with_the_extra(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MachineError) as caught:
         plots.plot_reliability(reliability([0.5], [1]), tmp_path / "a.png")
-    assert "nlpx[plot]" in str(caught.value.hint)
+    assert "nlpx-zh[plot]" in str(caught.value.hint)
 
 
 def test_plots_repeat_byte_for_byte_and_refuse_nothing(tmp_path: Path) -> None:
@@ -146,14 +155,17 @@ def test_plots_survive_gaps_and_odd_names(tmp_path: Path) -> None:
             {"step": 4, "split": "dev", "score": None},
         ]
     )
-    assert plots.plot_loss(history, tmp_path / "loss.png") and plots.plot_score(history, tmp_path / "score.png")
-    assert history.best is not None and history.best["step"] == 2
+    assert plots.plot_loss(history, tmp_path / "loss.png")
+    assert plots.plot_score(history, tmp_path / "score.png")
+    assert history.best is not None
+    assert history.best["step"] == 2
 
 
 def test_labels_are_spread_without_leaving_the_axes() -> None:
     placed = plots.spread([0.5, 0.5, 0.51, 0.99, 1.0], gap=0.05)
     assert all(b - a >= 0.05 - 1e-9 for a, b in itertools.pairwise(placed))
-    assert placed[-1] <= 1.0 and placed[0] >= 0.0
+    assert placed[-1] <= 1.0
+    assert placed[0] >= 0.0
     assert plots.spread([0.1, 0.9], gap=0.05) == [0.1, 0.9]
 
 
@@ -172,7 +184,7 @@ def test_sparkline() -> None:
 def test_a_run_killed_while_writing_still_has_a_report(run: RunFolder) -> None:
     with run.metrics_file.open("a") as stream:
         stream.write('{"step": 400, "split": "dev", "sco')
-    assert "step 300" in build(run).read_text(encoding="utf-8")
+    assert "step 300" in build(run, TASK.tables).read_text(encoding="utf-8")
 
 
 def test_plain_table_aligns_wide_characters() -> None:

@@ -92,7 +92,8 @@ def test_format_follows_the_suffix() -> None:
 def test_missing_file_proposes_near_names(tmp_path: Path) -> None:
     write(tmp_path, "train.jsonl", "{}")
     error = refusal(tmp_path / "trian.jsonl")
-    assert "no such file" in error.message and "train.jsonl" in str(error.hint)
+    assert "no such file" in error.message
+    assert "train.jsonl" in str(error.hint)
     assert "does not exist" in str(refusal(tmp_path / "no" / "a.jsonl").hint)
 
 
@@ -120,8 +121,10 @@ def test_folder_and_empty_files(tmp_path: Path) -> None:
 def test_bad_json_names_place_reason_and_row(tmp_path: Path, line: str, expected: str) -> None:
     path = write(tmp_path, "a.jsonl", '{"good": 1}\n' + line + "\n")
     error = refusal(path)
-    assert error.message.startswith(f"{path}:2: ") and expected in error.message
-    assert excerpt(line) in error.message and error.hint
+    assert error.message.startswith(f"{path}:2: ")
+    assert expected in error.message
+    assert excerpt(line) in error.message
+    assert error.hint
 
 
 def test_escaped_pairs_are_no_lone_surrogates(tmp_path: Path) -> None:
@@ -134,13 +137,15 @@ def test_gb18030_is_named_with_line_and_byte(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", first + '{"a": "暴雨"}\n'.encode("gb18030"))
     error = refusal(path)
     assert error.message.startswith(f"{path}:2: not UTF-8 at byte {len(first) + 7} (0xb1)")
-    assert "暴雨" in error.message and "--encoding gb18030" in str(error.hint)
+    assert "暴雨" in error.message
+    assert "--encoding gb18030" in str(error.hint)
     assert values(path, encoding="gb18030")[1] == {"a": "暴雨"}
 
 
 def test_bytes_of_no_known_encoding(tmp_path: Path) -> None:
     error = refusal(write(tmp_path, "a.jsonl", b'{"a": "\xff\xff"}\n'))
-    assert "not UTF-8" in error.message and "gb18030" not in str(error.hint)
+    assert "not UTF-8" in error.message
+    assert "gb18030" not in str(error.hint)
 
 
 def test_utf16_and_unknown_encodings(tmp_path: Path) -> None:
@@ -164,14 +169,16 @@ def test_skipping_counts_and_keeps_the_first_messages(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", b'{"a": 1}\nnot json\n\xff\xff\n[]\n{"a": 2}\n' + b"x\n" * 9)
     report = RowReport()
     assert [row.values for row in read_rows(path, on_bad_row="skip", report=report)] == [{"a": 1}, {"a": 2}]
-    assert report.num_skipped == 12 and len(report.errors) == 5
+    assert report.num_skipped == 12
+    assert len(report.errors) == 5
     assert report.errors[0].startswith(f"{path}:2: not JSON")
 
 
 def test_nothing_usable_is_an_error_although_skipping(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", "x\ny\n")
     error = refusal(path, on_bad_row="skip")
-    assert "no usable row" in error.message and f"{path}:1" in error.message
+    assert "no usable row" in error.message
+    assert f"{path}:1" in error.message
 
 
 def test_tables_with_wrong_rows(tmp_path: Path) -> None:
@@ -205,7 +212,8 @@ def test_stdin_hands_on_the_first_row_while_the_pipe_is_open() -> None:
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONUTF8": "1"},
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write('{"a": "甲"}\n'.encode())
         process.stdin.flush()
         # Blocks for ever, rather than failing, if the reader waits for more than one line.
@@ -231,15 +239,17 @@ def test_writer_json_lines_round_trip_and_flushing(tmp_path: Path) -> None:
     stream = CountingStream()
     rows = [{"text": "甲\n乙", "score": 0.5}, {"text": "丙", "more": [1, None]}]
     RowWriter(stream, flush=True).write_all(rows)
-    assert "甲" in stream.getvalue() and stream.flushes == 2
+    assert "甲" in stream.getvalue()
+    assert stream.flushes == 2
     assert values(write(tmp_path, "a.jsonl", stream.getvalue())) == rows
 
 
-def test_writer_csv(tmp_path: Path) -> None:
+def test_writer_csv() -> None:
     stream = CountingStream()
     writer = RowWriter(stream, format="csv", fields=["id", "label"])
     writer.write_all([{"id": 'a"1', "label": 1, "text": "left out"}, {"id": "b,2", "label": None}])
-    assert stream.getvalue() == 'id,label\n"a""1",1\n"b,2",\n' and stream.flushes == 0
+    assert stream.getvalue() == 'id,label\n"a""1",1\n"b,2",\n'
+    assert stream.flushes == 0
     first_row_decides = RowWriter(io.StringIO(), format="csv")
     first_row_decides.write({"a": {"b": "丁"}})
     with pytest.raises(InputError, match="the CSV header lacks"):

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_only_the_beginning_of_huge_files_is_hashed(tmp_path, monkeypatch):
     assert facts["sha256"] == hashlib.sha256(b"0123456789").hexdigest()
 
 
-def test_git_state(tmp_path, monkeypatch):
+def test_git_state(tmp_path):
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for arguments in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "x"]):
         subprocess.run(["git", *arguments], check=True, cwd=tmp_path)
@@ -96,13 +97,16 @@ def test_git_state(tmp_path, monkeypatch):
 )
 def test_every_end_is_recorded(error, state, code):
     run = make()
-    try:
+
+    def use():
         with run:
             assert active() is run
             if error is not None:
                 raise error
-    except BaseException as caught:
-        assert caught is error
+
+    with nullcontext() if error is None else pytest.raises(type(error)) as caught:
+        use()
+    assert error is None or caught.value is error
     manifest = run.manifest
     assert (run.state, manifest["state"], manifest["exit_code"]) == (state, state, code)
     assert manifest["end"] >= manifest["start"]

@@ -86,8 +86,9 @@ def texts_of(documents, tokenizer=TOKENIZER):
     found = []
     for index in range(len(rows)):
         row = rows.row(index)
-        for number in range(row.document_ids[-1] + 1):
-            found.append(tokenizer.decode(row.token_ids[row.document_ids == number]))
+        found += [
+            tokenizer.decode(row.token_ids[row.document_ids == number]) for number in range(row.document_ids[-1] + 1)
+        ]
     return sorted(found)
 
 
@@ -103,7 +104,8 @@ def files_of(folder):
 
 def test_no_text_is_lost():
     shards = build(held_out=0)
-    assert shards.num_documents == len(LINES) and shards.facts["shards"] > 5
+    assert shards.num_documents == len(LINES)
+    assert shards.facts["shards"] > 5
     assert shards.num_tokens == sum(len(TOKENIZER.encode(line).token_ids) - 2 for line in LINES)
     assert shards.facts["characters"] == sum(map(len, LINES))
     assert shards.num_sentences == 3 * len(LINES)
@@ -123,7 +125,8 @@ def test_a_document_is_on_one_side_by_its_text_alone():
 def test_another_share_needs_no_new_shards():
     first, heard = build(held_out=0.1), Heard()
     again = build("corpus.txt", held_out=0.5, messages=heard)
-    assert again.folder == first.folder and heard.details
+    assert again.folder == first.folder
+    assert heard.details
     assert again.held_out.num_documents > first.held_out.num_documents > 0
     with pytest.raises(UsageError, match="held_out is 1"):
         build("corpus.txt", held_out=1.0)
@@ -227,9 +230,10 @@ def test_an_interrupted_build_goes_on_where_it_was(monkeypatch):
         made.append(job.name)
         return make(job, order, flatten)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(shard_workers, "_make", stop_after_three)
-        build("corpus.txt", directory=Path("shards"))
+        with pytest.raises(KeyboardInterrupt):
+            build("corpus.txt", directory=Path("shards"))
     with pytest.raises(InputError, match="no finished shards"):
         open_shards(Path("shards"), held_out=0.1)
     Path("shards", made[1], "token_ids.npy").write_bytes(b"damaged")
@@ -241,7 +245,8 @@ def test_an_interrupted_build_goes_on_where_it_was(monkeypatch):
 
     monkeypatch.setattr(shard_workers, "_make", note)
     shards = build("corpus.txt", directory=Path("shards"))
-    assert made[1] in again and not {made[0], made[2]} & set(again)
+    assert made[1] in again
+    assert not {made[0], made[2]} & set(again)
     assert files_of(shards.folder) == files_of(whole.folder)
 
 
@@ -336,7 +341,7 @@ def test_a_folder_with_other_files_is_refused():
 
 
 @pytest.mark.parametrize("name", ["token_ids.npy", "word_bits.npy", "sentence_offsets.npy", "meta.json"])
-@pytest.mark.parametrize("damage", ["cut short", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
 def test_a_damaged_shard_is_named(name, damage):
     shards = build(directory=Path("shards"))
     file = sorted(shards.folder.glob("00*"))[2] / name
@@ -346,7 +351,8 @@ def test_a_damaged_shard_is_named(name, damage):
         file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError) as error:
         build("corpus.txt", directory=Path("shards"))
-    assert str(file) in error.value.message and "delete the folder shards:" in error.value.hint
+    assert str(file) in error.value.message
+    assert "delete the folder shards:" in error.value.hint
 
 
 def test_a_broken_index_is_named():
@@ -396,7 +402,8 @@ def test_a_vocabulary_that_does_not_fit():
         f"{shards.facts['unknown_share']:.1%} of the tokens are [UNK]: the vocabulary does not fit the corpus"
     ]
     fitting = Heard()
-    assert build(messages=fitting).facts["unknown_tokens"] == 0 and not fitting.warnings
+    assert build(messages=fitting).facts["unknown_tokens"] == 0
+    assert not fitting.warnings
 
 
 def test_large_files_count_by_samples_and_time(monkeypatch):

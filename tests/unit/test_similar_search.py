@@ -62,7 +62,8 @@ def test_copies_come_by_index(tmp_path):
 
 def test_a_query_of_zeros_finds_the_first_rows(tmp_path):
     cosines, indices = search(np.zeros((2, 24)), stored(tmp_path, normal(300, 24)), 4)
-    assert (indices == [0, 1, 2, 3]).all() and (cosines == 0).all()
+    assert (indices == [0, 1, 2, 3]).all()
+    assert (cosines == 0).all()
 
 
 def test_fortran_order_and_rows_of_zeros(tmp_path):
@@ -127,8 +128,8 @@ def test_searching_through_a_map(tmp_path):
     queries = whitened(rows[:20].astype("f8"), whitening)
     assert not whitened(rows, whitening)[9].any()
     assert np.array_equal(search(queries, index, 5)[1], brute_force(mapped[:20], mapped, 5)[1])
+    np.save(tmp_path / "other.npy", normal(4, 10))
     with pytest.raises(InputError, match="of 10 numbers; the map takes 24"):
-        np.save(tmp_path / "other.npy", normal(4, 10))
         UnitVectors(open_vectors(tmp_path / "other.npy"), whitening)
 
 

@@ -38,7 +38,8 @@ def refusal(tmp_path: Path, **changes: Any) -> InputError:
     path = save(tmp_path / "a.jsonl", [row(1), row(2, **changes)])
     with pytest.raises(InputError) as caught:
         list(read_pairs(path))
-    assert caught.value.message.startswith(f"{path}:2: ") and caught.value.hint
+    assert caught.value.message.startswith(f"{path}:2: ")
+    assert caught.value.hint
     return caught.value
 
 
@@ -84,8 +85,10 @@ def test_json_lines_in_file_folder_and_stdin(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "data" / "README.md").write_text("no rows")
     splits = read_splits(tmp_path / "data")
     assert (len(splits.train), len(splits.dev), len(splits.test)) == (6, 1, 1)
-    assert splits.dev[0].variant == 5 and splits.train[0].place == f"{plain}:1"
-    assert splits.notes[0].startswith("1 of 3 files") and "corpus.jsonl" in splits.notes[0]
+    assert splits.dev[0].variant == 5
+    assert splits.train[0].place == f"{plain}:1"
+    assert splits.notes[0].startswith("1 of 3 files")
+    assert "corpus.jsonl" in splits.notes[0]
 
     everything = "".join(json.dumps(values) + "\n" for values in rows).encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(everything)))
@@ -117,7 +120,8 @@ def test_held_out_dev_is_stable_and_shares_no_source(tmp_path: Path) -> None:
 
 def test_a_tiny_set_still_gets_a_dev_pair(tmp_path: Path) -> None:
     splits = read_splits(save(tmp_path / "a.jsonl", [row(n) for n in range(5)]))
-    assert splits.dev and splits.train
+    assert splits.dev
+    assert splits.train
     with pytest.raises(InputError, match="one source text"):
         read_splits(save(tmp_path / "b.jsonl", [row(0, labelA=n) for n in range(2)]))
 
@@ -171,7 +175,8 @@ def test_bad_rows_are_counted_when_skipped(tmp_path: Path) -> None:
     report = RowReport()
     splits = read_splits(path, on_bad_row="skip", report=report)
     assert len(splits.train) + len(splits.dev) == 20
-    assert report.num_skipped == 2 and "expected 0 or 1" in report.errors[0]
+    assert report.num_skipped == 2
+    assert "expected 0 or 1" in report.errors[0]
     nothing = save(tmp_path / "b.jsonl", [row(1, labelA="2")])
     with pytest.raises(InputError, match=r"no training pairs; the first bad row: .*expected 0 or 1"):
         read_splits(nothing, on_bad_row="skip")

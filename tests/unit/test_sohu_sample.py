@@ -52,7 +52,8 @@ def test_each_variant_has_its_share(splits: Splits) -> None:
         assert [row["variant"] for row in table] == list(VARIANTS)
         assert {row["pairs"] for row in table} == {NUM_PAIRS[name]}  # type: ignore[index]
         assert all(0.35 <= row["positive_share"] <= 0.5 for row in table)
-    assert splits.notes == [] and NUM_PAIRS["train"] >= 100
+    assert splits.notes == []
+    assert NUM_PAIRS["train"] >= 100
 
 
 def test_material_is_as_large_as_the_card_says(events: list[Event]) -> None:
@@ -80,7 +81,9 @@ def test_labels_follow_from_topic_and_event(splits: Splits, events: list[Event])
 
 def test_no_text_occurs_in_two_splits(splits: Splits) -> None:
     texts = [{text for pair in pairs for text in (pair.source, pair.target)} for pairs in parts(splits).values()]
-    assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
+    assert not texts[0] & texts[1]
+    assert not texts[0] & texts[2]
+    assert not texts[1] & texts[2]
 
 
 def test_strict_variants_have_hard_negatives_and_loose_ones_easy_words(splits: Splits, events: list[Event]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from nlpx.runs.objective import task_objective
 
 from nlpx.data.rows.sohu import Pair
 from nlpx.models.config import ModelConfig
@@ -46,9 +47,9 @@ def test_truncation_keeps_both_separators() -> None:
 
 
 def test_a_blind_model_gets_no_condition() -> None:
-    choices = Task(Config(conditional=False)).model_choices()
+    choices = Task(Config(conditional=False)).model_parts()
     assert "condition_size" not in choices
-    assert Task(Config()).model_choices()["num_conditions"] == 6
+    assert Task(Config()).model_parts()["num_conditions"] == 6
 
 
 def test_objective_is_the_mean_cross_entropy_and_probabilities_are_its_softmax() -> None:
@@ -60,10 +61,10 @@ def test_objective_is_the_mean_cross_entropy_and_probabilities_are_its_softmax()
         "num_attention_heads": 2,
         "intermediate_size": 16,
     }
-    model = Transformer(ModelConfig(**(values | task.model_choices()))).eval()
+    model = Transformer(ModelConfig(**(values | {"heads": task.heads} | task.model_parts()))).eval()
     batch = task.collate(task.encode(PAIRS, TOKENIZER, 64), [0, 1], 0)
-    probabilities = task.outputs(model, batch)
-    loss = task.objective(model, batch).loss.item()
+    probabilities = task.predict(model, batch)
+    loss = task_objective(task)(model, batch).loss.item()
     expected = -(torch.tensor([probabilities[0], 1 - probabilities[1]]).log().mean()).item()
     assert loss == pytest.approx(expected, abs=1e-6)
 

@@ -186,6 +186,5 @@ def test_pairs_that_are_refused(tmp_path, name, line, message):
     first = "春\t夏\t1" if name == "a.tsv" else '{"text1": "春", "text2": "夏", "score": 1}'
     (tmp_path / name).write_text(f"{first}\n{line}\n", encoding="utf-8")
     with pytest.raises(InputError) as caught:
-        for pair in read_pairs(str(tmp_path / name)):
-            score_of(pair)
+        _ = [score_of(pair) for pair in read_pairs(str(tmp_path / name))]
     assert message in caught.value.message

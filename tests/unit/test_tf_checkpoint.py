@@ -16,7 +16,7 @@ from nlpx.models.checkpoints import crc32c as checksums
 from nlpx.models.checkpoints.crc32c import crc32c
 from nlpx.models.checkpoints.tf_checkpoint import TFCheckpoint, find_bundle
 from nlpx.models.checkpoints.tf_entry import parse_entry, parse_header
-from nlpx.models.checkpoints.tf_table import Corrupt, read_table, snappy_decompress
+from nlpx.models.checkpoints.tf_table import CorruptError, read_table, snappy_decompress
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
@@ -47,7 +47,8 @@ def assert_holds(prefix: Path, expected: dict[str, np.ndarray]) -> None:
         assert checkpoint.dtype(name) == read.dtype.name == values.dtype.name
         assert np.array_equal(read, values)
         assert type(read) is np.ndarray
-        assert read.flags.writeable and read.flags.c_contiguous
+        assert read.flags.writeable
+        assert read.flags.c_contiguous
 
 
 # Checksums
@@ -100,7 +101,7 @@ def test_snappy_round_trip(data: bytes) -> None:
 def test_snappy_damage_is_refused(data: bytes) -> None:
     try:
         output = snappy_decompress(data)
-    except Corrupt:
+    except CorruptError:
         return
     assert isinstance(output, bytes)
 
@@ -180,7 +181,10 @@ def test_what_is_no_weight_is_skipped(tmp_path: Path, name: str) -> None:
 
 
 def test_reading_needs_no_torch() -> None:
-    code = "import sys, nlpx.models.checkpoints.tf_checkpoint; sys.exit('torch' in sys.modules or 'tensorflow' in sys.modules)"
+    code = (
+        "import sys, nlpx.models.checkpoints.tf_checkpoint; "
+        "sys.exit('torch' in sys.modules or 'tensorflow' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -249,8 +253,7 @@ def prefix(tmp_path: Path) -> Path:
 
 def refused(prefix: Path, match: str) -> None:
     with pytest.raises(InputError, match=match) as caught:
-        for name in TFCheckpoint(prefix).names():
-            TFCheckpoint(prefix).read(name)
+        _ = [TFCheckpoint(prefix).read(name) for name in TFCheckpoint(prefix).names()]
     assert str(prefix) in caught.value.message
     assert caught.value.hint
 
@@ -335,7 +338,7 @@ def test_messages_of_any_bytes_are_parsed_or_refused(message: bytes) -> None:
     for parse in (parse_header, parse_entry):
         try:
             parse(message)
-        except Corrupt:
+        except CorruptError:
             continue
 
 

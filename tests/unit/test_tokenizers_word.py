@@ -95,7 +95,7 @@ SENTENCES = [
 PARTS = sorted({s[a : a + n] for s in SENTENCES for a in range(len(s)) for n in (1, 2, 3, 4, 5, 7)})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     lines=st.lists(
         st.builds(

@@ -49,4 +49,4 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MachineError, match="not installed") as caught:
         TensorBoard(tmp_path)
-    assert caught.value.hint == "pip install 'nlpx[track]'"
+    assert caught.value.hint == "pip install 'nlpx-zh[track]'"

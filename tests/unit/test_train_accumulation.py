@@ -10,19 +10,25 @@ import torch
 from torch import nn
 
 from nlpx.data.batches.bucketing import BucketedBatches
-from nlpx.objectives import Loss
+from nlpx.objectives import ObjectiveOutput
 from nlpx.optim.config import OptimConfig
 from nlpx.optim.groups import build_optimizer
 from nlpx.train.config import TrainConfig
 from nlpx.train.loop import count_steps, train
-from nlpx.train.step import accumulating_backward, cut_gradients, gathered_gradients, gathered_update, plain_update
+from nlpx.train.step import (
+    accumulated_gradients,
+    accumulated_update,
+    accumulating_backward,
+    clipped_gradients,
+    plain_update,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import toy_run
 
 
 def squares(model, batch):
-    return Loss((model(batch["inputs"]) - batch["targets"]).square().mean())
+    return ObjectiveOutput((model(batch["inputs"]) - batch["targets"]).square().mean())
 
 
 def batches(count, size=4):
@@ -47,10 +53,10 @@ def trained(name, groups, *, steps=None):
     model = nn.Linear(5, 3)
     wrappers = {} if steps is None else {"hidden_accumulation": {"steps": steps}}
     optimizer = build_optimizer(model, OptimConfig(name=name, learning_rate=0.05, wrappers=wrappers))
-    gradients = cut_gradients(accumulating_backward(squares), list(model.parameters()), max_norm=None)
+    gradients = clipped_gradients(accumulating_backward(squares), list(model.parameters()), max_norm=None)
     update = plain_update
     if steps is not None:
-        gradients, update = gathered_gradients(gradients, optimizer, batches_each=1), gathered_update
+        gradients, update = accumulated_gradients(gradients, optimizer, batches_each=1), accumulated_update
     losses = []
     for group in groups:
         losses.append(float(gradients(model, group)[0].loss))
@@ -137,8 +143,10 @@ def test_weights_rest_while_gradients_gather():
     list(train(training, objective=objective, collate=toy_run.collate, config=config))
     assert len(seen) == 9
     for start in (0, 3, 6):
-        assert torch.equal(seen[start], seen[start + 1]) and torch.equal(seen[start], seen[start + 2])
-    assert not torch.equal(seen[2], seen[3]) and not torch.equal(seen[5], seen[6])
+        assert torch.equal(seen[start], seen[start + 1])
+        assert torch.equal(seen[start], seen[start + 2])
+    assert not torch.equal(seen[2], seen[3])
+    assert not torch.equal(seen[5], seen[6])
 
 
 @pytest.mark.parametrize(

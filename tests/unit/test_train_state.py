@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nlpx.errors import InputError
+from nlpx.models.checkpoints.plain import load_weights, save_weights
 from nlpx.optim.config import OptimConfig
-from nlpx.train.state import load_weights, read_state, save_weights, write_state
+from nlpx.train.state import read_state, write_state
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
@@ -35,11 +36,13 @@ def test_nested_state_round_trip(tmp_path):
     }
     write_state(state, tmp_path)
     found = read_state(tmp_path)
-    assert found["tuple"] == state["tuple"] and found["empty"] == {}
+    assert found["tuple"] == state["tuple"]
+    assert found["empty"] == {}
     assert torch.equal(found["ids"], state["ids"])
     assert list(found["numbers"]) == [0]
     for name, tensor in state["numbers"][0].items():
-        assert torch.equal(found["numbers"][0][name], tensor) and found["numbers"][0][name].dtype == tensor.dtype
+        assert torch.equal(found["numbers"][0][name], tensor)
+        assert found["numbers"][0][name].dtype == tensor.dtype
 
 
 def test_twenty_steps_equal_ten_a_new_process_and_ten(tmp_path):
@@ -56,7 +59,8 @@ def test_twenty_steps_equal_ten_a_new_process_and_ten(tmp_path):
     second, config = toy_run.build(seed=3)
     second.load(tmp_path / "last")
     torch.testing.assert_close(toy_run.weights(second), toy_run.weights(first), rtol=0, atol=0)
-    assert second.step == 10 and second.early_stopping.best_score == 0.5
+    assert second.step == 10
+    assert second.early_stopping.best_score == 0.5
     assert before + toy_run.run(second, config) == losses
     assert same(toy_run.weights(second), toy_run.weights(unbroken))
 

@@ -12,8 +12,7 @@ from torch import nn
 
 from nlpx.configuration import registry
 from nlpx.errors import UsageError
-from nlpx.losses.cross_entropy import classification_loss
-from nlpx.objectives import Loss
+from nlpx.objectives import ObjectiveOutput
 from nlpx.train import precision
 from nlpx.train.precision import autocast, resolve_precision
 from nlpx.train.step import NamedTrick, accumulating_backward, build_tricks, clip_gradients, in_precision, wrapped
@@ -67,7 +66,8 @@ def test_a_weightless_batch_changes_nothing():
     filler = toy_run.collate([40]) | {"weightless": True}
     loss = accumulating_backward(toy_run.objective)(model, [batch, filler])
     expected_loss, expected = gradients([list(range(12))])
-    assert loss.num_targets == 12 and torch.equal(loss.loss, expected_loss.loss)
+    assert loss.num_targets == 12
+    assert torch.equal(loss.loss, expected_loss.loss)
     assert all(torch.equal(model.get_parameter(name).grad, gradient) for name, gradient in expected.items())
 
 
@@ -156,7 +156,7 @@ def test_bfloat16_reaches_the_products_but_not_weights_gradients_or_loss():
     inputs = torch.randn(2, 4)
 
     def objective(model, batch):
-        return Loss(classification_loss(model(inputs), batch))
+        return ObjectiveOutput(toy_run.cross_entropy({"logits": model(inputs)}, batch))
 
     loss = accumulating_backward(in_precision(objective, "bfloat16", device=CPU))(model, [batch]).loss
     assert seen == [torch.bfloat16]
@@ -168,10 +168,12 @@ def test_float32_opens_no_autocast():
         assert not torch.is_autocast_enabled("cpu")
 
 
-def test_classification_loss_is_the_mean_negative_log_likelihood():
+def test_cross_entropy_is_the_mean_negative_log_likelihood():
     logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
     expected = (
         -torch.log(torch.e ** torch.tensor(2.0) / (1 + torch.e ** torch.tensor(2.0))) + torch.log(torch.tensor(2.0))
     ) / 2
-    assert float(classification_loss(logits, {"labels": torch.tensor([0, 1])})) == pytest.approx(float(expected))
-    assert classification_loss(logits.bfloat16(), {"labels": torch.tensor([0, 1])}).dtype == torch.float32
+    assert float(toy_run.cross_entropy({"logits": logits}, {"labels": torch.tensor([0, 1])})) == pytest.approx(
+        float(expected)
+    )
+    assert toy_run.cross_entropy({"logits": logits.bfloat16()}, {"labels": torch.tensor([0, 1])}).dtype == torch.float32

@@ -9,7 +9,7 @@ import pytest
 from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS
-from nlpx.tokenizers.vocabulary_build import (
+from nlpx.tokenizers.vocabulary.build import (
     ALPHANUMERIC,
     SMALLEST,
     build_vocabulary,

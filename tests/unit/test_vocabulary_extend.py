@@ -13,7 +13,7 @@ from nlpx.jobs.vocab.sources import dictionary_words, words_of
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.characters import lower_and_strip
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
-from nlpx.tokenizers.vocabulary_extend import extend, is_redundant, simplify
+from nlpx.tokenizers.vocabulary.extend import extend, is_redundant, simplify
 from nlpx.tokenizers.word import WordTokenizer
 
 LATIN = list("abcdefghij0123456789") + [f"##{character}" for character in "abcdefghij0123456789"]
@@ -73,7 +73,7 @@ def test_words_are_added_by_frequency_if_they_fit():
     found = extend(TOKENIZER, WORDS, size=10)
     assert found.words == ["春天", "春风", "花草", "abc", "a1"]
     assert found.skipped == Counter(
-        {"one character, or several words": 2, "not spellable": 1, "never cut out by the segmenter": 1,
+        {"one character, or several words": 2, "not spellable": 1, "never a word of the segmenter": 1,
          "there already": 1},
     )  # fmt: skip
     assert extend(TOKENIZER, WORDS, size=2).words == ["春天", "春风"]
@@ -86,7 +86,8 @@ def test_sizes_ids_and_pieces():
     assert tokens[: len(found.keep_tokens)] == [BASE[index] for index in found.keep_tokens]
     spelt = [[tokens[piece] for piece in pieces] for pieces in found.compound_tokens]
     assert spelt == [TOKENIZER.tokenize(word) for word in found.words]
-    assert spelt[0] == ["春", "天"] and spelt[3] == ["a", "##b", "##c"]
+    assert spelt[0] == ["春", "天"]
+    assert spelt[3] == ["a", "##b", "##c"]
     assert isinstance(found.tokenizer, WordTokenizer)
     assert found.tokenizer.tokenize("春天，花草 abc") == ["春天", "，", "花草", "abc"]
 

@@ -138,12 +138,13 @@ def test_whatever_is_missing_is_named_and_must_be_allowed(folder, tmp_path):
         load_model(path)
     assert "the checkpoint lacks layers.0.attention_norm.bias" in caught.value.message
     assert "and 2 more" in caught.value.message
-    assert caught.value.hint .split("; ")[0] == "--allow-partial 'layers.*' starts them at random"
+    assert caught.value.hint.split("; ")[0] == "--allow-partial 'layers.*' starts them at random"
     with pytest.raises(InputError, match=r"lacks layers\.1\.feed_forward\.input\.weight\n"):
         load_model(path, allow_partial=["layers.0.*", "*_norm.bias"])
     model = load_model(path, allow_partial=["layers.*"])
     report = model.load_report
-    assert len(report.missing) == 6 and all(name.startswith("layers.") for name in report.missing)
+    assert len(report.missing) == 6
+    assert all(name.startswith("layers.") for name in report.missing)
     assert model.layers[0].feed_forward.input.weight.std() > 0  # at random, not left as memory was
 
 
@@ -151,17 +152,19 @@ def test_new_parts_are_no_absences(folder):
     model = load_model(folder, head="classification", condition_size=4, num_conditions=6)
     report = model.load_report
     assert report.missing == []
-    assert "condition_embeddings.weight" in report.new and "classifier.linear.weight" in report.new
-    assert "cls.predictions.transform.dense.weight" in report.left_over
+    assert "condition_embeddings.weight" in report.new
+    assert "classifier.linear.weight" in report.new
+    assert "cls.predictions.transform.dense.weight" in report.unexpected
 
 
 def test_a_classifier_for_other_classes_starts_anew(tmp_path):
     tiny.bert(tmp_path / "classes", "BertForSequenceClassification", num_labels=3)
     same = load_model(tmp_path / "classes", head="classification")
-    assert same.config.num_labels == 3 and same.load_report.new == []
+    assert same.config.num_labels == 3
+    assert same.load_report.new == []
     other = load_model(tmp_path / "classes", head="classification", num_labels=5)
     assert other.load_report.new == ["classifier.linear.weight", "classifier.linear.bias"]
-    assert {"classifier.weight", "classifier.bias"} <= set(other.load_report.left_over)
+    assert {"classifier.weight", "classifier.bias"} <= set(other.load_report.unexpected)
 
 
 def test_a_wrong_shape_names_tensor_and_place(folder, tmp_path):
@@ -208,7 +211,7 @@ def test_names_from_before_2019_and_names_without_prefix(folder, tmp_path):
     ids = [[2, 9, 14, 3]]
     model = load_model(path, head="mlm")
     assert torch.equal(logits(model, ids), logits(load_model(folder, head="mlm"), ids))
-    assert model.load_report.left_over == []
+    assert model.load_report.unexpected == []
 
 
 @pytest.mark.parametrize(

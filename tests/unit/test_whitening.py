@@ -265,7 +265,7 @@ def test_float32_rows_stay_float32():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 99}, "a whitening of version 99; this nlpx reads 1"),
+        ({"version": 99}, "a whitening of version 99; this nlpx reads 2"),
         ({"gamma": None}, "broken"),
         ({"strength": 1}, "broken"),
     ],

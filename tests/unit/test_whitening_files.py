@@ -55,7 +55,8 @@ def identity_error(found, file):
         (1e2, None, "f2", "float32", 0),
         (1e2, None, "f8", "float64", 0),
         (1e6, None, "f4", "float64", 0),
-        (1e12, 8, "f4", "float32", 0),
+        (1e12, 4, "f4", "float32", 0),
+        (1e12, 8, "f4", "float64", 0),
         (1e12, 12, "f4", "float64", 0),
         (1e12, None, "f4", "float64", 6),
         (1e12, None, "f8", "float64", 6),
@@ -74,19 +75,78 @@ def test_the_precision_is_what_the_kept_directions_need(tmp_path, condition, dim
     assert bool(found.num_floored) == any("below 1e-09" in text for text in warnings_of(found))
 
 
-def test_float32_products_stay_within_the_promise_where_they_are_used(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("scale", "precision"), [(0.17, "float32"), (0.14, "float64")])
+def test_float32_products_stay_within_the_promise_where_they_are_used(tmp_path, monkeypatch, scale, precision):
     """In the shape that suits them least: one direction as small as they may keep, and all others large."""
     monkeypatch.undo()  # whole blocks: the longer a sum in float32, the worse
-    scales = np.r_[np.ones(255), 0.0125]
+    scales = np.r_[np.ones(255), scale]
     chance = np.random.default_rng(0)
     turn = np.linalg.qr(chance.normal(size=(256, 256)))[0]
     rows = (chance.normal(size=(16_384, 256)) * scales) @ turn + 0.2
     file = file_of(tmp_path / "rows.npy", rows)
     monkeypatch.setattr(fitting, "FEW_ROWS", 1000)
     found = fit(moments_of([file], Choices(), Place(), Silent()), Choices())
-    assert found.moments.precision == "float32"
-    assert found.eigenvalues[-1] < 1.3e-4 * found.eigenvalues[0]
+    assert found.moments.precision == precision
     assert identity_error(found, file) < 1e-4
+
+
+@pytest.mark.parametrize("order", ["the library's", "largest first", "one after the other"])
+def test_the_uncertainty_holds_for_any_order_of_the_sum(order, monkeypatch):
+    """The worst a processor's matrix product may do: one accumulator, in an order that makes it large at once."""
+    chance = np.random.default_rng(0)
+    rows = (chance.normal(size=(4096, 6)) * np.logspace(0, -1, 6)).astype("f4")
+    if order == "largest first":
+        rows = rows[np.argsort(-np.abs(rows).sum(axis=1))]
+
+    def product(panel):
+        total = np.zeros((6, 6), "f4")
+        for row in panel:
+            total += np.outer(row, row)
+        return total
+
+    found = moments.Moments(6, precision="float32", shift=np.zeros(6))
+    with monkeypatch.context() as patch:
+        if order != "the library's":
+            patch.setattr(moments, "_product", product)
+        found.add(rows)
+    exact = moments.Moments(6, shift=np.zeros(6))
+    exact.add(rows)
+    error = np.abs(found.second_moment() - exact.second_moment())
+    bound = np.sqrt(np.outer(*[found.uncertainty(np.eye(6))] * 2))
+    assert error.max() > 0
+    assert (error <= bound).all()
+    assert bound.max() < 1e-5
+
+
+def test_the_uncertainty_adds_up_and_falls_with_the_rows():
+    rows = spread_rows(8192, 10).astype("f4")
+    whole, halves = moments.Moments(COLUMNS, precision="float32"), moments.Moments(COLUMNS)
+    whole.add(rows)
+    for part in np.split(rows, 2):
+        half = moments.Moments(COLUMNS, precision="float32", shift=whole.shift)
+        half.add(part)
+        halves.merge(moments.Moments.of_tensors(half.tensors()))
+    directions = np.eye(COLUMNS)
+    assert halves.uncertainty(directions) == pytest.approx(whole.uncertainty(directions), rel=1e-4)
+    assert half.uncertainty(directions) / whole.uncertainty(directions) == pytest.approx(
+        np.full(COLUMNS, 2**0.5), rel=0.1
+    )
+    assert not np.any(moments.Moments(COLUMNS).uncertainty(directions))
+
+
+def test_small_directions_are_applied_in_float64():
+    """Rounding the map itself to float32 would mix a thousandth of the largest direction into the smallest."""
+    rows = spread_rows(6000, 1e8).astype("f4")
+    exact = moments.Moments(COLUMNS)
+    exact.add(rows)
+    narrow, wide = fit(exact, Choices(dim=4)), fit(exact, Choices())
+    assert (narrow.precision_for(rows.dtype), wide.precision_for(rows.dtype)) == ("float32", "float64")
+    assert wide.precision_for(np.dtype("f8")) == "float64"
+    assert fit(exact, Choices(gamma=0)).precision_for(rows.dtype) == "float32"
+    for found in (narrow, wide):
+        after = found.apply(rows)
+        assert after.dtype == np.float32
+        assert np.abs(np.cov(after.astype("f8").T) - np.eye(found.dim)).max() < 1e-4
 
 
 def test_asked_for_float64_or_few_rows_or_gamma_zero(tmp_path):
@@ -124,9 +184,12 @@ def test_several_files_are_one(tmp_path, place):
     parts = [file_of(tmp_path / f"{number}.npy", part) for number, part in enumerate(cuts)]
     sums = moments_of(parts, Choices(), place, Silent())
     assert (whole.count, sums.count) == (7000, 7000)
-    difference = np.abs(whole.second_moment() - sums.second_moment()).max() / whole.second_moment().max()
-    assert difference < (1e-12 if place.float64 else 1e-7)
-    assert np.abs(whole.mean - sums.mean).max() < (1e-12 if place.float64 else 1e-7)
+    difference = np.abs(whole.second_moment() - sums.second_moment()).max()
+    bound = sum(found.uncertainty(np.eye(COLUMNS)).max() for found in (whole, sums))
+    assert difference <= bound + 1e-12 * whole.second_moment().max()
+    # Each takes off the mean of its own first block, in the precision of the rows.
+    spread = 0.0 if place.float64 else np.abs(rows - rows.mean(axis=0)).mean(axis=0).max()
+    assert np.abs(whole.mean - sums.mean).max() < 2 * moments.UNIT * spread + 1e-12
     assert whole.mean_cosine == pytest.approx(sums.mean_cosine, abs=1e-6)
     assert whole.num_different == pytest.approx(7000, abs=1)
 

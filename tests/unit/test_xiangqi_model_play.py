@@ -35,10 +35,12 @@ def test_moves_are_read_in_every_notation(line):
     assert len(session.position.history) == 2
     assert events[0].text == "Red: 炮二平五 h2e2"
     reply = events[1]
-    assert reply.row["by"] == "model" and reply.value == reply.row["move"]
+    assert reply.row["by"] == "model"
+    assert reply.value == reply.row["move"]
     assert len(reply.row["candidates"]) == 3
     assert reply.row["candidates"][0]["move"] == reply.row["move"]
-    assert "[" in events[2].text and "楚  河" in events[2].text
+    assert "[" in events[2].text
+    assert "楚  河" in events[2].text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,8 @@ def test_a_saved_game_is_read_again(tmp_path):
     (record,) = read_pgn(written.splitlines(keepends=True))
     game = check_record(record, "game.pgn")
     assert (game.moves, game.result) == (session.position.history, "0-1")
-    assert '[Red "person"]' in written and '[Black "tiny-moves"]' in written
+    assert '[Red "person"]' in written
+    assert '[Black "tiny-moves"]' in written
     assert "cannot be written" in texts(session, f"save {tmp_path}")[0]
 
 
@@ -161,13 +164,15 @@ class Client:
 def test_greetings():
     client = Client()
     uci = client.send("uci")
-    assert uci[0].startswith("id name nlpx") and uci[-1] == "uciok"
+    assert uci[0].startswith("id name nlpx")
+    assert uci[-1] == "uciok"
     assert "option name Temperature type spin default 0 min 0 max 500" in uci
     assert client.num_loaded == 0
     assert client.send("isready") == ["readyok"]
     assert client.num_loaded == 1
     ucci = client.send("ucci")
-    assert ucci[-1] == "ucciok" and "option Temperature type spin default 0 min 0 max 500" in ucci
+    assert ucci[-1] == "ucciok"
+    assert "option Temperature type spin default 0 min 0 max 500" in ucci
     assert client.send("quit") == ["bye"]
     searching = Client(Choosing(search=2, temperature=0.5))
     assert {"option name Search type spin default 2 min 0 max 4",
@@ -231,7 +236,9 @@ def test_rubbish_changes_nothing(line):
     client = Client()
     client.send("position startpos moves h2e2")
     for reply in client.send(line):
-        assert reply.startswith("info string ") and len(reply) <= 140 and reply.isprintable()
+        assert reply.startswith("info string ")
+        assert len(reply) <= 140
+        assert reply.isprintable()
     assert client.engine.position.history == [parse_iccs("h2e2")]
     assert client.engine.how == Choosing()
     assert client.send("go")[-1].startswith("bestmove ")

@@ -12,7 +12,7 @@ import xiangqi_games
 from nlpx.errors import UsageError
 from nlpx.xiangqi.formats.games import Game
 from nlpx.xiangqi.formats.notation import iccs, parse_iccs
-from nlpx.xiangqi.model.measures import Written, by_phase, foretell, lawfulness, openings, write_games_freely
+from nlpx.xiangqi.model.measures import Written, by_phase, legality, openings, predictions, write_games_freely
 from nlpx.xiangqi.play.alpha_beta import MATE, AlphaBeta, material
 from nlpx.xiangqi.play.choose import Choosing
 from nlpx.xiangqi.play.matches import Played, Score, play, score
@@ -130,10 +130,12 @@ def test_every_opening_is_played_with_both_colours():
     games = play(opponent("alpha-beta-1", random()), RandomPlayer(random()), [opening, []], done=told.append)
     assert [game.first_is_red for game in games] == [True, False, True, False]
     assert [game.position.history[:6] == opening for game in games[:2]] == [True, True]
-    assert told[-1] == 4 and told == sorted(told)
+    assert told[-1] == 4
+    assert told == sorted(told)
     total = score(games)
     assert total.num_games == sum(total.reasons.values()) == 4
-    assert total.wins >= 1 and total.losses == 0
+    assert total.wins >= 1
+    assert total.losses == 0
 
 
 def test_a_game_that_does_not_end_is_a_draw():
@@ -152,7 +154,8 @@ def test_elo():
     assert elo == pytest.approx(400 * math.log10(75.5 / 25.5))
     assert low < elo < high
     assert Score(wins=7, draws=3, losses=7).elo()[0] == pytest.approx(0)
-    assert math.isfinite(Score(wins=10).elo()[0]) and Score(wins=10).elo()[0] > 300
+    assert math.isfinite(Score(wins=10).elo()[0])
+    assert Score(wins=10).elo()[0] > 300
     narrow, wide = Score(wins=300, losses=100).elo(), Score(wins=30, losses=10).elo()
     assert narrow[2] - narrow[1] < wide[2] - wide[1]
     assert Score(wins=1, losses=3).elo()[0] == pytest.approx(-Score(wins=3, losses=1).elo()[0])
@@ -176,7 +179,7 @@ def test_a_model_plays_many_games_at_once(form):
 def test_masters_moves_are_counted_one_by_one():
     model = xiangqi_games.model_of("moves")
     games = [game for game in xiangqi_games.games(5, plies=(4, 30)) if game.moves]
-    found = list(foretell(model, games))
+    found = list(predictions(model, games))
     assert len(found) == sum(len(game.moves) for game in games)
     figures = by_phase(iter(found))
     assert figures["all"]["moves"] == sum(figures[name]["moves"] for name in figures if name != "all") == len(found)
@@ -194,7 +197,7 @@ def test_perplexity_is_that_of_the_whole_game():
     with torch.inference_mode():
         scores = model.model(ids).logits[0, :-1].double().log_softmax(dim=-1)
     total = float(scores.gather(1, ids[0, 1:, None]).sum())
-    figures = by_phase(foretell(model, [game]))["all"]
+    figures = by_phase(predictions(model, [game]))["all"]
     assert figures["perplexity"] == pytest.approx(math.exp(-total / 6), rel=1e-4)
 
 
@@ -203,26 +206,30 @@ def test_a_model_that_knows_one_move_is_lawful_once():
     with torch.no_grad():
         model.model.lm_head.bias[model.vocabulary.ids_of_move[parse_iccs("h2e2")][0]] = 200.0
     written = write_games_freely(model, 5, random())
-    assert [(len(game.moves), game.broke_off) for game in written] == [(1, True)] * 5
-    found = lawfulness(written)
+    assert [(len(game.moves), game.ended_illegally) for game in written] == [(1, True)] * 5
+    found = legality(written)
     assert found["median_plies"] == 1
     assert found["legal_rate"] == pytest.approx(0.5)
     assert found["by_ply"] == [{"plies": "1-20", "legal": 0.5}]
-    figures = by_phase(foretell(model, [Game([parse_iccs("h2e2")])]))["all"]
+    figures = by_phase(predictions(model, [Game([parse_iccs("h2e2")])]))["all"]
     assert figures["top_1"] == figures["legal_first"] == 1
     assert figures["perplexity"] == pytest.approx(1)
 
 
 def test_the_rate_of_legal_moves_by_ply():
-    written = [Written([0] * 30, broke_off=True), Written([0] * 50, broke_off=False), Written([], broke_off=True)]
-    found = lawfulness(written, every=20)
+    written = [
+        Written([0] * 30, ended_illegally=True),
+        Written([0] * 50, ended_illegally=False),
+        Written([], ended_illegally=True),
+    ]
+    found = legality(written, every=20)
     assert [round(row["legal"], 4) for row in found["by_ply"]] == [round(40 / 41, 4), round(30 / 31, 4), 1.0]
     assert found["without_illegal"] == 1
-    assert lawfulness([])["games"] == 0
+    assert legality([])["games"] == 0
 
 
 def test_openings_in_common_with_masters():
     lines = [[1, 2], [1, 2], [3, 4], [5, 6]]
-    written = [Written([*line, 9], broke_off=True) for line in ([1, 2], [1, 2], [7, 8])]
+    written = [Written([*line, 9], ended_illegally=True) for line in ([1, 2], [1, 2], [7, 8])]
     found = openings(written, [Game(line) for line in lines], plies=2)
-    assert found == {"plies": 2, "distinct": 2, "known_to_masters": 0.5, "share_of_masters_games": 0.5}
+    assert found == {"plies": 2, "distinct": 2, "known_to_masters": 0.5, "fraction_of_masters_games": 0.5}

@@ -186,7 +186,8 @@ def test_a_search_sees_what_the_model_does_not():
     board = list(position.board)
     for search in (1, 2, 3):
         chosen = choose(position, found, Choosing(search=search, width=3), np.random.default_rng(0))
-        assert chosen is not None and wins(position, chosen)
+        assert chosen is not None
+        assert wins(position, chosen)
         assert position.board == board
     assert not wins(position, choose(position, found, Choosing(), np.random.default_rng(0)))
 
@@ -197,10 +198,10 @@ def test_a_search_with_a_temperature_draws_by_what_moves_are_worth():
     scores[:3] = 9.0, 8.0, 7.0
     found, random = Ranking(tuple(position.legal_moves()), scores), np.random.default_rng(0)
     how = Choosing(search=1, width=3, temperature=2.0)
-    worths = dict(searched(position, found, how))
-    shares = np.exp(np.array(list(worths.values())) / (how.trust * how.temperature))
+    values = dict(searched(position, found, how))
+    shares = np.exp(np.array(list(values.values())) / (how.trust * how.temperature))
     drawn = [choose(position, found, how, random) for _ in range(2000)]
-    counts = [drawn.count(move) / len(drawn) for move in worths]
+    counts = [drawn.count(move) / len(drawn) for move in values]
     np.testing.assert_allclose(counts, shares / shares.sum(), atol=0.04)
     assert len(set(drawn)) == 3
 
@@ -217,6 +218,6 @@ def test_the_model_decides_between_moves_that_material_leaves_equal():
     scores = np.zeros(len(position.legal_moves()))
     scores[position.legal_moves().index(parse_iccs("c3c4"))] = 8.0
     found = Ranking(tuple(position.legal_moves()), scores)
-    worths = searched(position, found, Choosing(search=2, width=5))
-    assert iccs(worths[0][0]) == "c3c4"
-    assert len(worths) == 5
+    values = searched(position, found, Choosing(search=2, width=5))
+    assert iccs(values[0][0]) == "c3c4"
+    assert len(values) == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+DISTRIBUTION = "nlpx-zh"  # what pip installs: the name `nlpx` on PyPI, and its import name, are another project's
 __all__ = ["__version__", "load_model", "load_tokenizer"]
 
 if TYPE_CHECKING:

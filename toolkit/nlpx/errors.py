@@ -5,6 +5,8 @@ Everything that is not a `UserError` is a bug in nlpx and exits with code 1.
 
 from __future__ import annotations
 
+from nlpx import DISTRIBUTION
+
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 
@@ -48,3 +50,8 @@ class ResultError(UserError):
     """The run finished without a usable result: loss not finite, score below `--require` (exit code 5)."""
 
     exit_code = 5
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an extra, as the hint of a `MachineError`."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"

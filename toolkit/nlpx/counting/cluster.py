@@ -21,7 +21,7 @@ from nlpx.counting.settings import CountSettings
 from nlpx.counting.tasks import Task, read_task
 from nlpx.dask_client import connect
 from nlpx.data.opening.remote import is_url
-from nlpx.errors import MachineError
+from nlpx.errors import MachineError, install_hint
 
 _GROUP_BYTES = 64 << 20
 _GROUPS_PER_WORKER = 4
@@ -30,7 +30,7 @@ _GROUPS_AHEAD = 2
 
 
 class Group(NamedTuple):
-    """What a group of tasks gave: its portion, the content of the runs, and what cut the texts."""
+    """What a group of tasks gave: its portion, the content of the runs, and what segmented the texts."""
 
     portion: Portion
     contents: tuple[bytes, ...]
@@ -51,7 +51,7 @@ def count_group(tasks: Sequence[Task], settings: CountSettings) -> Group:
 def portions_from_cluster(
     tasks: Sequence[Task], settings: CountSettings, folder: Path, on_bytes: OnBytes
 ) -> Iterator[tuple[Portion, str]]:
-    """Yield the portions of all tasks, their runs written to `folder`, and what cut the texts.
+    """Yield the portions of all tasks, their runs written to `folder`, and what segmented the texts.
 
     Raises the error of a task, and MachineError without the packages, without an answer from the scheduler, and for a
     group whose workers died again and again.
@@ -59,8 +59,7 @@ def portions_from_cluster(
     try:
         from distributed import KilledWorker, as_completed
     except ImportError:
-        hint = "pip install 'nlpx[cluster]'"
-        raise MachineError("counting on a cluster needs the extra `cluster`", hint=hint) from None
+        raise MachineError("counting on a cluster needs the extra `cluster`", hint=install_hint("cluster")) from None
     with ExitStack() as stack:
         workers = settings.num_workers
         memory = settings.memory // workers

@@ -21,7 +21,7 @@ class Counts:
     """What was counted; a context that removes its temporary files.
 
     `total` counts occurrences, `distinct` keys, `num_texts` lines or rows with text, `num_bytes` the input as stored.
-    `segmenter` names what cut the texts.
+    `segmenter` names what segmented the texts.
     """
 
     result: Result

@@ -2,7 +2,7 @@
 
 Where the dictionary knows no word, HMM off leaves single characters. jieba joins each unbroken sequence of them
 into a buffer. One that happens to be a word stays in single characters; of any other the model reads the Chinese
-runs, and a pattern cuts what lies between. Here the buffers are found again in the finished segments. That loses
+runs, and a pattern splits what lies between. Here the buffers are found again in the finished segments. That loses
 nothing: the only other joining that HMM off does is of single letters and digits, and what it joins is never a
 word of the dictionary, because a word scores higher than its characters. (Unless single letters, digits or marks
 are words themselves: `nlpx.counting.segmenters` leaves such dictionaries to jieba.)
@@ -43,7 +43,7 @@ def is_loose_ascii(segment: str, is_word: IsWord) -> bool:
     return _is_loose(_LOOSE_ASCII, segment, is_word)
 
 
-def cut_ascii(part: str) -> list[str]:
+def split_ascii(part: str) -> list[str]:
     """The segments of a part of a buffer without Chinese characters: numbers, names, and what lies between."""
     return [piece for piece in _NUMBER_OR_NAME.split(part) if piece]
 
@@ -57,7 +57,7 @@ def _read_buffer(buffer: str, is_word: IsWord) -> Iterator[str]:
         yield from buffer
         return
     for number, part in enumerate(_HAN.split(buffer)):
-        yield from _read_run(part) if number % 2 else cut_ascii(part)
+        yield from _read_run(part) if number % 2 else split_ascii(part)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -8,10 +8,10 @@ from itertools import chain, compress
 
 import numpy as np
 
-from nlpx.counting.new_words import IsWord, cut_ascii, find_new_words, is_loose_ascii
+from nlpx.counting.new_words import IsWord, find_new_words, is_loose_ascii, split_ascii
 from nlpx.counting.viterbi import FIRST_HAN, LAST_HAN, find_word_ends
 
-# [code]: a letter, digit or mark, at which jieba does not cut a text into parts.
+# [code]: a letter, digit or mark, at which jieba does not split a text into parts.
 _JOINS = np.array([re.fullmatch(r"[a-zA-Z0-9+#&._%\-]", chr(code)) is not None for code in range(0x80)])
 
 
@@ -37,7 +37,7 @@ class NewWords:
         self._words = self._slices(first, last)
         self._places = first.tolist()
         self._replaced = _within(first, last, len(segments))
-        self._cut_ascii()
+        self._split_ascii()
 
     def all_segments(self) -> list[str]:
         """The segments with HMM on."""
@@ -54,7 +54,8 @@ class NewWords:
 
     def single(self) -> np.ndarray:
         """All other segments, as code points: about half of all, and cheap to count as numbers."""
-        return self._codes[self._single & ~self._replaced]
+        codes: np.ndarray = self._codes[self._single & ~self._replaced]
+        return codes
 
     def _slices(self, first: np.ndarray, last: np.ndarray) -> list[str]:
         places = zip(self._offsets[first].tolist(), (self._offsets[last] + 1).tolist(), strict=True)
@@ -95,24 +96,24 @@ class NewWords:
             known[run] = not any(is_loose_ascii(segment, self._is_word) for segment in around)
         return known
 
-    def _cut_ascii(self) -> None:
-        """Cut stretches of letters, digits and marks anew; a segment that stands alone is right as it is."""
+    def _split_ascii(self) -> None:
+        """Split stretches of letters, digits and marks anew; a segment that stands alone is right as it is."""
         edges = np.flatnonzero(self._ascii[1:] != self._ascii[:-1])
         begins, ends = edges[::2], edges[1::2]
         several = ends - begins > 1
         for begin, end in zip(begins[several].tolist(), ends[several].tolist(), strict=True):
             stretch = self._segments[begin:end]
-            pieces = self._cut_stretch(stretch)
+            pieces = self._split_stretch(stretch)
             if pieces != stretch:
-                # Cutting anew only ever joins, so every piece finds a place.
+                # Splitting anew only ever joins, so every piece finds a place.
                 self._replaced[begin:end] = True
                 self._places.extend(range(begin, begin + len(pieces)))
                 self._words.extend(pieces)
 
-    def _cut_stretch(self, stretch: list[str]) -> list[str]:
+    def _split_stretch(self, stretch: list[str]) -> list[str]:
         if any(len(segment) > 1 and self._is_word(segment) for segment in stretch):
             return list(find_new_words(stretch, self._is_word))
-        return cut_ascii("".join(stretch))
+        return split_ascii("".join(stretch))
 
 
 def count_characters(codes: list[np.ndarray]) -> Iterator[tuple[str, int]]:

@@ -1,8 +1,8 @@
 """Word segmenters for counting: jieba's segments, token for token, ten times as fast through rjieba.
 
-With the hidden Markov model (HMM) off, rjieba cuts as jieba does. With HMM on it does not: its probabilities are
+With the hidden Markov model (HMM) off, rjieba segments as jieba does. With HMM on it does not: its probabilities are
 rounded to six digits, so that wherever two readings are about equally likely it may choose the other one, and it
-leaves sequences of ASCII characters whole. So rjieba always cuts with HMM off, and the model is run here, in
+leaves sequences of ASCII characters whole. So rjieba always runs with HMM off, and the model is run here, in
 jieba's own arithmetic (`nlpx.counting.new_words`, `viterbi`). jieba's dictionary is not loaded for that.
 """
 
@@ -21,18 +21,18 @@ from nlpx.counting.new_words import find_new_words
 from nlpx.errors import UsageError
 from nlpx.tokenizers.segment import (
     SEGMENTERS,
-    Cutter,
-    cut_without_hmm,
+    Segment,
     jieba_engine,
     part_as_jieba,
     rjieba_engine,
+    segment_without_hmm,
     set_apart,
 )
 from nlpx.tokenizers.user_dictionary import UserWord, read_user_dictionary
 
 ENGINES = ("auto", *SEGMENTERS)
 
-# Characters cut at once: their segments stay in the cache of the processor until they are counted.
+# Characters segmented at once: their segments stay in the cache of the processor until they are counted.
 _CHUNK = 1 << 15
 # Up to so many characters, plain Python takes less time than numpy needs to be imported.
 _SHORT = 1000
@@ -55,20 +55,20 @@ def build_word_segmenter(engine: str, *, hmm: bool, user_dictionary: str | None)
         hint = "choose the segmenter `auto` or `jieba`"
         raise UsageError(f"{user_dictionary}: rjieba cannot take {obstacle}", hint=hint)
     if engine == "jieba" or obstacle:
-        return WordSegmenter(_jieba_cutter(words, hmm=hmm), partial(_describe, "jieba", hmm, len(words)))
+        return WordSegmenter(_jieba_segmenter(words, hmm=hmm), partial(_describe, "jieba", hmm, len(words)))
     describe = partial(_describe, "rjieba", hmm, len(words))
     fast = rjieba_engine(words)
-    return _NewWordSegmenter(fast, describe) if hmm else WordSegmenter(partial(cut_without_hmm, fast), describe)
+    return _NewWordSegmenter(fast, describe) if hmm else WordSegmenter(partial(segment_without_hmm, fast), describe)
 
 
 class WordSegmenter:
-    """Cuts and counts exactly as `jieba.lcut` cuts: every segment, punctuation included.
+    """Segments and counts exactly as `jieba.lcut` does: every segment, punctuation included.
 
     Tables of counts are dictionaries segment -> number; `settle` them once before they are used.
     """
 
-    def __init__(self, cut: Cutter, describe: Callable[[], str]) -> None:
-        self._cut = cut
+    def __init__(self, segment: Segment, describe: Callable[[], str]) -> None:
+        self._segment = segment
         self._describe = describe
 
     @property
@@ -76,14 +76,14 @@ class WordSegmenter:
         """Engine and version, and what its segments are equal to."""
         return self._describe()
 
-    def cut(self, text: str) -> list[str]:
+    def segment(self, text: str) -> list[str]:
         """The segments of `text`; joined they are the text again."""
-        return self._cut(text)
+        return self._segment(text)
 
     def count(self, text: str, table: dict[str, int]) -> None:
         """Add the segments of `text`, of any number of lines, to `table`. Long texts are cheaper than short ones."""
         for chunk in _whole_lines(text):
-            _add(table, self._cut(chunk))
+            _add(table, self._segment(chunk))
 
     def count_texts(self, texts: Iterable[str], table: dict[str, int]) -> None:
         """Add the segments of all `texts` to `table`; quicker than to count each, and equal once settled."""
@@ -100,7 +100,7 @@ class WordSegmenter:
 
     def settle(self, table: dict[str, int]) -> None:
         """Remove the segments that are only white space from `table`."""
-        # jieba cuts at white space, so such a segment is one character or a line end of two.
+        # jieba splits at white space, so such a segment is one character or a line end of two.
         for segment in ("\r\n", *filter(str.isspace, map(chr, range(0x3001)))):
             table.pop(segment, None)
 
@@ -109,14 +109,14 @@ class _NewWordSegmenter(WordSegmenter):
     """rjieba with HMM off, and the model in jieba's arithmetic."""
 
     def __init__(self, engine: Any, describe: Callable[[], str]) -> None:
-        super().__init__(self._cut_any, describe)
+        super().__init__(self._segment_any, describe)
         self._engine = engine
 
-    def _cut_any(self, text: str) -> list[str]:
+    def _segment_any(self, text: str) -> list[str]:
         parts = part_as_jieba(text)
-        return [word for part, whole in parts for word in ([part] if whole else self._cut_part(part))]
+        return [word for part, whole in parts for word in ([part] if whole else self._segment_part(part))]
 
-    def _cut_part(self, part: str) -> Iterable[str]:
+    def _segment_part(self, part: str) -> Iterable[str]:
         segments = self._engine.cut(part, False)
         if len(part) <= _SHORT:
             return find_new_words(segments, self._engine.has_word)
@@ -126,7 +126,7 @@ class _NewWordSegmenter(WordSegmenter):
 
     def count(self, text: str, table: dict[str, int]) -> None:
         if len(text) <= _SHORT:
-            _add(table, self._cut(text))
+            _add(table, self._segment(text))
             return
         from nlpx.counting.new_words_at_once import NewWords, count_characters
 
@@ -151,21 +151,22 @@ def _obstacle(words: Sequence[UserWord], *, hmm: bool) -> str | None:
     return None
 
 
-def _jieba_cutter(words: Sequence[UserWord], *, hmm: bool) -> Cutter:
+def _jieba_segmenter(words: Sequence[UserWord], *, hmm: bool) -> Segment:
     from jieba import finalseg
 
-    cut = partial(jieba_engine(words).lcut, HMM=hmm)
+    segment = partial(jieba_engine(words).lcut, HMM=hmm)
     deleted = {entry.word for entry in words if entry.frequency == 0}
 
-    def cut_with_deletions(text: str) -> list[str]:
+    def segment_with_deletions(text: str) -> list[str]:
         # jieba keeps deleted words, which its model may not make again, in one set for all of its instances.
         shared, finalseg.Force_Split_Words = finalseg.Force_Split_Words, deleted
         try:
-            return cut(text)
+            words: list[str] = segment(text)
+            return words
         finally:
             finalseg.Force_Split_Words = shared
 
-    return cut_with_deletions
+    return segment_with_deletions
 
 
 def _describe(engine: str, hmm: bool, num_words: int) -> str:
@@ -187,7 +188,7 @@ def _version(package: str) -> str:
 
 
 def _whole_lines(text: str) -> Iterator[str]:
-    """Parts of about `_CHUNK` characters that end where lines end, where jieba always cuts."""
+    """Parts of about `_CHUNK` characters that end where lines end, where jieba always splits."""
     begin = 0
     while begin < len(text):
         end = text.find("\n", begin + _CHUNK) + 1 or len(text)

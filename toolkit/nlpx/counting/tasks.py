@@ -28,7 +28,7 @@ LEAST_BLOCK = 1 << 18
 LARGEST_BLOCK = 1 << 20
 # What a packed byte of text is when it is unpacked, about.
 PACKED_RATIO = 3
-# A packed file is worth to be unpacked by every worker from this size on.
+# From this size on it pays that every worker unpacks the file for itself.
 _LEAST_SHARED = 1 << 20
 _TEXTS_AT_ONCE = 1000
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ENTRY_BYTES = 112
 # Up to so many characters a plain loop takes less time than the import of numpy.
 _SHORT = 1 << 16
-# Arrays of n-grams are added up from this size on: sooner, what repeats itself would save no memory worth its time.
+# Arrays of n-grams are added up from this size on: merging equal ones sooner saves too little memory for its time.
 _LEAST_SUM = 64 << 20
 _GOOD_SUM = 0.7
 
@@ -43,7 +43,7 @@ class UnitCounter(Protocol):
 
 
 def build_unit(settings: CountSettings) -> tuple[UnitCounter, str]:
-    """The counter for the unit of some settings, and the name of what cuts texts for it.
+    """The counter for the unit of some settings, and the name of what segments texts for it.
 
     Raises UsageError and InputError for a segmenter, user dictionary or tokenizer that cannot be loaded.
     """
@@ -139,7 +139,7 @@ class WordGramCounter:
     def add(self, text: str) -> None:
         """Count a text of one or more whole lines."""
         run: list[str] = []
-        for segment in self.segmenter.cut(text):
+        for segment in self.segmenter.segment(text):
             if self._breaks(segment):
                 self._add_run(run)
                 run = []

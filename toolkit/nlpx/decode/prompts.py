@@ -107,7 +107,7 @@ def write_text(prompt: Prompt, tokens: Sequence[tuple[int, int | None]], tokeniz
 
 
 def _encode(text: str, tokenizer: Tokenizer, special: SpecialIds) -> tuple[list[int], list[Span]]:
-    """Ids and spans; between two [MASK]s each part is cut for itself, as word tokenizers do not know the mark."""
+    """Ids and spans; between two [MASK]s each part is tokenized for itself, as word tokenizers do not know the mark."""
     token_ids: list[int] = []
     spans: list[Span] = []
     start = 0

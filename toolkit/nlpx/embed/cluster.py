@@ -15,7 +15,7 @@ from typing import Any
 
 from nlpx.dask_client import connect
 from nlpx.embed.fitting import Range, Tensors, tensors_of
-from nlpx.errors import MachineError
+from nlpx.errors import MachineError, install_hint
 
 _AHEAD = 2  # ranges under way for each thread of the cluster: their sums wait there in memory
 
@@ -29,8 +29,7 @@ def tensors_from_cluster(parts: Sequence[Range], scheduler: str | None) -> Gener
     try:
         from distributed import KilledWorker
     except ImportError:
-        hint = "pip install 'nlpx[cluster]'"
-        raise MachineError("summing on a cluster needs the extra `cluster`", hint=hint) from None
+        raise MachineError("summing on a cluster needs the extra `cluster`", hint=install_hint("cluster")) from None
     with connect(scheduler, num_workers=os.cpu_count() or 1) as client:
         waiting = iter([_everywhere(part) for part in parts])
         futures: deque[Any] = deque()

@@ -83,7 +83,8 @@ def _keys(rows: Matrix) -> Matrix:
     """A number of 64 bits for each row (N, d), the same for equal rows: (N,)."""
     places = np.linspace(0, rows.shape[1] - 1, _COLUMNS).astype(int)
     bits = rows[:, places].astype(np.float32).view(np.uint32).astype(np.uint64)
-    mixed = (bits * _ODD).sum(axis=1, dtype=np.uint64)
+    mixed: Matrix = (bits * _ODD).sum(axis=1, dtype=np.uint64)
     mixed ^= mixed >> np.uint64(29)
     mixed *= _ODD[1]
-    return mixed ^ (mixed >> np.uint64(32))
+    mixed ^= mixed >> np.uint64(32)
+    return mixed

@@ -19,11 +19,11 @@ from nlpx.embed.onnx_model import OnnxModel, is_onnx
 from nlpx.embed.pooling import POOLINGS, Pooling, States, pool
 from nlpx.embed.whitening import Whitening
 from nlpx.errors import InputError, UsageError
-from nlpx.models.backbone import Backbone
+from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.checkpoint import open_checkpoint
 from nlpx.models.checkpoints.hub import resolve
 from nlpx.models.checkpoints.load import load_model
-from nlpx.models.transformer import ModelOutput
+from nlpx.models.encoder import ModelOutput
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.load import load_tokenizer
 from nlpx.train.config import Precision
@@ -61,10 +61,10 @@ class SentenceEncoder:
         """
         self.poolings = tuple(map(_checked, poolings))
         self.whitening = whitening
-        self.dim: int = _config(model).hidden_size if whitening is None else whitening.dim
+        self.dim: int = model.config.hidden_size if whitening is None else whitening.dim
         self.pooler = _pooler(model)
-        self.mask = "causal" if getattr(_config(model), "mask", None) == "causal" else "bidirectional"
-        self._refuse_what_does_not_fit(name, _config(model).vocab_size, tokenizer.vocab_size)
+        self.mask = "causal" if getattr(model.config, "mask", None) == "causal" else "bidirectional"
+        self._refuse_what_does_not_fit(name, model.config.vocab_size, tokenizer.vocab_size)
         self.device = torch.device(device)
         if isinstance(model, OnnxModel):
             self.precision, self.reason = model.precision, "ONNX Runtime"
@@ -103,8 +103,8 @@ class SentenceEncoder:
     ) -> Self:
         """Load a checkpoint directory, a shipped model or a hub name, without its heads, or a directory with a graph.
 
-        Texts are cut to `max_length` tokens, or to what the model can place. A graph runs on the CPU whatever `device`
-        says. Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`,
+        Texts are truncated to `max_length` tokens, or to the model's positions. A graph runs on the CPU, whatever
+        `device` says. Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`,
         `nlpx.embed.folded.folded` and the constructor raise.
         """
         for pooling in poolings:
@@ -193,10 +193,6 @@ def _cast(model: Any, precision: str) -> Any:
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)
     return model
-
-
-def _config(model: Any) -> Any:
-    return model.model.config if isinstance(model, Backbone) else model.config
 
 
 def _pooler(model: Any) -> Callable[[ModelOutput], Any] | None:

@@ -1,7 +1,7 @@
 """Moments of files of vectors: ranges of rows, summed here or on a cluster, in the precision that the result needs.
 
-The products inside a block are float32 at first where that saves much time. If the eigenvalues show that they cannot
-resolve a direction that is to be kept, which the first range mostly tells, everything is summed again in float64.
+Products are float32 at first where that saves much time. If their rounding can be more than a direction that is to be
+kept allows, which the first range mostly tells, everything is summed again in float64.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Range(NamedTuple):
 def moments_of(files: Sequence[VectorFile], choices: Choices, place: Place, messages: Messages) -> Moments:
     """The moments of all rows, precise enough for a map of these choices. The files must be repeatable.
 
-    Raises InputError for a row that is not finite and for a file that is cut short, and what the cluster raises.
+    Raises InputError for a row that is not finite and for a truncated file, and what the cluster raises.
     """
     if not place.float64 and sum(file.rows for file in files) > FEW_ROWS and _are_single(files):
         found = _summed(files, "float32", place, messages, choices)
@@ -61,7 +61,7 @@ def moments_of(files: Sequence[VectorFile], choices: Choices, place: Place, mess
     return exact
 
 
-def tensors_of(part: Range, on_rows: OnRows = lambda count: None, *, copy_level: int = 0) -> Tensors:
+def tensors_of(part: Range, on_rows: OnRows = lambda _count: None, *, copy_level: int = 0) -> Tensors:
     """The moments of a range, as `Moments.tensors` gives them."""
     moments = Moments(part.file.columns, precision=part.precision, shift=part.shift, copy_level=copy_level)
     for rows in part.file.finite_chunks(moments.block_rows, start=part.start, stop=part.stop):
@@ -75,13 +75,14 @@ def _summed(
 ) -> Moments | None:
     """The sum of the ranges in their order; None as soon as it cannot serve the map that is `needed`."""
     total = Moments(files[0].columns)
-    with messages.progress(sum(file.rows for file in files), "fitting") as progress:
+    rows = sum(file.rows for file in files)
+    with messages.progress(rows, "fitting") as progress:
         parts = _ranges(files, precision)
         with closing(_results(parts, place, lambda count: progress.update(advance=count))) as results:
             for number, tensors in enumerate(results):
                 total.merge(Moments.of_tensors(tensors))
                 is_telling = number in (0, len(parts) - 1)
-                if needed is not None and is_telling and not is_resolved(total, needed):
+                if needed is not None and is_telling and not is_resolved(total, needed, rows=rows):
                     return None
     return total
 

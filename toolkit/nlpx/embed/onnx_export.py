@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from nlpx import __version__
-from nlpx.embed.onnx_model import EXTRA_HINT, GRAPH, INPUTS, POOLER, STATES
-from nlpx.errors import InputError, MachineError
+from nlpx.embed.onnx_model import GRAPH, INPUTS, POOLER, STATES
+from nlpx.errors import InputError, MachineError, install_hint
 from nlpx.io import write_atomically, write_json
 from nlpx.models.checkpoints.checkpoint import ONNX_MODEL_TYPE
 from nlpx.models.positions import PositionEmbeddings, hierarchical_rows
@@ -77,7 +77,7 @@ def _require(packages: tuple[str, ...]) -> None:
         try:
             importlib.import_module(package)
         except ImportError:
-            raise MachineError("writing ONNX needs the extra `onnx`", hint=EXTRA_HINT) from None
+            raise MachineError("writing ONNX needs the extra `onnx`", hint=install_hint("onnx")) from None
 
 
 def _refuse(model: Transformer) -> None:

@@ -9,17 +9,16 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from nlpx.errors import InputError, MachineError, UsageError
+from nlpx.errors import InputError, MachineError, UsageError, install_hint
 from nlpx.models.checkpoints.checkpoint import CONFIG_NAMES, ONNX_MODEL_TYPE, parse_config
 from nlpx.models.config import ModelConfig
-from nlpx.models.transformer import ModelOutput
+from nlpx.models.encoder import ModelOutput
 from nlpx.train.config import Precision
 
 GRAPH = "model.onnx"
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 STATES = ("first_hidden_state", "last_hidden_state")  # of the first and of the last block, (B, T, D)
 POOLER = "pooler"  # the linear map of the pooler, (B, D); a graph may lack it
-EXTRA_HINT = "pip install 'nlpx[onnx]'"
 AGAIN = "copy it again, or convert the checkpoint again"
 QUIET = 4  # what is wrong comes as an error too; ONNX Runtime would print it on top of that
 
@@ -90,7 +89,7 @@ def _session(file: Path) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise MachineError("running ONNX needs the extra `onnx`", hint=EXTRA_HINT) from None
+        raise MachineError("running ONNX needs the extra `onnx`", hint=install_hint("onnx")) from None
     if not file.is_file():
         raise InputError(f"{file}: no such file", hint=AGAIN)
     options = onnxruntime.SessionOptions()

@@ -48,7 +48,7 @@ class PairSet:
 
 
 def maps(dim: int) -> dict[str, Choices | None]:
-    """The columns of a comparison: as they come, whitened, whitened and cut to `dim`, only turned and cut."""
+    """The columns of a comparison: plain, whitened, whitened and truncated to `dim`, only rotated and truncated."""
     return {
         "plain": None,
         "whitening": Choices(),

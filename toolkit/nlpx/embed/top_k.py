@@ -83,7 +83,8 @@ def _first_floors(products: Matrix, k: int) -> Matrix:
         return np.full((len(products), 1), -np.inf, dtype=np.float32)
     place = num_maxima - k
     floors = np.partition(_maxima(products), place, axis=1)[:, place : place + 1]
-    return np.nextafter(floors, np.float32(-np.inf))
+    below: np.ndarray = np.nextafter(floors, np.float32(-np.inf))
+    return below
 
 
 def _keys(scores: Matrix, indices: Matrix) -> Matrix:

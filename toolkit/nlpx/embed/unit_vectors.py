@@ -42,7 +42,7 @@ def exactly_unit(rows: Matrix) -> Matrix:
     odd = np.flatnonzero(~((lengths > SMALL) & (lengths < LARGE)))  # of which squares may vanish or overflow
     for row in odd:
         largest = np.abs(unit[row]).max()
-        unit[row] /= largest if largest else 1
+        unit[row] /= largest or 1
         lengths[row] = np.sqrt(unit[row] @ unit[row]) or 1
     unit /= lengths[:, None]
     return unit
@@ -58,7 +58,7 @@ def _exactly(row: Matrix, place: str) -> Matrix:
             f"{place} holds {values[column]} in column {column} (both counted from 0)",
             hint="find out where it comes from, or leave the row out",
         )
-    return exactly_unit(values[None])[0]
+    return exactly_unit(values[None]).ravel()
 
 
 def whitened(rows: Matrix, whitening: Whitening | None) -> Matrix:
@@ -91,7 +91,7 @@ class UnitVectors:
     def blocks(self, num_rows: int, *, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Matrix]]:
         """Yield the first row and the rows (num_rows, columns), float32, which hold only until the next are asked for.
 
-        Raises InputError for a NaN or an infinity, and for a file that is cut short.
+        Raises InputError for a NaN or an infinity, and for a truncated file.
         """
         first_row, num_zero = start, 0
         for part in self.file.chunks(num_rows, start=start, stop=stop):

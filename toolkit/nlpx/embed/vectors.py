@@ -50,7 +50,7 @@ class VectorFile:
         """Yield the rows from `start` to before `stop` in order, `num_rows` at a time; float16 as float32.
 
         Buffers are used again: a chunk holds only until the next one is asked for. Raises InputError if the file is
-        cut short, and for a stream in Fortran order.
+        truncated, and for a stream in Fortran order.
         """
         step, stop = num_rows or self.chunk_rows, self.rows if stop is None else min(stop, self.rows)
         bounds = [(first, min(first + step, stop)) for first in range(start, stop, step)]
@@ -100,7 +100,7 @@ class VectorFile:
             count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
             if not count:
                 whole = start + filled // (self.columns * self.dtype.itemsize)
-                raise InputError(f"{self.name}: cut short: {whole:,} of {self.rows:,} rows are there")
+                raise InputError(f"{self.name}: truncated: {whole:,} of {self.rows:,} rows are there")
             filled += count
         return part
 
@@ -126,7 +126,7 @@ class VectorFile:
 def open_vectors(source: str | Path) -> VectorFile:
     """Read the header of a `.npy` file, or of what comes on stdin (`-`).
 
-    Raises InputError for what is no such file, is pickled, not two-dimensional, not floating point, empty or cut short.
+    Raises InputError for what is no such file, is pickled, not two-dimensional, not floating point, empty or truncated.
     """
     if str(source) == "-":
         if sys.stdin.isatty():
@@ -155,7 +155,7 @@ def _checked(name: str, path: str, stream: BinaryIO, size: int | None) -> Vector
     expected = shape[0] * shape[1] * dtype.itemsize
     if size is not None and size - offset < expected:
         whole = max(0, size - offset) // (shape[1] * dtype.itemsize)
-        raise InputError(f"{name}: cut short: {whole:,} of {shape[0]:,} rows are there", hint="write it again")
+        raise InputError(f"{name}: truncated: {whole:,} of {shape[0]:,} rows are there", hint="write it again")
     return VectorFile(name, path, shape[0], shape[1], dtype, fortran_order, offset)
 
 

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpx.embed.moments import RESOLUTION, Moments
+from nlpx.embed.moments import UNIT, Moments, Precision
 from nlpx.errors import InputError, UsageError
 from nlpx.io import write_atomically, write_json
 
 Matrix = NDArray[Any]
 
-VERSION = 1
+VERSION = 2
+PROMISE = 1e-4  # how far the covariance of what is whitened may be from the identity
+RESOLUTION = 1e-9  # variances below this share of the largest are not told apart from the rounding of float64
 ROWS_PER_DIMENSION = 10  # fewer make an estimate that is mostly noise
 COPIES = 0.01  # share of the rows from which on copies are worth a warning
 _TINY = 1e-30  # variances below it were squares that float32 could not hold
@@ -66,9 +68,23 @@ class Whitening:
         return int(self.kernel.shape[1])
 
     def apply(self, rows: Matrix) -> Matrix:
-        """(N, d) to (N, k), in float32 unless the rows are float64."""
-        ready = self.of_type("float64" if rows.dtype == np.float64 else "float32")
-        return (rows + ready.bias) @ ready.kernel
+        """(N, d) to (N, k), float32 unless the rows are float64."""
+        ready = self.of_type(self.precision_for(rows.dtype))
+        kind = "float64" if rows.dtype == np.float64 else "float32"
+        return ((rows + ready.bias) @ ready.kernel).astype(kind, copy=False)
+
+    def precision_for(self, kind: np.dtype[Any]) -> Precision:
+        """The precision in which rows of this type are multiplied: float32 where its rounding keeps the promise.
+
+        Rounding the map moves the covariance of its columns i and j by at most u (r_ij + r_ji), where r is the ratio
+        of their lengths. The products have another d roundings, each of u r: a deviation of u r sqrt(d / 3N) over
+        N > d rows.
+        """
+        if kind == np.float64:
+            return "float64"
+        lengths = np.linalg.norm(self.kernel, axis=0)
+        error = UNIT * (2 + 6 / np.sqrt(3)) * lengths.max() / lengths.min()
+        return "float32" if error <= PROMISE else "float64"
 
     def of_type(self, kind: str) -> Whitening:
         """The same with `bias` and `kernel` of this type, so that applying it to many parts converts them once."""
@@ -121,27 +137,35 @@ def fit(moments: Moments, choices: Choices) -> Whitening:
     dim = _dimension(values, choices)
     if choices.gamma:
         _check_rows(moments, dim)
-    floor = RESOLUTION[moments.precision] * values[0]
-    kernel = vectors[:, :dim] * np.maximum(values[:dim], floor) ** (-choices.gamma / 2)
-    num_floored = int((values[:dim] < floor).sum()) if choices.gamma else 0
+    floors = _floors(moments, values, vectors)[:dim]
+    kernel = vectors[:, :dim] * np.maximum(values[:dim], floors) ** (-choices.gamma / 2)
+    is_low = values[:dim] < floors
+    num_floored = dim - int(is_low.argmax()) if choices.gamma and is_low.any() else 0
     return Whitening(-choices.beta * moments.mean, kernel, values, moments, choices, num_floored)
 
 
-def is_resolved(moments: Moments, choices: Choices) -> bool:
-    """Whether each direction that would be kept stands clear of the rounding of these moments."""
+def is_resolved(moments: Moments, choices: Choices, *, rows: int | None = None) -> bool:
+    """Whether each direction that would be kept stands clear of the rounding of these moments.
+
+    With `rows`: of the moments of so many rows, of which these are the first.
+    """
     with np.errstate(invalid="ignore"):
         second = moments.second_moment(choices.beta)
     if not np.isfinite(second).all():
         return False
-    values = np.linalg.eigvalsh(second)[::-1]
-    last = values[_dimension(np.maximum(values, 0.0), choices) - 1] if choices.gamma else values[0]
-    return bool(values[0] > _TINY and last >= RESOLUTION[moments.precision] * values[0])
+    values, vectors = np.linalg.eigh(second)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    dim = _dimension(np.maximum(values, 0.0), choices) if choices.gamma else 1
+    # Roundings are independent: what they do to a mean over more rows falls with the root of their number.
+    share = np.sqrt(moments.count / max(rows or 0, moments.count))
+    return bool(values[0] > _TINY and (values >= _floors(moments, values, vectors, share))[:dim].all())
 
 
 def explained(eigenvalues: Matrix) -> Matrix:
     """Share of all variance in the first 1, 2, ... directions."""
     sums = np.cumsum(eigenvalues)
-    return sums / sums[-1]
+    fractions: np.ndarray = sums / sums[-1]
+    return fractions
 
 
 def effective_rank(eigenvalues: Matrix) -> float:
@@ -170,9 +194,10 @@ def warnings_of(whitening: Whitening) -> list[str]:
         found.append(f"{moments.num_zero:,} vectors are zero: are their texts empty?")
     if whitening.num_floored:
         first = dim - whitening.num_floored
+        floor = f"{RESOLUTION:g} of the largest" if moments.precision == "float64" else "what float32 products tell"
         found.append(
-            f"directions {first} to {dim - 1} have eigenvalues below {RESOLUTION[moments.precision]:g} of the "
-            f"largest, which is rounding: scaled as if at that floor; --dim {max(1, first)} leaves them out"
+            f"directions {first} to {dim - 1} have eigenvalues below {floor}, "
+            f"which is rounding: scaled as if at that floor; --dim {max(1, first)} leaves them out"
         )
         if moments.precision == "float32":
             found.append("some sums are of float32 products: fitting them again with --float64 resolves more")
@@ -224,6 +249,11 @@ def _of_file(settings: dict[str, Any], tensors: dict[str, Matrix], path: Path) -
     return Whitening(bias, kernel, eigenvalues, Moments.of_tensors(moments), Choices(**settings), **rest)
 
 
+def _floors(moments: Moments, values: Matrix, vectors: Matrix, share: float = 1.0) -> Matrix:
+    """What the eigenvalues (d,) must reach, (d,), for the covariance of their directions to keep the promise."""
+    return np.maximum(RESOLUTION * values[0], share * moments.uncertainty(vectors) / PROMISE)
+
+
 def _dimension(values: Matrix, choices: Choices) -> int:
     if choices.variance is not None:
         return min(len(values), int(np.searchsorted(explained(values), choices.variance - 1e-12) + 1))
@@ -255,4 +285,5 @@ def _numbered(moments: Moments) -> str:
 def _signed(vectors: Matrix) -> Matrix:
     """Eigenvectors with their largest entry positive: else the sign would be chance."""
     largest = np.abs(vectors).argmax(axis=0)
-    return vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    signed: np.ndarray = vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    return signed

@@ -1,9 +1,9 @@
-"""Keys and values of the tokens a model has read, so that each further token costs one token.
+"""A key-value cache: keys and values of the tokens a model has read, so that each further token costs one token.
 
 A row's tokens lie in slots 0, 1, 2, ... without gaps: slot s holds the token at position s, and a new token goes into
 the first free slot of its row. Rows may differ in length; what lies beyond a row's length is garbage that no query
-sees and the next token overwrites. Forgetting is therefore free (`crop`), which makes taking back, branches of a tree
-and proposals that are refused cheap.
+sees and the next token overwrites. Removing tokens is therefore free (`crop`), which makes taking back, branches of a
+tree and refused proposals cheap.
 
 Of the tokens of one call each sees all that is stored, and of the others what the call's mask says: causal generation,
 a UniLM source followed by its target, and trees all work.
@@ -23,7 +23,7 @@ SMALLEST_CAPACITY = 64  # slots; doubled whenever a row outgrows them
 
 
 class KeyValueCache:
-    """What the layers of one model remember of B rows; `lengths` counts the tokens of each.
+    """Keys and values of B rows in all layers of one model; `lengths` counts the tokens of each row.
 
     Give it to calls of one model, one after the other: each reads it, and adds the tokens it was given. Raises
     `UsageError` for a model whose attention has no keys to keep.
@@ -49,18 +49,18 @@ class KeyValueCache:
         return self.lengths.count(self.lengths[0]) == len(self.lengths)
 
     def end(self, num_tokens: int) -> int:
-        """Slots that a call with `num_tokens` more tokens a row looks at."""
+        """How many slots a call with `num_tokens` more tokens a row attends to."""
         return max(self.lengths) + num_tokens
 
     def positions(self, num_tokens: int, device: torch.device) -> Tensor:
-        """Where the next `num_tokens` tokens stand, (B or 1, T)."""
+        """The positions of the next `num_tokens` tokens, (B or 1, T)."""
         steps = torch.arange(num_tokens, device=device)
         if self.is_even:
             return steps[None] + self.lengths[0]
         return torch.tensor(self.lengths, device=device)[:, None] + steps
 
     def visible(self, among_new: Tensor | None, num_tokens: int, device: torch.device) -> Tensor | None:
-        """Who sees whom, (B or 1, 1, T, slots), from visibility among the new tokens, (B or 1, 1, T or 1, T).
+        """Visibility (B or 1, 1, T, slots) of all slots, from that among the new tokens, (B or 1, 1, T or 1, T).
 
         None if every new token sees every slot.
         """
@@ -70,20 +70,22 @@ class KeyValueCache:
             among_new = torch.ones(1, 1, 1, num_tokens, dtype=torch.bool, device=device)
         among_new = among_new.expand(-1, -1, num_tokens, -1)
         if self.is_even:
-            return torch.nn.functional.pad(among_new, (self.lengths[0], 0), value=True)
+            return torch.nn.functional.pad(among_new, (self.lengths[0], 0), value=True)  # stored ones, all visible
+        # Rows differ in length, so slot s is stored in one row and new in another. Each row looks up its own new
+        # tokens by number; numbers outside 0 to T - 1 read a dummy, which the last line overrules.
         slots = torch.arange(self.end(num_tokens), device=device)
-        number = slots - torch.tensor(self.lengths, device=device)[:, None]  # of a new token; below 0: a stored one
+        number = slots - torch.tensor(self.lengths, device=device)[:, None]  # (B, slots); below 0: stored
         index = number.clamp(0, num_tokens - 1)[:, None, None, :].expand(-1, 1, num_tokens, -1)
-        new = among_new.expand(self.num_rows, -1, -1, -1).gather(-1, index)
+        new = among_new.expand(self.num_rows, -1, -1, -1).gather(-1, index)  # (B, 1, T, slots)
         number = number[:, None, None, :]
         return (number < 0) | (new & (number < num_tokens))
 
     def advance(self, added: Sequence[int]) -> None:
-        """Count the tokens of a call; what was padding in it, at the end of its rows, is forgotten."""
+        """Count the tokens of a call; padding, at the end of its rows, is not counted."""
         self.lengths = [length + more for length, more in zip(self.lengths, added, strict=True)]
 
     def crop(self, lengths: Sequence[int]) -> None:
-        """Forget what stands behind the first `lengths` tokens of each row."""
+        """Remove all but the first `lengths` tokens of each row."""
         if any(not 0 <= new <= old for new, old in zip(lengths, self.lengths, strict=True)):
             raise ValueError(f"rows of {self.lengths} tokens cannot be cropped to {list(lengths)}")
         self.lengths = list(lengths)
@@ -104,7 +106,7 @@ class CachedLayer:
         self._values: Tensor | None = None
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values (B, H, T, width) behind those of their rows; all up to the last slot in use."""
+        """Append new keys and values (B, H, T, width) to their rows; returns all up to the last slot in use."""
         end = self._cache.end(key.shape[2])
         self._keys = _with_room(self._keys, key, end)
         self._values = _with_room(self._values, value, end)

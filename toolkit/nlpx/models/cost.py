@@ -105,7 +105,7 @@ def bert_like(config: ModelConfig, max_length: int) -> ModelConfig:
     return ModelConfig(family="bert", max_position_embeddings=positions, **values, **sizes)
 
 
-def misunderstandings(config: ModelConfig) -> list[str]:
+def config_warnings(config: ModelConfig) -> list[str]:
     """One sentence for each that a reader of this card could fall for (Su Jianlin, kexue.fm/archives/7846)."""
     sentences = []
     if config.share_layers == "all":
@@ -144,7 +144,7 @@ def _attention(config: ModelConfig, length: int) -> float:
 
 
 def _performer(config: ModelConfig, length: int) -> float:
-    """Features of queries and keys, sums over keys, and their mix; inside a causal block weights are explicit."""
+    """Features of queries and keys, sums over keys, and their mix; inside a causal block weights are computed."""
     from nlpx.models.performer import CHUNK, default_features
 
     features = config.performer_features or default_features(config.key_size)

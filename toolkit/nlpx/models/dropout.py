@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SMALLEST_POOL = 1 << 20
+_SMALLEST_POOL = 1 << 20  # numbers, 4 MB in float32; also the block that one seed draws
 
 
 class NoisePool:
@@ -23,7 +23,7 @@ class NoisePool:
         self._pools: dict[tuple[float, torch.dtype], Tensor] = {}
 
     def at_step(self, step: int, seed: int) -> None:
-        """Say which step of which run comes next; a resumed run thereby sees the masks of an unbroken one."""
+        """Set the step and the seed of the run; a resumed run thereby sees the masks of an unbroken one."""
         current = (seed, step // self.refresh_every)
         if current != self._round:
             self._round = current
@@ -50,6 +50,7 @@ class NoisePool:
         seed, round_number = self._round
         blocks = []
         for block in range(-(-size // _SMALLEST_POOL)):
+            # Two steps of a linear congruence, so that seeds and rounds that lie close together do not share blocks.
             mixed = ((seed * 1_000_003 + round_number) * 1_000_003 + block) % (1 << 63)
             generator = torch.Generator().manual_seed(mixed)
             blocks.append(torch.empty(_SMALLEST_POOL).bernoulli_(1 - rate, generator=generator))

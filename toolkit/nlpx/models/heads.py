@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,13 +55,13 @@ class LanguageModelHead(nn.Module):
         self, hidden_states: Tensor, word_embeddings: Tensor, condition: Tensor | None, targets: Tensor | None = None
     ) -> Tensor:
         """Logits, or with `targets` (N,) for states (N, D) the sum of their negative log-likelihoods, 0-d float32."""
-        hidden = self.dense(hidden_states)
+        hidden = self.dense(hidden_states)  # (..., E)
         if self.transform:
             hidden = self.norm(self.act(hidden), condition)
         table = word_embeddings if self.decoder is None else self.decoder
         if targets is not None:
             return vocabulary_loss(hidden, table, self.bias, targets)
-        return functional.linear(hidden, table, self.bias)
+        return functional.linear(hidden, table, self.bias)  # (..., V)
 
 
 class Discriminator(nn.Module):
@@ -98,5 +100,56 @@ def masked_mean(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
     """Mean over the real tokens: (B, T, D), mask (B, T) or None -> (B, D)."""
     if attention_mask is None:
         return hidden_states.mean(dim=1)
-    weights = attention_mask.to(hidden_states.dtype)[..., None]
-    return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+    weights = attention_mask.to(hidden_states.dtype)[..., None]  # (B, T, 1)
+    # A row of padding alone has a mean of zeros, not 0 / 0.
+    return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)  # (B, D)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadInput:
+    """What a head may read of one call."""
+
+    hidden_states: Tensor  # (B, T, D)
+    pooled: Tensor | None  # (B, D)
+    attention_mask: Tensor | None  # (B, T)
+    condition: Tensor | None  # (B, condition_size)
+    word_embeddings: Tensor  # (V, E)
+    lm_positions: Tensor | None  # (N,), places in the flattened B * T
+    lm_targets: Tensor | None  # (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One kind of head: the attribute of the model that holds it, how it is built, and what it makes of a call."""
+
+    attribute: str
+    build: Callable[[ModelConfig, NoisePool], nn.Module]
+    apply: Callable[[Any, HeadInput], Tensor]
+
+
+def _vocabulary(head: LanguageModelHead, given: HeadInput) -> Tensor:
+    states = given.hidden_states  # (B, T, D)
+    if given.lm_positions is not None:
+        states = states.flatten(0, 1)[given.lm_positions]  # (N, D)
+    return cast(Tensor, head(states, given.word_embeddings, given.condition, given.lm_targets))
+
+
+# In the order in which their parameters stand in a model.
+HEADS: dict[str, Head] = {
+    "lm": Head("lm_head", lambda config, _: LanguageModelHead(config), _vocabulary),
+    "sentence": Head(
+        "sentence_head",
+        lambda config, _: nn.Linear(config.hidden_size, 2),
+        lambda head, given: head(given.pooled),
+    ),
+    "discriminator": Head(
+        "discriminator",
+        lambda config, _: Discriminator(config),
+        lambda head, given: head(given.hidden_states),
+    ),
+    "classification": Head(
+        "classifier",
+        Classifier,
+        lambda head, given: head(given.hidden_states, given.pooled, given.attention_mask),
+    ),
+}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nlpx.models.config import ModelConfig
 
-CHUNK = 64  # tokens of one causal block: inside it weights are explicit, between blocks sums are carried
+CHUNK = 64  # tokens of one causal block: inside it weights are computed, between blocks sums are carried
 
 
 class RandomFeatures(nn.Module):
@@ -38,7 +38,7 @@ class RandomFeatures(nn.Module):
         self.register_buffer("projection", self._draw(0, config.key_size))
 
     def count_call(self) -> None:
-        """Say that a forward pass in training begins; every so often it brings a new projection."""
+        """Count a forward pass in training; every `redraw_every` calls the projection is drawn anew."""
         self.num_calls += 1
         if self.redraw_every and int(self.num_calls) % self.redraw_every == 0:
             # A new tensor, never a refilled one: a graph that still waits for its backward keeps what it read.
@@ -50,16 +50,17 @@ class RandomFeatures(nn.Module):
         return self.num_calls.clone()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over a saved number of calls."""
+        """Restore a saved number of calls."""
         self.num_calls = torch.as_tensor(int(state), dtype=torch.int64, device="cpu")
 
     def _draw(self, number: int, size: int) -> Tensor:
+        # A prime stride keeps the draws of the layers apart for any number of draws that a run reaches.
         generator = torch.Generator().manual_seed((self.layer + 1) * 1_000_003 + number)
         return draw_projection(self.num_features, size, generator=generator)
 
 
 def default_features(key_size: int) -> int:
-    """d ln d, the number at which the error is said to stop depending on the width d."""
+    """d ln d: with so many features the error no longer depends on the width d (arXiv 2009.14794, theorem 4)."""
     return max(1, int(key_size * math.log(key_size)))
 
 
@@ -74,13 +75,15 @@ def draw_projection(num_features: int, size: int, *, generator: torch.Generator,
         return normal.float()
     blocks = [_directions(size, generator) for _ in range(-(-num_features // size))]
     norms = normal.norm(dim=1, keepdim=True)
-    return (torch.cat(blocks)[:num_features] * norms).float()
+    scaled: Tensor = torch.cat(blocks)[:num_features] * norms
+    return scaled.float()
 
 
 def _directions(size: int, generator: torch.Generator) -> Tensor:
     square = torch.randn(size, size, generator=generator, device="cpu", dtype=torch.float64)
     orthogonal, triangle = torch.linalg.qr(square)
-    return (orthogonal * triangle.diagonal().sign()).T
+    signed: Tensor = orthogonal * triangle.diagonal().sign()
+    return signed.T
 
 
 def positive_features(vectors: Tensor, projection: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ def positive_features(vectors: Tensor, projection: Tensor) -> Tensor:
     phi(q).phi(k) estimates exp(q.k) without bias, with relative variance (exp(|q + k|^2) - 1) / m for independent W.
     """
     exponents = vectors @ projection.T - vectors.square().sum(dim=-1, keepdim=True) / 2
-    return exponents.exp() / projection.shape[0] ** 0.5
+    return exponents.exp() / math.sqrt(projection.shape[0])
 
 
 def performer_attention(
@@ -102,24 +105,25 @@ def performer_attention(
     """
     with torch.autocast(query.device.type, enabled=False):
         query, key, projection = query.float(), key.float(), projection.float()
-        query_features = _query_features(query, projection)
-        key_features = _key_features(key, projection, keys)
+        query_features = _query_features(query, projection)  # (B, H, T, M)
+        key_features = _key_features(key, projection, keys)  # (B, H, T, M)
         # One more column of ones: its mix is the denominator.
         extended = torch.cat([value.float(), torch.ones_like(value[..., :1], dtype=torch.float32)], dim=-1)
         contract = _causal if causal else _full
-        mixed = contract(query_features, key_features, extended)
+        mixed = contract(query_features, key_features, extended)  # (B, H, T, D + 1)
         weight = mixed[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)
         return (mixed[..., :-1] / weight).to(value.dtype)
 
 
 def _query_features(query: Tensor, projection: Tensor) -> Tensor:
-    # What a row shares cancels in its ratio: |q|^2 / 2, and the largest exponent, which keeps exp in range.
-    exponents = query @ projection.T
+    # A factor on all features of a query cancels in its ratio: exp(-|q|^2 / 2) need not be computed, and subtracting
+    # the largest exponent keeps exp() in range.
+    exponents = query @ projection.T  # (B, H, T, M)
     return (exponents - exponents.detach().amax(dim=-1, keepdim=True)).exp()
 
 
 def _key_features(key: Tensor, projection: Tensor, keys: Tensor | None) -> Tensor:
-    # Only what all keys of a head share cancels, so the largest exponent is one number a head, of real keys only.
+    # Here only a factor on all keys of a head cancels, so the largest exponent is one number a head, of real keys only.
     exponents = key @ projection.T - key.square().sum(dim=-1, keepdim=True) / 2
     if keys is not None:
         exponents = exponents.masked_fill(~keys[:, None, :, None], -torch.inf)
@@ -132,22 +136,23 @@ def _full(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Row i mixes keys up to i: sums over whole blocks before its own, explicit weights inside its own.
+    """Row i mixes keys up to i: sums over whole blocks before its own, weights inside its own.
 
     The sums are kept once a block, (B, H, T / CHUNK, m, D), so memory is linear in T.
     """
     length = query.shape[-2]
     query, key, value = (_in_chunks(part) for part in (query, key, value))
-    sums = key.transpose(-2, -1) @ value
-    before = nn.functional.pad(sums.cumsum(dim=-3)[..., :-1, :, :], (0, 0, 0, 0, 1, 0))
-    inside = (query @ key.transpose(-2, -1)).tril()
+    sums = key.transpose(-2, -1) @ value  # (B, H, blocks, M, D)
+    before = nn.functional.pad(sums.cumsum(dim=-3)[..., :-1, :, :], (0, 0, 0, 0, 1, 0))  # of the blocks before each
+    inside = (query @ key.transpose(-2, -1)).tril()  # (B, H, blocks, CHUNK, CHUNK)
     return (query @ before + inside @ value).flatten(-3, -2)[..., :length, :]
 
 
 def _in_chunks(part: Tensor) -> Tensor:
     length = part.shape[-2]
     padded = nn.functional.pad(part, (0, 0, 0, -length % CHUNK))
-    return padded.unflatten(-2, (-1, CHUNK))
+    chunks: Tensor = padded.unflatten(-2, (-1, CHUNK))
+    return chunks
 
 
 def approximation_error(

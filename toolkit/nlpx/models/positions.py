@@ -41,8 +41,8 @@ class PositionEmbeddings(nn.Module):
         rows = self.weight.shape[0]
         if self.alpha is None or num_positions <= rows:
             return functional.embedding(position_ids, self.weight)
-        block = functional.embedding(position_ids // rows, self.weight) - self.weight[0]
-        inside = functional.embedding(position_ids % rows, self.weight)
+        block = functional.embedding(position_ids // rows, self.weight) - self.weight[0]  # p_x - p_0, (B, T, D)
+        inside = functional.embedding(position_ids % rows, self.weight)  # p_y, (B, T, D)
         return inside + self.alpha / (1 - self.alpha) * block
 
 
@@ -90,6 +90,7 @@ class Rotary(nn.Module):
     def _grow(self, length: int, device: torch.device) -> None:
         frequencies = 10000.0 ** (-torch.arange(0, self.key_size, 2, dtype=torch.float64) / self.key_size)
         angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+        # cos: c0 c0 c1 c1 ...; sin: -s0 s0 -s1 s1 ..., so that `rotate` is one product with the swapped pairs.
         sign = torch.tensor([-1.0, 1.0], dtype=torch.float64)
         self._cos = angles.cos().repeat_interleave(2, dim=1).float().to(device)
         self._sin = (angles.sin()[..., None] * sign).flatten(1).float().to(device)
@@ -97,7 +98,7 @@ class Rotary(nn.Module):
 
 def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
     """x (B, H, T, D) rotated by its positions: (x0, x1) -> (x0 cos - x1 sin, x1 cos + x0 sin)."""
-    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    swapped: Tensor = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # (x1, x0, x3, x2, ...), (B, H, T, D)
     return x * cos.to(x.dtype) + swapped * signed_sin.to(x.dtype)
 
 
@@ -110,12 +111,12 @@ class RelativePositions(nn.Module):
         self.table = sinusoids(2 * max_distance + 1, size)
 
     def forward(self, position_ids: Tensor, num_stored: int = 0) -> Tensor:
-        """Vectors (T, S, D) of row i looking at column j; `position_ids` is (1, T).
+        """Vectors (T, S, D) of query i and key j; `position_ids` is (1, T).
 
-        The columns are the positions 0 to `num_stored` that a cache holds, and behind them those of the rows.
+        The keys are at the positions 0 to `num_stored` that a cache holds, and after them at those of the queries.
         """
-        positions = position_ids[0]
-        columns = torch.cat([torch.arange(num_stored, device=positions.device), positions])
-        distance = (columns[None, :] - positions[:, None]).clamp(-self.max_distance, self.max_distance)
+        positions = position_ids[0]  # T
+        keys = torch.cat([torch.arange(num_stored, device=positions.device), positions])  # S
+        distance = (keys[None, :] - positions[:, None]).clamp(-self.max_distance, self.max_distance)  # (T, S)
         self.table = self.table.to(positions.device)
-        return self.table[distance + self.max_distance]
+        return self.table[distance + self.max_distance]  # shifted, so that the most negative distance is row 0

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from nlpx.errors import UsageError
-from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
+from nlpx.models.encoder import Encoder
 from nlpx.models.transformer import Transformer
 
-GENERATOR = "generator"  # the folder of the one, inside that of the other
+GENERATOR = "generator"  # of a pair: its folder, inside that of the discriminator
 
 Table = Literal["word", "position", "type"]
 TABLES: dict[Table, str] = {
@@ -40,7 +40,7 @@ class ReplacedTokenOutput:
     is_replaced: Tensor  # (B, T), true where that differs from the original
 
 
-class ReplacedTokenModel(nn.Module):
+class ReplacedTokenModel(Encoder):
     """Generator and discriminator with shared tables. Both stay plain models: `save_model` writes either."""
 
     def __init__(
@@ -65,6 +65,10 @@ class ReplacedTokenModel(nn.Module):
         """That of the discriminator, which is what remains of a training."""
         return self.discriminator.config
 
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The discriminator's word table."""
+        return self.discriminator.get_input_embeddings()
+
     @property
     def members(self) -> tuple[Transformer, Transformer]:
         """The models inside, each with blocks of its own."""
@@ -72,10 +76,15 @@ class ReplacedTokenModel(nn.Module):
 
     def save(self, directory: Path) -> None:
         """Write the discriminator as a plain checkpoint, and the generator as another in its folder `generator`."""
-        save_model(self.discriminator, directory)
-        save_model(self.generator, directory / GENERATOR)
+        self.discriminator.save(directory)
+        self.generator.save(directory / GENERATOR)
 
-    def forward(
+    def load_weights(self, directory: Path) -> None:
+        """Take back what `save` wrote."""
+        self.discriminator.load_weights(directory)
+        self.generator.load_weights(directory / GENERATOR)
+
+    def forward(  # type: ignore[override]
         self,
         token_ids: Tensor,
         masked_ids: Tensor,
@@ -91,10 +100,10 @@ class ReplacedTokenModel(nn.Module):
         (N,) numbers in [0, 1) that decide the fillings: the pass is a pure function of its arguments but for dropout.
         `call` goes to both models: `segment_ids`, `attention_mask`, `position_ids`, `mask`.
         """
-        logits = self.generator(masked_ids, lm_positions=masked_positions, **call).logits
+        logits = self.generator(masked_ids, lm_positions=masked_positions, **call).heads["lm"]
         sampled = sample_tokens(logits.detach(), uniform, temperature=temperature)
         filled = token_ids.flatten().scatter(0, masked_positions, sampled).view_as(token_ids)
-        judged = self.discriminator(filled, **call).logits
+        judged = self.discriminator(filled, **call).heads["discriminator"]
         return ReplacedTokenOutput(logits, judged, filled, filled != token_ids)
 
     def _tie(self, name: Table) -> None:

@@ -9,45 +9,42 @@ Unusual here:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from nlpx.errors import InputError, UsageError
 from nlpx.models.activations import activation
-from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention, take_rows
+from nlpx.models.attention import AttentionContext, ResidualScores, SelfAttention, take_positions
 from nlpx.models.cache import KeyValueCache
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
-from nlpx.models.heads import Classifier, Discriminator, LanguageModelHead, Pooler
+from nlpx.models.embeddings import Embeddings
+from nlpx.models.encoder import Encoder, ModelOutput, one_input
+from nlpx.models.heads import HEADS, Classifier, Discriminator, HeadInput, LanguageModelHead, Pooler
+from nlpx.models.initialisation import truncated_normal_
+from nlpx.models.logit_scale import logit_scale
 from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
 from nlpx.models.norms import ConditionMap, Norm
 from nlpx.models.performer import RandomFeatures
-from nlpx.models.positions import PositionEmbeddings, RelativePositions, Rotary
-from nlpx.models.scales import row_factor
+from nlpx.models.positions import RelativePositions, Rotary
 
 
-@dataclass(slots=True)
-class ModelOutput:
-    """What one call returns. `logits` is (B, T, V), (B, T) or (B, num_labels) by head; absent parts are None."""
-
-    last_hidden_state: Tensor  # (B, T, D)
-    hidden_states: tuple[Tensor, ...] | None = None  # one (B, T, D) per block, on request
-    pooled: Tensor | None = None  # (B, D)
-    logits: Tensor | None = None
-    sentence_logits: Tensor | None = None  # (B, 2): next-sentence or sentence-order head
-    lm_loss: Tensor | None = None  # 0-d, float32: in place of the logits where `lm_targets` were given
-
-
-class Transformer(nn.Module):
+class Transformer(Encoder):
     """Encoder or decoder-only Transformer with the heads its configuration names."""
+
+    config: ModelConfig
+    lm_head: LanguageModelHead | None
+    sentence_head: nn.Linear | None
+    discriminator: Discriminator | None
+    classifier: Classifier | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.load_report: LoadReport | None = None  # set by `load_model`
         self.noise_pool = NoisePool()
         self.embeddings = Embeddings(config, self.noise_pool)
         num_blocks = 1 if config.share_layers == "all" else config.num_layers
@@ -61,10 +58,8 @@ class Transformer(nn.Module):
             nn.Embedding(config.num_conditions, config.condition_size) if config.num_conditions else None
         )
         self.pooler = Pooler(config) if config.pooler != "none" else None
-        self.lm_head = LanguageModelHead(config) if "lm" in config.heads else None
-        self.sentence_head = nn.Linear(config.hidden_size, 2) if "sentence" in config.heads else None
-        self.discriminator = Discriminator(config) if "discriminator" in config.heads else None
-        self.classifier = Classifier(config, self.noise_pool) if "classification" in config.heads else None
+        for name, head in HEADS.items():
+            self.register_module(head.attribute, head.build(config, self.noise_pool) if name in config.heads else None)
         self.initialise()
 
     def initialise(self) -> None:
@@ -76,33 +71,37 @@ class Transformer(nn.Module):
                 elif parameter.dim() == 1:
                     parameter.fill_(1.0)
                 else:
-                    nn.init.trunc_normal_(parameter, std=self.config.initializer_range, a=-2, b=2)
+                    truncated_normal_(parameter, std=self.config.initializer_range)
             for module in self.modules():
                 if isinstance(module, ConditionMap):
                     module.reset()
 
     def forward(
         self,
-        token_ids: Tensor,
+        token_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         mask: str | Tensor | None = None,
         position_ids: Tensor | None = None,
         condition: Tensor | None = None,
         *,
+        inputs_embeds: Tensor | None = None,
         return_hidden_states: bool = False,
+        heads: Sequence[str] | None = None,
         lm_positions: Tensor | None = None,
         lm_targets: Tensor | None = None,
         cache: KeyValueCache | None = None,
         query_positions: Tensor | None = None,
     ) -> ModelOutput:
-        """Run the model on `token_ids` (B, T).
+        """Run the model on `token_ids` (B, T), or on `inputs_embeds` (B, T, E) in place of their word vectors.
 
         `segment_ids`, `attention_mask` (1 = real token) and `position_ids` are (B, T); `mask` is a name or a boolean
         tensor (B, T, T), by default the configuration's. `condition` is (B,) row numbers of the condition table or
-        (B, condition_size) vectors. `lm_positions` (N,), indices into the flattened B * T, restricts the vocabulary
+        (B, condition_size) vectors. `heads` names those to compute, by default all of the configuration; `()` computes
+        states alone. `lm_positions` (N,), indices into the flattened B * T, restricts the vocabulary
         product to those positions: logits are then (N, V). With `lm_targets` (N,), what should stand there, the output
-        has `lm_loss`, the sum of their negative log-likelihoods in nats, and no logits, which saves much memory.
+        has `lm_loss`, the sum of their negative log-likelihoods in nats, and no logits, which saves much memory; other
+        heads are computed only if `heads` names them.
         With a `cache` the tokens follow those it holds, which all of them see; mask and positions are about the new
         ones, padding stands at the end of its row, and the cache then holds them too.
         With `query_positions` (B, Q) the last block and the vocabulary product are computed at these positions of each
@@ -115,30 +114,52 @@ class Transformer(nn.Module):
         if self.training and self.config.attention == "performer":
             self._count_call()
         vector = self._condition(condition)
-        positions, num_positions = self._positions(token_ids, position_ids, cache)
-        context = self._context(token_ids, segment_ids, attention_mask, mask, positions, num_positions, cache)
-        hidden = self.embeddings(token_ids, segment_ids, positions, num_positions, vector)
+        given = one_input(token_ids, inputs_embeds)
+        (num_rows, length), device = given.shape[:2], given.device
+        positions, num_positions = self._positions(length, device, position_ids, cache)
+        context = self._context(length, device, segment_ids, attention_mask, mask, positions, num_positions, cache)
+        hidden = self.embeddings(token_ids, inputs_embeds, segment_ids, positions, num_positions, vector)
         outputs: list[Tensor] = []
         scores: ResidualScores | None = None
         for index in range(self.config.num_layers):
-            here = context if cache is None else replace(context, cached=cache.layers[index])
+            of_layer = context if cache is None else replace(context, cached=cache.layers[index])
             if query_positions is not None and index == self.config.num_layers - 1:
-                here = here.at(query_positions)
-            hidden, scores = self.layers[index % len(self.layers)](hidden, here, vector, scores)
+                of_layer = of_layer.at(query_positions)
+            # The remainder is for shared layers: one block then serves every index.
+            hidden, scores = self.layers[index % len(self.layers)](hidden, of_layer, vector, scores)  # (B, T, D)
             if return_hidden_states:
                 outputs.append(hidden)
         if cache is not None:
-            cache.advance(_num_real(token_ids, attention_mask))
+            cache.advance([length] * num_rows if attention_mask is None else attention_mask.sum(dim=1).tolist())
         if self.norm is not None:
             hidden = self.norm(hidden, vector)
-        if query_positions is not None:
-            return ModelOutput(hidden, tuple(outputs) or None, logits=self._vocabulary(hidden, lm_positions, vector))
-        if lm_targets is None:
-            output = self._apply_heads(hidden, attention_mask, lm_positions, vector)
-        else:
-            output = ModelOutput(hidden, lm_loss=self._vocabulary(hidden, lm_positions, vector, lm_targets))
-        output.hidden_states = tuple(outputs) if return_hidden_states else None
-        return output
+        whole = query_positions is None
+        pooled = self.pooler(hidden) if self.pooler is not None and whole else None
+        table = self.embeddings.word_embeddings.weight
+        given_to_heads = HeadInput(hidden, pooled, attention_mask, vector, table, lm_positions, lm_targets)
+        wanted = self._wanted_heads(heads, only_lm=not whole or lm_targets is not None)
+        found = {name: HEADS[name].apply(module, given_to_heads) for name, module in wanted.items()}
+        lm_loss = None if lm_targets is None else found.pop("lm", None)
+        return ModelOutput(hidden, tuple(outputs) if return_hidden_states else None, pooled, found, lm_loss)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The word table."""
+        return self.embeddings.word_embeddings
+
+    def save(self, directory: Path) -> None:
+        """Write our own form of a checkpoint."""
+        from nlpx.models.checkpoints.save import save_model
+
+        save_model(self, directory)
+
+    def _wanted_heads(self, names: Sequence[str] | None, *, only_lm: bool) -> dict[str, nn.Module]:
+        if names is None:
+            names = [name for name in self.config.heads if name == "lm" or not only_lm]
+        unknown = [name for name in names if name not in self.config.heads]
+        if unknown:
+            raise UsageError(f"the model has no head `{unknown[0]}`", hint=f"it has: {', '.join(self.config.heads)}")
+        modules = {name: getattr(self, HEADS[name].attribute) for name in names}
+        return {name: module for name, module in modules.items() if module is not None}
 
     def _count_call(self) -> None:
         # Before the layers, not in them: a layer may be computed twice (shared, or recomputed for its gradient).
@@ -152,22 +173,22 @@ class Transformer(nn.Module):
                 raise UsageError("the model has no conditional norms", hint="load it with condition_size=128")
             return None
         if self.condition_embeddings is not None and not condition.is_floating_point():
-            return self.condition_embeddings(condition)
+            condition = self.condition_embeddings(condition)
         return condition
 
     def _positions(
-        self, token_ids: Tensor, position_ids: Tensor | None, cache: KeyValueCache | None
+        self, length: int, device: torch.device, position_ids: Tensor | None, cache: KeyValueCache | None
     ) -> tuple[Tensor, int]:
         if position_ids is not None:
             return position_ids, int(position_ids.max()) + 1
-        length = token_ids.shape[1]
         if cache is not None:
-            return cache.positions(length, token_ids.device), cache.end(length)
-        return torch.arange(length, device=token_ids.device)[None], length
+            return cache.positions(length, device), cache.end(length)
+        return torch.arange(length, device=device)[None], length  # (1, T)
 
     def _context(
         self,
-        token_ids: Tensor,
+        length: int,
+        device: torch.device,
         segment_ids: Tensor | None,
         attention_mask: Tensor | None,
         mask: str | Tensor | None,
@@ -181,92 +202,21 @@ class Transformer(nn.Module):
         rotary = None if self.rotary is None else self.rotary.tables(positions, num_positions)
         if self.config.attention == "performer":
             causal, keys = sums_only(chosen, attention_mask)
-            factor = row_factor(self.config, lambda: num_visible_in_sums(token_ids, keys, causal=causal))
-            return AttentionContext(rotary=rotary, row_factor=factor, causal=causal, keys=keys)
-        length, stored = token_ids.shape[1], 0 if cache is None else cache.lengths[0]
+            scale = logit_scale(self.config, lambda: num_visible_in_sums(length, keys, causal=causal, device=device))
+            return AttentionContext(rotary=rotary, logit_scale=scale, causal=causal, keys=keys)
+        stored = 0 if cache is None else cache.lengths[0]
         only_one = length == 1 and attention_mask is None and cache is not None  # a token always sees itself
         visibility = None
         if not only_one:
-            visibility = visible(chosen, attention_mask, segment_ids, length, token_ids.device)
+            visibility = visible(chosen, attention_mask, segment_ids, length, device)
         if cache is not None:
-            visibility = cache.visible(visibility, length, token_ids.device)
+            visibility = cache.visible(visibility, length, device)
         return AttentionContext(
             bias=additive(visibility, torch.float32),
             rotary=rotary,
             relative=None if self.relative is None else self.relative(positions, stored),
-            row_factor=row_factor(self.config, lambda: num_visible(visibility, stored + length, token_ids.device)),
+            logit_scale=logit_scale(self.config, lambda: num_visible(visibility, stored + length, device)),
         )
-
-    def _apply_heads(
-        self,
-        hidden: Tensor,
-        attention_mask: Tensor | None,
-        lm_positions: Tensor | None,
-        vector: Tensor | None,
-    ) -> ModelOutput:
-        output = ModelOutput(hidden, pooled=None if self.pooler is None else self.pooler(hidden))
-        if self.sentence_head is not None:
-            output.sentence_logits = self.sentence_head(output.pooled)
-        if self.classifier is not None:
-            output.logits = self.classifier(hidden, output.pooled, attention_mask)
-        elif self.discriminator is not None:
-            output.logits = self.discriminator(hidden)
-        else:
-            output.logits = self._vocabulary(hidden, lm_positions, vector)
-        return output
-
-    def _vocabulary(
-        self, hidden: Tensor, lm_positions: Tensor | None, vector: Tensor | None, targets: Tensor | None = None
-    ) -> Tensor | None:
-        if self.lm_head is None:
-            return None
-        states = hidden if lm_positions is None else hidden.flatten(0, 1)[lm_positions]
-        found: Tensor = self.lm_head(states, self.embeddings.word_embeddings.weight, vector, targets)
-        return found
-
-
-def _num_real(token_ids: Tensor, attention_mask: Tensor | None) -> list[int]:
-    num_rows, length = token_ids.shape
-    return [length] * num_rows if attention_mask is None else attention_mask.sum(dim=1).tolist()
-
-
-class Embeddings(nn.Module):
-    """Token, segment and position vectors, summed, normalised, and projected where the table is narrower."""
-
-    def __init__(self, config: ModelConfig, pool: NoisePool) -> None:
-        super().__init__()
-        size = config.embedding_size
-        self.word_embeddings = nn.Embedding(config.vocab_size, size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size) if config.type_vocab_size else None
-        alpha = config.hierarchical_alpha if config.position == "hierarchical" else None
-        self.position_embeddings = (
-            PositionEmbeddings(config.max_position_embeddings, size, alpha=alpha)
-            if config.position in ("learned", "hierarchical")
-            else None
-        )
-        self.norm = Norm(size, config) if config.embedding_norm else None
-        self.dropout = Dropout(config.hidden_dropout, pool)
-        self.project = (
-            nn.Linear(size, config.hidden_size, bias=config.use_bias) if size != config.hidden_size else nn.Identity()
-        )
-
-    def forward(
-        self,
-        token_ids: Tensor,
-        segment_ids: Tensor | None,
-        positions: Tensor,
-        num_positions: int,
-        condition: Tensor | None,
-    ) -> Tensor:
-        hidden = self.word_embeddings(token_ids)
-        if self.token_type_embeddings is not None:
-            segments = torch.zeros_like(token_ids) if segment_ids is None else segment_ids
-            hidden = hidden + self.token_type_embeddings(segments)
-        if self.position_embeddings is not None:
-            hidden = hidden + self.position_embeddings(positions, num_positions)
-        if self.norm is not None:
-            hidden = self.norm(hidden, condition)
-        return self.project(self.dropout(hidden))
 
 
 class FeedForward(nn.Module):
@@ -284,8 +234,9 @@ class FeedForward(nn.Module):
         self.output = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        inner = self.act(self.input(hidden_states))
-        return self.output(inner if self.gate is None else inner * self.gate(hidden_states))
+        inner = self.act(self.input(hidden_states))  # (B, T, I)
+        output: Tensor = self.output(inner if self.gate is None else inner * self.gate(hidden_states))
+        return output
 
 
 class Block(nn.Module):
@@ -308,11 +259,12 @@ class Block(nn.Module):
         previous: ResidualScores | None = None,
     ) -> tuple[Tensor, ResidualScores | None]:
         """States (B, T, D) after this block, and the scores it adds to where `residual_scores` is chosen."""
-        asking = hidden if context.rows is None else take_rows(hidden, context.rows)
+        # What attention is added to: the states of the positions that have a query.
+        residual = hidden if context.query_positions is None else take_positions(hidden, context.query_positions)
         if self.norm_first:
             mixed, scores = self.attention(self.attention_norm(hidden, condition), context, previous)
-            hidden = asking + self.dropout(mixed)
+            hidden = residual + self.dropout(mixed)  # (B, Q, D)
             return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden, condition))), scores
         mixed, scores = self.attention(hidden, context, previous)
-        hidden = self.attention_norm(asking + self.dropout(mixed), condition)
+        hidden = self.attention_norm(residual + self.dropout(mixed), condition)  # (B, Q, D)
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)), condition), scores

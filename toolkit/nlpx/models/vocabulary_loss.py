@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-SLICE = {"cpu": 1 << 21}  # logits at once; a CPU's cache holds a few megabytes
-SLICE_ELSEWHERE = 1 << 27
-FEWEST_ROWS = 64
+SLICE = {"cpu": 1 << 21}  # logits at once, 8 MB in float32: what a CPU's cache holds
+SLICE_ELSEWHERE = 1 << 27  # 512 MB: few launches, and little of an accelerator's memory
+FEWEST_ROWS = 64  # of a slice, so that the matrix products stay efficient for a very large vocabulary
 
 
 def vocabulary_loss(states: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def vocabulary_loss(states: Tensor, table: Tensor, bias: Tensor | None, targets:
     states: (N, E), table: (V, E), bias: (V,). The same as `cross_entropy(linear(states, table, bias), targets)`, in
     the same precision under autocast; its gradient cannot be differentiated again.
     """
-    loss: Tensor = _VocabularyLoss.apply(states, table, bias, targets)
+    loss: Tensor = _VocabularyLoss.apply(states, table, bias, targets)  # type: ignore[no-untyped-call]  # torch's
     return loss
 
 
@@ -65,19 +65,19 @@ class _Sums:
 
     def add(self, rows: slice, targets: Tensor) -> None:
         """One slice: softmax minus one-hot is the gradient of its logits."""
-        states, at = self.states[rows], targets[rows, None]
-        logits = functional.linear(states, self.table, self.bias).float()
-        normalizer = logits.logsumexp(dim=1, keepdim=True)
+        states, at = self.states[rows], targets[rows, None]  # (N, E) and (N, 1)
+        logits = functional.linear(states, self.table, self.bias).float()  # (N, V)
+        normalizer = logits.logsumexp(dim=1, keepdim=True)  # (N, 1)
         self.loss += (normalizer - logits.gather(1, at)).sum()
-        errors = logits.sub_(normalizer).exp_()
-        errors.scatter_add_(1, at, errors.new_full(at.shape, -1.0))
+        errors = logits.sub_(normalizer).exp_()  # (N, V): the probabilities, in the memory of the logits
+        errors.scatter_add_(1, at, errors.new_full(at.shape, -1.0))  # minus one at the target
         if self.of_bias is not None:
             self.of_bias += errors.sum(dim=0)
         errors = errors.to(states.dtype)
         if self.of_states is not None:
             torch.mm(errors, self.table, out=self.of_states[rows])
         if self.of_table is not None:
-            self.of_table += errors.t() @ states
+            self.of_table += errors.t() @ states  # (V, E)
 
 
 def num_rows(vocab_size: int, device: str) -> int:

@@ -1,4 +1,14 @@
-"""One loss a file: what a batch's outputs should have been."""
+"""Objectives over packed rows, one a file: batches of them, and the loss of a batch.
+
+An objective's file has `class Config(Section)` with `weight`, and `class Objective` with
+
+    HEADS       heads the model needs
+    OUTPUTS     what its result can hold beside the loss, such as `logits`, for tricks that need it
+    ACCURACY    what `num_correct` counts, in words
+    batch, __call__, num_correct
+
+What a call gives is an `ObjectiveOutput`, which is also what tasks and the functions in tests give to the loop.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +29,8 @@ class RowFacts:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """What an objective returns: the mean over the batch's targets, and the outputs it was computed from."""
+class ObjectiveOutput:
+    """The mean loss over the batch's targets, and the outputs of the model it was computed from."""
 
     loss: Tensor  # 0-d, float32, with its graph
     outputs: dict[str, Any] = field(default_factory=dict)

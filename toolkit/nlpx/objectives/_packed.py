@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.models.transformer import ModelOutput
-    from nlpx.objectives import Loss
+    from nlpx.models.encoder import ModelOutput
+    from nlpx.objectives import ObjectiveOutput
 
     Ids = NDArray[np.int64]
 
@@ -50,7 +50,9 @@ def inputs(token_ids: Sequence[Ids], documents: Ids, *, pad: int) -> dict[str, A
 
 def followed(documents: Ids) -> NDArray[np.bool_]:
     """Whether position i + 1 continues the document of position i, (B, T - 1)."""
-    return (documents[:, :-1] == documents[:, 1:]) & (documents[:, 1:] != OUTSIDE)
+    same: NDArray[np.bool_] = documents[:, :-1] == documents[:, 1:]
+    real: NDArray[np.bool_] = documents[:, 1:] != OUTSIDE
+    return same & real
 
 
 def hidden_targets(rows: Sequence[PackedRow], places: Sequence[Ids], *, width: int) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def prediction_targets(token_ids: Ids, predicted: NDArray[np.bool_]) -> dict[str
 def call(model: Any, batch: dict[str, Any], *, mask: str, **more: Any) -> ModelOutput:
     """Run the model on a batch with a mask by name, which holds within each document."""
     output: ModelOutput = model(
-        batch["token_ids"], lm_positions=batch["lm_positions"], **sight(model, batch, mask=mask), **more
+        batch["token_ids"], lm_positions=batch.get("lm_positions"), **sight(model, batch, mask=mask), **more
     )
     return output
 
@@ -100,23 +102,23 @@ def sight(model: Any, batch: dict[str, Any], *, mask: str) -> dict[str, Any]:
     return keywords
 
 
-def language_loss(model: Any, batch: dict[str, Any], *, mask: str) -> Loss:
+def language_loss(model: Any, batch: dict[str, Any], *, mask: str, keep_logits: bool = False) -> ObjectiveOutput:
     """Mean negative log-likelihood of `targets` at `lm_positions`, in nats, under a mask that holds in each document.
 
-    `outputs["logits"]` is (N, V), but in training, where nobody reads them and they are most of the memory.
+    `outputs["logits"]` is (N, V), but in training without `keep_logits`: there they would be most of the memory.
     """
     import torch
 
-    from nlpx.objectives import Loss
+    from nlpx.objectives import ObjectiveOutput
 
     targets = batch["targets"]
-    if model.training and torch.is_grad_enabled():
+    if model.training and torch.is_grad_enabled() and not keep_logits:
         total = call(model, batch, mask=mask, lm_targets=targets).lm_loss
         assert total is not None  # the model has the head: the objective says so in HEADS
-        return Loss(total / max(len(targets), 1))
+        return ObjectiveOutput(total / max(len(targets), 1))
     logits = call(model, batch, mask=mask).logits
     assert logits is not None
-    return Loss(mean_loss(logits, targets), {"logits": logits})
+    return ObjectiveOutput(mean_loss(logits, targets), {"logits": logits})
 
 
 def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -136,7 +138,7 @@ def _within_documents(mask: str, batch: dict[str, Any]) -> Tensor:
     from nlpx.models.masks import visible
 
     documents = batch["document_ids"]
-    same = documents[:, :, None] == documents[:, None, :]
+    same: Tensor = documents[:, :, None] == documents[:, None, :]
     pattern = visible(mask, None, batch.get("segment_ids"), documents.shape[1], documents.device)
     return same if pattern is None else same & pattern[:, 0]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.objectives import Loss, RowFacts
+    from nlpx.objectives import ObjectiveOutput, RowFacts
 
 
 class Config(Section):
@@ -27,7 +27,9 @@ class Objective:
     """Predicts the next token of the same document; the first from [CLS], at the end [SEP]."""
 
     HEADS = ("lm",)
+    OUTPUTS = ("logits",)
     ACCURACY = "next-token accuracy"
+    keep_logits = False  # in training; set where a trick reads them
 
     def __init__(self, config: Config, special: SpecialIds, facts: RowFacts | None = None) -> None:
         self.special = special
@@ -40,11 +42,11 @@ class Objective:
         batch = inputs([row.token_ids for row in rows], documents, pad=self.special.pad)
         return batch | prediction_targets(batch["token_ids"].numpy(), followed(documents))
 
-    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
         """Mean negative log-likelihood of the next tokens, in nats; `outputs["logits"]` (N, V), but in training."""
         from nlpx.objectives._packed import language_loss
 
-        return language_loss(model, batch, mask="causal")
+        return language_loss(model, batch, mask="causal", keep_logits=self.keep_logits)
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
         """How many next tokens are the model's first choice."""

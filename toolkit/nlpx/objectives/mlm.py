@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.objectives import Loss, RowFacts
+    from nlpx.objectives import ObjectiveOutput, RowFacts
 
 
 class Config(Section):
@@ -30,7 +30,9 @@ class Objective:
     """Predicts hidden words from both sides, within each document."""
 
     HEADS = ("lm",)
+    OUTPUTS = ("logits",)
     ACCURACY = "masked accuracy"
+    keep_logits = False  # in training; set where a trick reads them
 
     def __init__(self, config: Config, special: SpecialIds, facts: RowFacts | None = None) -> None:
         self.config, self.special = config, special
@@ -47,11 +49,11 @@ class Objective:
         batch |= hidden_targets(rows, [where for _, where in hidden], width=documents.shape[1])
         return batch | {"num_targets": len(batch["targets"])}
 
-    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
         """Mean negative log-likelihood of the hidden tokens, in nats; `outputs["logits"]` (N, V), but in training."""
         from nlpx.objectives._packed import language_loss
 
-        return language_loss(model, batch, mask="bidirectional")
+        return language_loss(model, batch, mask="bidirectional", keep_logits=self.keep_logits)
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
         """How many hidden tokens are the model's first choice."""

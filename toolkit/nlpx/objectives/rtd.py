@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.objectives import Loss, RowFacts
+    from nlpx.objectives import ObjectiveOutput, RowFacts
 
 
 class Config(Section):
@@ -44,6 +44,7 @@ class Objective:
     """
 
     HEADS = ("discriminator",)
+    OUTPUTS = ("generator_logits", "discriminator_logits", "is_replaced")
     ACCURACY = "explained share of what is replaced"
     COLUMNS = (
         "objective", "loss", "explained", "f1", "precision", "recall", "accuracy", "replaced", "generator_accuracy",
@@ -79,12 +80,12 @@ class Objective:
             "num_minor_targets": len(batch["targets"]),
         }
 
-    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
         """The generator's mean loss and `discriminator_weight` times the discriminator's, in nats.
 
         `model` is a `ReplacedTokenModel`; `outputs` holds its logits, `is_replaced`, and both losses as sums.
         """
-        from nlpx.objectives import Loss
+        from nlpx.objectives import ObjectiveOutput
         from nlpx.objectives._packed import sight
 
         found = model(
@@ -101,7 +102,7 @@ class Objective:
         minor_weight = batch.get("minor_weight", num_targets / max(num_hidden, 1))
         total = minor_weight * sums["generator_loss"] + self.config.discriminator_weight * sums["discriminator_loss"]
         outputs = {name: getattr(found, name) for name in ("generator_logits", "discriminator_logits", "is_replaced")}
-        return Loss(total / max(num_targets, 1), outputs | sums)
+        return ObjectiveOutput(total / max(num_targets, 1), outputs | sums)
 
     def tally(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, float]:
         """What `figures` needs of one batch; the tallies of several add up."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.objectives import Loss, RowFacts
+    from nlpx.objectives import ObjectiveOutput, RowFacts
     from nlpx.objectives._packed import Ids
 
 
@@ -25,7 +25,7 @@ class Config(Section):
 
 
 class Pair(NamedTuple):
-    """[CLS] A [SEP] B [SEP] as ids and segments, each (T,); `swapped` is None for a text that was not cut."""
+    """[CLS] A [SEP] B [SEP] as ids and segments, each (T,); `swapped` is None for a text that was not split."""
 
     token_ids: Ids
     segment_ids: Ids
@@ -33,12 +33,13 @@ class Pair(NamedTuple):
 
 
 class Objective:
-    """Cuts the first piece of each row at the end of one of its sentences and swaps the parts half of the time.
+    """Splits the first piece of each row at the end of one of its sentences and swaps the parts half of the time.
 
-    A piece of a single sentence is passed over: cut inside, its order would show in the first and last token alone.
+    A piece of a single sentence is passed over: split inside, its order would show in the first and last token alone.
     """
 
     HEADS = ("sentence",)
+    OUTPUTS = ("logits",)
     ACCURACY = "accuracy of the order"
 
     def __init__(self, config: Config, special: SpecialIds, facts: RowFacts | None = None) -> None:
@@ -47,7 +48,7 @@ class Objective:
         self.special, self.facts = special, facts or RowFacts()
 
     def batch(self, rows: Sequence[PackedRow], generators: Sequence[Generator]) -> dict[str, Any]:
-        """Pairs with `segment_ids` (B, T); `cut_rows` and `targets` (N,): which were cut, and 1 for swapped."""
+        """Pairs with `segment_ids` (B, T); `split_rows` and `targets` (N,): which were split, and 1 for swapped."""
         import numpy as np
         import torch
 
@@ -58,21 +59,18 @@ class Objective:
         targets = [int(pair.swapped) for pair in pairs if pair.swapped is not None]
         return inputs([pair.token_ids for pair in pairs], documents, pad=self.special.pad) | {
             "segment_ids": torch.from_numpy(padded([pair.segment_ids for pair in pairs], fill=0)),
-            "lm_positions": torch.zeros(0, dtype=torch.int64),  # no vocabulary product is needed
-            "cut_rows": torch.tensor([index for index, pair in enumerate(pairs) if pair.swapped is not None]).long(),
+            "split_rows": torch.tensor([index for index, pair in enumerate(pairs) if pair.swapped is not None]).long(),
             "targets": torch.tensor(targets).long(),
             "num_targets": len(targets),
         }
 
-    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
         """Mean negative log-likelihood of the order, in nats; `outputs["logits"]` is (N, 2)."""
-        from nlpx.objectives import Loss
+        from nlpx.objectives import ObjectiveOutput
         from nlpx.objectives._packed import call, mean_loss
 
-        sentence_logits = call(model, batch, mask="bidirectional").sentence_logits
-        assert sentence_logits is not None
-        logits = sentence_logits[batch["cut_rows"]]
-        return Loss(mean_loss(logits, batch["targets"]), {"logits": logits})
+        logits = call(model, batch, mask="bidirectional", heads=("sentence",)).heads["sentence"][batch["split_rows"]]
+        return ObjectiveOutput(mean_loss(logits, batch["targets"]), {"logits": logits})
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
         """How many orders were told right."""
@@ -81,7 +79,7 @@ class Objective:
         return num_correct(outputs, batch)
 
     def pair(self, row: PackedRow, random: Generator) -> Pair:
-        """The first piece of a row in two parts, cut at a place drawn evenly from the borders of its sentences."""
+        """The first piece of a row in two parts, split at a place drawn evenly from the borders of its sentences."""
         import numpy as np
 
         tokens = row.token_ids[row.document_ids == 0][1:-1]

@@ -14,7 +14,7 @@ from nlpx.configuration.section import Section
 if TYPE_CHECKING:
     import torch
 
-    from nlpx.optim.chain import Proposal
+    from nlpx.optim.derived import Proposal
 
 # Where torch has a fused kernel; elsewhere it refuses the flag.
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
@@ -35,21 +35,21 @@ class Config(Section):
 class Rule:
     """The two moments, and a step of the first over the root of the second."""
 
-    can_gather = True
+    can_accumulate = True
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def gather(self, proposal: Proposal, share: float) -> None:
+    def accumulate(self, proposal: Proposal, fraction: float) -> None:
         """Take the gradients into the first moment, their squares into the second."""
         import torch
 
         (first, second), gradients = self._moments(proposal), proposal.gradients
         beta, beta_square = self.config.betas
         torch._foreach_mul_(first, proposal.decays(beta))
-        torch._foreach_add_(first, gradients, alpha=(1 - beta) * share)
+        torch._foreach_add_(first, gradients, alpha=(1 - beta) * fraction)
         torch._foreach_mul_(second, proposal.decays(beta_square))
-        torch._foreach_addcmul_(second, gradients, gradients, value=(1 - beta_square) * share)
+        torch._foreach_addcmul_(second, gradients, gradients, value=(1 - beta_square) * fraction)
 
     def propose(self, proposal: Proposal) -> None:
         """Against first / (sqrt(second) + epsilon), by the rate."""
@@ -77,9 +77,9 @@ def build(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer
     """An AdamW over parameter groups that carry `lr` and `weight_decay` (`nlpx.optim.groups`)."""
     import torch
 
-    from nlpx.optim.chain import Chain
+    from nlpx.optim.derived import DerivedOptimizer
 
     if not config.bias_correction:
-        return Chain(groups, Rule(config))
+        return DerivedOptimizer(groups, Rule(config))
     devices = {parameter.device.type for group in groups for _, parameter in group["params"]}
     return torch.optim.AdamW(groups, betas=config.betas, eps=config.epsilon, fused=devices <= FUSED_DEVICES)

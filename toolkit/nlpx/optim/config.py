@@ -24,7 +24,7 @@ class ScheduleConfig(Section):
     """The learning rate over the run, counted in updates (never in micro-batches)."""
 
     warmup_steps: NonNegativeInt | None = Field(default=None, description="updates of linear warm-up from 0")
-    warmup_ratio: float | None = Field(default=None, ge=0, lt=1, description="the same as a share of all updates")
+    warmup_ratio: float | None = Field(default=None, ge=0, lt=1, description="the same as a fraction of all updates")
     decay: Literal["linear", "cosine", "constant"] | None = Field(
         default=None, description="course after the warm-up, towards 0 just past the last update; null: linear"
     )

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from nlpx.optim.chain import Proposal
+    from nlpx.optim.derived import Proposal
 
 
 class Foreign:
     """Steps the optimizer, reads off the change, and takes it back.
 
     The change is a difference of weights, so it carries their rounding: relative to the change, about 1e-4 in float32
-    at usual rates. Weight decay is left to the chain, decoupled, also where the optimizer's own would not be.
+    at usual rates. Weight decay is left to the derived optimizer: decoupled, also where the optimizer's own is not.
     """
 
-    can_gather = False
+    can_accumulate = False
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         self.initial = optimizer.state  # some fill it when they are made
 
-    def gather(self, proposal: Proposal, share: float) -> None:
+    def accumulate(self, proposal: Proposal, fraction: float) -> None:
         """Nothing: the optimizer reads the gradients itself when it proposes."""
 
     def propose(self, proposal: Proposal) -> None:

@@ -26,7 +26,7 @@ def build_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.
         warnings.warn(f"optim.rules: no parameter matches `{rule.pattern}`", stacklevel=2)
     groups = parameter_groups(named, config)
     if config.wrappers:
-        from nlpx.optim.chain import derive
+        from nlpx.optim.derived import derive
 
         return derive(groups, config.name, config.options, config.wrappers)
     optimizer: torch.optim.Optimizer = registry.load("optim", config.name).build(groups, config.options)

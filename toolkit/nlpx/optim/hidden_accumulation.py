@@ -5,7 +5,7 @@ and for `tiger` the update is exactly that of the mean gradient. For `adamw` the
 second one averages the squares instead of squaring the average: it is larger by up to k where gradients are mostly
 noise, so steps get shorter, down to 1 / sqrt(k) of the rate. Corrections count updates; epsilon stays outside the root.
 
-Gradients are cut to `train.max_gradient_norm` batch by batch, which is not the same as cutting their mean.
+Gradients are clipped to `train.max_gradient_norm` batch by batch, which is not the same as clipping their mean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field, PositiveInt
 from nlpx.configuration.section import Section
 
 if TYPE_CHECKING:
-    from nlpx.optim.chain import Proposal
+    from nlpx.optim.derived import Proposal
 
 
 class Config(Section):
@@ -27,7 +27,7 @@ class Config(Section):
 
 
 class Wrapper:
-    """Tells the chain to move only after so many gradients; its place among the wrappers does not matter."""
+    """Lets the optimizer move only after so many gradients; its place among the wrappers does not matter."""
 
     def __init__(self, config: Config) -> None:
         self.window = config.steps

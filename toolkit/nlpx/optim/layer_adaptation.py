@@ -1,6 +1,6 @@
-"""Layer adaptation, the trust ratio of LAMB (arXiv 1904.00962): each tensor moves by its own length times the rate.
+"""Layer adaptation, the trust ratio of LAMB (arXiv 1904.00962): each tensor moves by its own norm times the rate.
 
-dx <- dx * |theta| / |dx / rate|, the ratio 1 where either length is 0; |dx| = rate * |theta| afterwards. The rule of
+dx <- dx * |theta| / |dx / rate|, the ratio 1 where either norm is 0; |dx| = rate * |theta| afterwards. The rule of
 bert4keras' `extend_with_layer_adaptation`, which divides by a rate of at least 1e-7. LAMB is this around `adamw`,
 whose decay then lies inside the ratio.
 """
@@ -17,7 +17,7 @@ from nlpx.configuration.section import Section
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nlpx.optim.chain import Proposal
+    from nlpx.optim.derived import Proposal
 
 SMALLEST_RATE = 1e-7
 
@@ -37,7 +37,7 @@ class Wrapper:
         self.patterns = [pattern.lower() for pattern in config.exclude]
 
     def __call__(self, proposal: Proposal) -> None:
-        """Multiply each change by its ratio; lengths are those of whole tensors, sharded or not."""
+        """Multiply each change by its ratio; norms are those of whole tensors, sharded or not."""
         import torch
 
         adapted = [index for index, name in enumerate(proposal.names) if not self._spares(name)]
@@ -57,5 +57,5 @@ def _lengths(tensors: list[Tensor]) -> Tensor:
     import torch
 
     lengths = torch.stack(list(torch._foreach_norm(tensors)))
-    # Of tensors that are shared out this is each process's contribution.
+    # Of sharded tensors this is each process's contribution.
     return lengths.full_tensor() if hasattr(lengths, "full_tensor") else lengths

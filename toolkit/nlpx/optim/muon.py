@@ -77,7 +77,7 @@ def build(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer
                     for group in self.param_groups
                     if (members := [p for p in group["params"] if (id(p) in self.hidden) is is_hidden])
                 ]
-                inner.step()
+                inner.step()  # type: ignore[no-untyped-call]  # torch's
             return loss
 
     def _is_hidden(name: str, parameter: torch.Tensor) -> bool:

@@ -14,30 +14,30 @@ from nlpx.configuration.section import Section
 if TYPE_CHECKING:
     import torch
 
-    from nlpx.optim.chain import Proposal
+    from nlpx.optim.derived import Proposal
 
 
 class Config(Section):
     """What only SGD has."""
 
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="share of the average that stays; 0: none")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="fraction of the average that stays; 0: none")
 
 
 class Rule:
     """The average gradient, and a step against it."""
 
-    can_gather = True
+    can_accumulate = True
 
     def __init__(self, config: Config) -> None:
         self.momentum = config.momentum
 
-    def gather(self, proposal: Proposal, share: float) -> None:
+    def accumulate(self, proposal: Proposal, fraction: float) -> None:
         """Take the gradients into the average."""
         import torch
 
         average = proposal.moments("average")
         torch._foreach_mul_(average, proposal.decays(self.momentum))
-        torch._foreach_add_(average, proposal.gradients, alpha=(1 - self.momentum) * share)
+        torch._foreach_add_(average, proposal.gradients, alpha=(1 - self.momentum) * fraction)
 
     def propose(self, proposal: Proposal) -> None:
         """Against the average gradient, by the rate."""
@@ -48,6 +48,6 @@ class Rule:
 
 def build(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer:
     """SGD over parameter groups that carry `lr` and `weight_decay` (`nlpx.optim.groups`)."""
-    from nlpx.optim.chain import Chain
+    from nlpx.optim.derived import DerivedOptimizer
 
-    return Chain(groups, Rule(config))
+    return DerivedOptimizer(groups, Rule(config))

@@ -15,7 +15,7 @@ from nlpx.configuration.section import Section
 if TYPE_CHECKING:
     import torch
 
-    from nlpx.optim.chain import Proposal
+    from nlpx.optim.derived import Proposal
 
 
 class Config(Section):
@@ -27,18 +27,18 @@ class Config(Section):
 class Rule:
     """The average gradient, and a step against its signs."""
 
-    can_gather = True
+    can_accumulate = True
 
     def __init__(self, config: Config) -> None:
         self.beta = config.beta
 
-    def gather(self, proposal: Proposal, share: float) -> None:
+    def accumulate(self, proposal: Proposal, fraction: float) -> None:
         """Take the gradients into the average."""
         import torch
 
         average = proposal.moments("average")
         torch._foreach_mul_(average, proposal.decays(self.beta))
-        torch._foreach_add_(average, proposal.gradients, alpha=(1 - self.beta) * share)
+        torch._foreach_add_(average, proposal.gradients, alpha=(1 - self.beta) * fraction)
 
     def propose(self, proposal: Proposal) -> None:
         """Against the signs of the average gradient, by the rate."""
@@ -50,6 +50,6 @@ class Rule:
 
 def build(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer:
     """A Tiger over parameter groups that carry `lr` and `weight_decay` (`nlpx.optim.groups`)."""
-    from nlpx.optim.chain import Chain
+    from nlpx.optim.derived import DerivedOptimizer
 
-    return Chain(groups, Rule(config))
+    return DerivedOptimizer(groups, Rule(config))

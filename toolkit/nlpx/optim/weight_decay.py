@@ -1,7 +1,7 @@
-"""Decoupled weight decay as a link of the chain: dx <- dx - rate * decay * theta.
+"""Decoupled weight decay as a wrapper: dx <- dx - rate * decay * theta.
 
-Every chain has it, innermost: layer adaptation then sees the decay, as LAMB does. Named among the wrappers it acts at
-its place there. How much is `optim.weight_decay` and the rules, by parameter. After bert4keras'
+Every derived optimizer has it, innermost: layer adaptation then sees the decay, as LAMB does. Named among the
+wrappers it acts at its place there. How much is `optim.weight_decay` and the rules, by parameter. After bert4keras'
 `extend_with_weight_decay`; with plain SGD it is the gradient of decay / 2 * |theta|^2, with Adam it is not.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nlpx.configuration.section import Section
 
 if TYPE_CHECKING:
-    from nlpx.optim.chain import Proposal
+    from nlpx.optim.derived import Proposal
 
 
 class Config(Section):
@@ -20,7 +20,7 @@ class Config(Section):
 
 
 class Wrapper:
-    """Pulls each weight towards zero by its group's share, seen from where it stands before the step."""
+    """Pulls each weight towards zero by its group's decay, computed from the weight before the step."""
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config

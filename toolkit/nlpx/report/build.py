@@ -7,58 +7,37 @@ made while the run goes on, afterwards, or on another machine. Without matplotli
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nlpx.errors import install_hint
 from nlpx.io import write_text
-from nlpx.report import classes, plots
+from nlpx.report import plots
 from nlpx.report.changes import changes
 from nlpx.report.history import History, sparkline
-from nlpx.report.tables import Column, render
+from nlpx.report.tables import Column, Table, render
 from nlpx.runs.folder import RunFolder
 
-FIGURES = (
-    Column("variant"),
-    Column("f1", "F1"),
-    Column("precision"),
-    Column("recall"),
-    Column("accuracy"),
-    Column("positives"),
-    Column("support", "pairs"),
-)
-CONFUSION = (
-    Column("variant"),
-    Column("true_positive", "true +"),
-    Column("false_positive", "false +"),
-    Column("false_negative", "false −"),
-    Column("true_negative", "true −"),
-)
-INSTALL_PLOT = "pip install 'nlpx[plot]'"
+Tables = Callable[[Mapping[str, Any]], Sequence[Table]]
 
 
-def build(run: RunFolder) -> Path:
-    """Write `report.md` and, where matplotlib is installed, `plots/*.png` into the run folder; return the report."""
+def build(run: RunFolder, tables: Tables = lambda _: ()) -> Path:
+    """Write `report.md` and, where matplotlib is installed, `plots/*.png` into the run folder; return the report.
+
+    `tables` makes the tables of an evaluation from its record, as the task of the run has them.
+    """
     manifest, history = run.manifest, History(list(run.records()))
     sections = [
         _headline(run, manifest, history),
         _repeat(run, manifest),
         _changes(run),
         _curves(run, history),
-        *_evaluations(run, history),
+        *_evaluations(run, history, tables),
     ]
     write_text(run.report, "\n\n".join(section for section in sections if section) + "\n")
     return run.report
-
-
-def evaluation_table(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of an evaluation's table: its variants, then A and B pooled, then the score."""
-    rows = [{"variant": name, **figures} for name, figures in record.get("variants", {}).items()]
-    rows += [{"variant": name, **record[name]} for name in ("A", "B") if record.get(name)]
-    if rows:
-        rows.append({"variant": "score", "f1": record.get("score")})
-    return rows
 
 
 # --- sections --------------------------------------------------------------------------------------------------
@@ -114,7 +93,7 @@ def _curves(run: RunFolder, history: History) -> str:
         lines = [_image(name) for name, shown in drawn if shown]
     else:
         lines = [line for series in CURVES if (line := _block_curve(history, *series))]
-        lines = ["```\n" + "\n".join(lines) + f"\n```\n\nPlots as pictures: `{INSTALL_PLOT}`"] if lines else []
+        lines = ["```\n" + "\n".join(lines) + f"\n```\n\nPlots as pictures: `{install_hint('plot')}`"] if lines else []
     return "## Curve\n\n" + ("\n\n".join(lines) or "Nothing recorded yet.")
 
 
@@ -128,40 +107,25 @@ def _block_curve(history: History, split: str, name: str) -> str:
     return f"{split:<5} {name:<5} {values[0]:.4f} {sparkline(values)} {values[-1]:.4f}"
 
 
-def _evaluations(run: RunFolder, history: History) -> list[str]:
+def _evaluations(run: RunFolder, history: History, tables: Tables) -> list[str]:
     sections = []
     dev, test = history.best, next(reversed(history.split("test")), None)
-    if dev is not None and (tables := _tables(dev)):
-        sections.append(f"## Dev, step {dev.get('step')}\n\n{tables}")
-    if test is not None and (tables := _tables(test)):
-        sections.append(f"## Test\n\n{tables}")
+    if dev is not None and (shown := _shown(tables(dev))):
+        sections.append(f"## Dev, step {dev.get('step')}\n\n{shown}")
+    if test is not None and (shown := _shown(tables(test))):
+        sections.append(f"## Test\n\n{shown}")
     if dev is not None and dev.get("reliability"):
         sections.append(_reliability(run, dev))
     return sections
 
 
-def _tables(record: Mapping[str, Any]) -> str:
-    """What a kind of evaluation shows is told by what it recorded."""
-    if record.get("classes"):
-        return classes.sections(record)
-    return _figures(record) if record.get("variants") else ""
-
-
-def _figures(record: Mapping[str, Any]) -> str:
-    parts = [render(evaluation_table(record), FIGURES, form="markdown")]
-    thresholds = record.get("thresholds")
-    if thresholds:
-        named = ", ".join(f"{name} {value:.3f}" for name, value in thresholds.items())
-        parts.append(f"A pair counts as a match from this probability on: {named}.")
-    if record.get("confusion"):
-        rows = [{"variant": name, **counts} for name, counts in record["confusion"].items()]
-        parts.append(render(rows, CONFUSION, form="markdown"))
-    return "\n\n".join(parts)
+def _shown(tables: Sequence[Table]) -> str:
+    return "\n\n".join(table.markdown() for table in tables)
 
 
 def _reliability(run: RunFolder, record: Mapping[str, Any]) -> str:
     bins = record["reliability"]
-    share, unit = ("share of right answers", "rows") if record.get("classes") else ("share of positives", "pairs")
+    share, unit = record.get("reliability_of", "share of positives"), "rows"
     parts = ["## Reliability", _reliability_table(bins, share, unit)]
     if record.get("calibration_error") is not None:
         parts.insert(1, f"Expected calibration error {record['calibration_error']:.4f}.")

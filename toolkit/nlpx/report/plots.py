@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nlpx.errors import MachineError
+from nlpx.errors import MachineError, install_hint
 from nlpx.io import write_atomically
-from nlpx.report.binary import NUM_BINS, calibration_error
+from nlpx.metrics.binary import NUM_BINS, calibration_error
 from nlpx.report.history import History
 from nlpx.report.tables import display_width
 
@@ -204,7 +204,7 @@ def canvas(path: Path, *, size: tuple[float, float] = WIDE) -> Iterator[Figure]:
         from matplotlib.figure import Figure
     except ImportError:
         message = "plots need matplotlib, which is not installed"
-        raise MachineError(message, hint="pip install 'nlpx[plot]'") from None
+        raise MachineError(message, hint=install_hint("plot")) from None
     fonts = [font for font in [_cjk_font()] if font] + list(rcParams["font.sans-serif"])
     with rc_context({**STYLE, "font.family": "sans-serif", "font.sans-serif": fonts}):
         figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")

@@ -23,6 +23,20 @@ class Column:
     percent: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under columns, with a sentence above and one below, as a task gives them to a report."""
+
+    rows: Sequence[Mapping[str, Any]]
+    columns: Sequence[Column | str]
+    above: str = ""
+    below: str = ""
+
+    def markdown(self) -> str:
+        """The sentences and the table, blank lines between."""
+        return "\n\n".join(filter(None, (self.above, render(self.rows, self.columns, form="markdown"), self.below)))
+
+
 def render(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[Column | str],

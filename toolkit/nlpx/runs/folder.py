@@ -149,7 +149,7 @@ class RunFolder:
             self._stream.flush()
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The records of `metrics.jsonl` in order; a last line cut off by a kill is left out."""
+        """The records of `metrics.jsonl` in order; a last line truncated by a kill is left out."""
         if not self.metrics_file.exists():
             return
         with self.metrics_file.open(encoding="utf-8") as lines:

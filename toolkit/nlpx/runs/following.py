@@ -13,7 +13,6 @@ from typing import Any
 from torch import nn
 
 from nlpx.io import replace_directory
-from nlpx.runs.starting_model import load_model_files
 from nlpx.runs.tracking import TensorBoard
 from nlpx.messages import Messages, Progress
 from nlpx.runs.folder import RunFolder
@@ -139,10 +138,14 @@ class Follower:
 
 def resume(training: Training, run: RunFolder | None, state: Path, messages: Messages) -> None:
     """Take back what `state` holds, and drop the records of steps that are made anew."""
-    training.load(state, load_model=load_model_files)
+    training.load(state, load_model=_load_weights)
     if run is not None:
         run.truncate_metrics(training.step)
         messages.note(f"resumed {run.path} after step {training.step}")
+
+
+def _load_weights(model: Any, directory: Path) -> None:
+    model.load_weights(directory)
 
 
 class _Clock:

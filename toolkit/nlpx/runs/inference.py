@@ -13,8 +13,8 @@ from nlpx.data.batches.bucketing import in_row_order, sequential_batches
 from nlpx.data.rows.writing import RowWriter
 from nlpx.errors import InputError
 from nlpx.io import write_atomically, write_json
-from nlpx.configuration.registry import load
-from nlpx.tasks import Evaluation, Examples, TaskLike
+from nlpx.configuration import registry
+from nlpx.tasks import EncodedRows, Evaluation, Task
 from nlpx.train.config import Precision
 from nlpx.train.precision import autocast, resolve_precision
 
@@ -22,32 +22,32 @@ TASK_FILE = "task.json"
 BATCH_TOKENS = 8192
 
 
-def predict_examples(
-    task: TaskLike, model: Any, examples: Examples, pad_token_id: int, device: torch.device, precision: Precision
+def predict_encoded(
+    task: Task, model: Any, encoded: EncodedRows, pad_token_id: int, device: torch.device, precision: Precision
 ) -> list[Any]:
-    """One output a row, in the order of the rows, from batches of similar length."""
-    batches = sequential_batches(examples.lengths, batch_tokens=BATCH_TOKENS)
+    """One prediction a row, in the order of the rows, from batches of similar length."""
+    batches = sequential_batches(encoded.lengths, batch_tokens=BATCH_TOKENS)
     resolved, _ = resolve_precision(precision, device=device)
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode(), autocast(resolved, device=device):
-            outputs = [_run(task, model, examples, rows, pad_token_id, device) for rows in batches]
+            predictions = [_run(task, model, encoded, rows, pad_token_id, device) for rows in batches]
     finally:
         model.train(was_training)
-    return in_row_order(batches, outputs)
+    return in_row_order(batches, predictions)
 
 
 def _run(
-    task: TaskLike, model: Any, examples: Examples, rows: Sequence[int], pad_token_id: int, device: torch.device
+    task: Task, model: Any, encoded: EncodedRows, rows: Sequence[int], pad_token_id: int, device: torch.device
 ) -> list[Any]:
-    batch = task.collate(examples, rows, pad_token_id)
+    batch = task.collate(encoded, rows, pad_token_id)
     moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-    return task.outputs(model, moved)
+    return task.predict(model, moved)
 
 
-def save_task(directory: Path, config: Any, task: TaskLike) -> None:
-    """Write `task.json`: the task, its options and state, and the length texts are cut to."""
+def save_task(directory: Path, config: Any, task: Task) -> None:
+    """Write `task.json`: the task, its options and state, and the length texts are truncated to."""
     options = config.task_options.model_dump(mode="json")
     settings = {"task": config.task, "task_options": options, "max_length": config.data.max_length}
     write_json(directory / TASK_FILE, settings | {"precision": config.train.precision, "state": task.state()})
@@ -57,37 +57,38 @@ class Predictor:
     """A published checkpoint of a fine-tuned task, ready to run over rows."""
 
     def __init__(self, directory: Path, device: torch.device) -> None:
-        from nlpx.models.checkpoints.load import load_model
+        from nlpx.models.checkpoints.load import load_trained
         from nlpx.tokenizers.load import load_tokenizer
 
         settings = _read_settings(directory)
-        module = load("tasks", settings["task"])
-        self.task: TaskLike = module.Task(module.Config(**settings["task_options"]))
+        module = registry.load("tasks", settings["task"])
+        self.task: Task = module.Task(module.Config(**settings["task_options"]))
         self.task.load_state(settings["state"])
         self.max_length: int = settings["max_length"]
         self.precision: Precision = settings["precision"]
         self.device = device
         self.tokenizer = load_tokenizer(directory)
-        self.model = load_model(directory, head="classification").to(device)
+        self.model = load_trained(directory).to(device)
 
     def predict(self, rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """The rows as they came, in order, with the prediction added."""
-        for row, output in zip(rows, self._outputs(rows), strict=True):
-            yield self.task.predicted_row(row, output)
+        for row, prediction in zip(rows, self._predictions(rows), strict=True):
+            yield self.task.predicted_row(row, prediction)
 
     def answer(self, rows: Sequence[Any], file: Path) -> Evaluation:
         """Write the rows with their predictions as JSON lines, and compare them with the labels they have."""
-        outputs = self._outputs(rows)
+        predictions = self._predictions(rows)
         file.parent.mkdir(exist_ok=True)
         with write_atomically(file) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
             writer = RowWriter(stream)
-            writer.write_all(self.task.predicted_row(row, output) for row, output in zip(rows, outputs, strict=True))
-        return self.task.evaluate(rows, outputs)
+            pairs = zip(rows, predictions, strict=True)
+            writer.write_all(self.task.predicted_row(row, prediction) for row, prediction in pairs)
+        return self.task.evaluate(rows, predictions)
 
-    def _outputs(self, rows: Sequence[Any]) -> list[Any]:
-        examples = self.task.encode(rows, self.tokenizer, self.max_length)
+    def _predictions(self, rows: Sequence[Any]) -> list[Any]:
+        encoded = self.task.encode(rows, self.tokenizer, self.max_length)
         pad = self.tokenizer.pad_token_id or 0
-        return predict_examples(self.task, self.model, examples, pad, self.device, self.precision)
+        return predict_encoded(self.task, self.model, encoded, pad, self.device, self.precision)
 
 
 def _read_settings(directory: Path) -> dict[str, Any]:

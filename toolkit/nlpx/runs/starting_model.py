@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.finetune.config import NEW, ModelSection
+from nlpx.runs.model_section import NEW, ModelSection
 from nlpx.models.config import ModelConfig
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
     from nlpx.models.checkpoints.load import Described
-    from nlpx.models.checkpoints.report import LoadReport
+    from nlpx.models.load_report import LoadReport
     from nlpx.tokenizers.base import Tokenizer
 
 
@@ -46,13 +46,17 @@ class StartingModel:
             self.tokenizer = CharTokenizer(character_vocabulary(texts(), max_size=self.section.new.vocab_size))
         return self.tokenizer
 
-    def check(self) -> None:
-        """Refuse a vocabulary or a length that does not fit the model."""
+    def check(self, alternatives: Mapping[str, str] | None = None) -> None:
+        """Refuse a vocabulary or a length that does not fit the model, and parts that it cannot have.
+
+        `alternatives` names, by the key of a part, the setting of the task that does without it.
+        """
         if self.is_ours:
             config = self.config()
             self._check_vocabulary(config.vocab_size)
             self._check_positions(config.position, config.max_position_embeddings)
         else:
+            self._check_parts(alternatives or {})
             self._check_vocabulary(self.stored.get("vocab_size", self.tokenizer.vocab_size))
             self._check_positions("learned", self.stored.get("max_position_embeddings", self.max_length))
 
@@ -78,15 +82,15 @@ class StartingModel:
         from nlpx.models.transformer import Transformer
 
         if not self.is_ours:
-            from nlpx.models.backbone import Backbone
+            from nlpx.models.checkpoints.backbone import Backbone
 
             return Backbone.count_parameters(self._path())
         with torch.device("meta"):
             model = Transformer(self.config())
         return sum(parameter.numel() for parameter in model.parameters())
 
-    def build(self, *, head: str | None = None, allow_partial: Sequence[str] = ()) -> Any:
-        """The model, on the CPU. `head` is what `load_model` calls it; `allow_partial` adds to the user's patterns."""
+    def build(self, *, allow_partial: Sequence[str] = ()) -> Any:
+        """The model, on the CPU; `allow_partial` adds to the user's patterns."""
         from nlpx.models.checkpoints.load import load_model
         from nlpx.models.transformer import Transformer
 
@@ -94,10 +98,14 @@ class StartingModel:
             self.messages.note("model: new, random weights (a published checkpoint learns far more from few rows)")
             return Transformer(self.config())
         section = self.section
-        parts = {key: value for key, value in self.parts.items() if head is None or key != "heads"}
-        choices = parts | section.choices if self.is_ours else {"num_labels": parts["num_labels"]}
         patterns = (*section.allow_partial, *allow_partial)
-        model = load_model(section.name, section.family, head, allow_partial=patterns, **choices)
+        if self.is_ours:
+            choices = self.parts | section.choices
+            model = load_model(section.name, section.family, allow_partial=patterns, **choices)
+        else:
+            head = next(iter(self.parts["heads"]), None)
+            choices = {"num_labels": self.parts["num_labels"]} if head == "classification" else {}
+            model = load_model(section.name, section.family, head, **choices)
         self._report(model.load_report)
         return model
 
@@ -117,14 +125,31 @@ class StartingModel:
     def _report(self, report: LoadReport) -> None:
         self.messages.note(
             f"model: {self.section.name}, family {report.family} ({report.reason}), "
-            f"{len(report.used)} parameters loaded, {len(report.new)} new, {len(report.left_over)} tensors left over"
+            f"{len(report.used)} parameters loaded, {len(report.new)} new, {len(report.unexpected)} unexpected"
         )
         for name in report.missing:
             self.messages.warn(f"missing, starts at random: {name}")
-        for name in report.left_over:
-            self.messages.detail(f"left over: {name}")
+        for name in report.unexpected:
+            self.messages.detail(f"unexpected: {name}")
         for warning in report.warnings:
             self.messages.warn(warning)
+
+    def _check_parts(self, alternatives: Mapping[str, str]) -> None:
+        """An encoder of transformers is taken as it is: it has one head of ours, and no other part."""
+        name, heads = self.section.name, self.parts["heads"]
+        other_heads = [head for head in heads if head != "classification"]
+        if other_heads:
+            raise UsageError(f"{name}: a model loaded through transformers has no head `{other_heads[0]}`")
+        if self.section.choices:
+            key = next(iter(self.section.choices))
+            raise UsageError(f"{name}: `{key}` cannot be chosen for a model loaded through transformers")
+        defaults = {key: field.default for key, field in ModelConfig.model_fields.items()}
+        asked = [key for key in self.parts.keys() - {"heads", "num_labels"} if self.parts[key] != defaults[key]]
+        for key in sorted(asked, key=lambda key: key not in alternatives):
+            hint = f"--set {alternatives[key]} does without" if key in alternatives else "take another model"
+            raise UsageError(
+                f"{name}: a model loaded through transformers has no `{key}` {self.parts[key]}", hint=hint
+            )
 
     def _check_vocabulary(self, rows: int) -> None:
         name, entries = self.section.name, self.tokenizer.vocab_size
@@ -143,7 +168,7 @@ class StartingModel:
         longest = {"learned": rows, "hierarchical": rows * rows}.get(position)
         if longest is None or self.max_length <= longest:
             return
-        hint = f"--set data.max_length={longest} cuts the texts"
+        hint = f"--set data.max_length={longest} truncates the texts"
         if self.is_ours and position == "learned":
             hint += "\n--set model.choices.position=hierarchical makes more of the positions that are there"
         raise UsageError(
@@ -165,30 +190,6 @@ class StartingModel:
         from nlpx.models.checkpoints.load import describe
 
         return describe(self._path(), self.section.family)
-
-
-def save_model_files(model: Any, directory: Path) -> None:
-    """Write configuration and weights, in the form of whichever model it is."""
-    from nlpx.models.backbone import Backbone
-    from nlpx.models.replaced_token import ReplacedTokenModel
-    from nlpx.models.checkpoints.save import save_model
-
-    if isinstance(model, Backbone | ReplacedTokenModel):
-        model.save(directory)
-    else:
-        save_model(model, directory)
-
-
-def load_model_files(model: Any, directory: Path) -> None:
-    """Take back the weights that `save_model_files` wrote."""
-    from nlpx.models.replaced_token import GENERATOR, ReplacedTokenModel
-    from nlpx.train.state import load_weights
-
-    if isinstance(model, ReplacedTokenModel):
-        load_weights(model.discriminator, directory)
-        load_weights(model.generator, directory / GENERATOR)
-    else:
-        load_weights(model, directory)
 
 
 def _near(name: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import UsageError
-from nlpx.jobs.finetune.config import NEW, ModelSection
+from nlpx.runs.model_section import NEW, ModelSection
 from nlpx.runs.starting_model import StartingModel
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class StartingPair(StartingModel):
         self.rtd = rtd
         self.generator = self._stored_generator()
 
-    def check(self) -> None:
+    def check(self, alternatives: Mapping[str, str] | None = None) -> None:
         """Refuse a vocabulary or a length that does not fit, and two models that count positions differently."""
-        super().check()
+        super().check(alternatives)
         if self.generator is None:
             return
         self.generator.tokenizer = self.tokenizer
@@ -50,11 +50,11 @@ class StartingPair(StartingModel):
         with torch.device("meta"):
             return sum(parameter.numel() for parameter in self._joined(*self._fresh()).parameters())
 
-    def build(self, *, head: str | None = None, allow_partial: Sequence[str] = ()) -> Any:
+    def build(self, *, allow_partial: Sequence[str] = ()) -> Any:
         """The pair, on the CPU."""
         from nlpx.models.transformer import Transformer
 
-        discriminator = super().build(head=head, allow_partial=(*allow_partial, *HEAD_OF_DISCRIMINATOR))
+        discriminator = super().build(allow_partial=(*allow_partial, *HEAD_OF_DISCRIMINATOR))
         if self.generator is not None:
             return self._joined(self.generator.build(allow_partial=allow_partial), discriminator)
         config = self.generator_config()

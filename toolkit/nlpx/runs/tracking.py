@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nlpx.errors import MachineError
+from nlpx.errors import MachineError, install_hint
 
 # What places a record is no curve.
 PLACES = frozenset({"step", "epoch", "split"})
@@ -20,7 +20,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise MachineError(
-                "train.tensorboard is on, but TensorBoard is not installed", hint="pip install 'nlpx[track]'"
+                "train.tensorboard is on, but TensorBoard is not installed", hint=install_hint("track")
             ) from None
         self._writer = SummaryWriter(str(directory))
 

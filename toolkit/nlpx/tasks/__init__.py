@@ -1,19 +1,27 @@
-"""One task a file: rows, batches, model, objective, evaluation, prediction.
+"""One task a file: rows, batches, what the model needs, outputs, evaluation, prediction.
 
-A task's file has `class Config(Section)` and `class Task`, built from its configuration, with what `TaskLike` lists.
-No torch at module level: presets are checked without it.
+A task's file has `class Config(Section)` and `class Task`, built from its configuration, with what the protocol `Task`
+here lists; one whose rows have labels has what `LabelledTask` adds. Jobs, predictor and report ask the task and know
+none by name. No torch at module level: presets are checked without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from nlpx.report.tables import Table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nlpx.data.rows.reading import OnBadRow, RowReport
-    from nlpx.objectives import Loss
+    from nlpx.models.encoder import Encoder
+    from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
+
+__all__ = ["EncodedRows", "Evaluation", "LabelledTask", "OwnLoss", "Table", "Task"]
 
 
 @dataclass(slots=True)
@@ -27,18 +35,23 @@ class Evaluation:
 
 
 @dataclass(slots=True)
-class Examples:
+class EncodedRows:
     """Encoded rows: what a task's `collate` reads, and their lengths in tokens."""
 
     items: list[Any]
     lengths: list[int]
 
 
-class TaskLike(Protocol):
-    """What a job needs of a task."""
+class Task(Protocol):
+    """What a job needs of every task."""
 
-    headline: str  # the name of the score
+    primary_metric: str  # the name of the score
     example: str  # a row, for those who have given none
+    heads: tuple[str, ...]  # of the model, such as ("classification",)
+    outputs: tuple[str, ...]  # what `forward` gives, by name
+    targets: str  # what a loss of `losses/` must be one of; "" for a task that computes its own, see `OwnLoss`
+    loss: str | None  # the loss that is taken where none is chosen
+    alternatives: Mapping[str, str]  # key of `model_parts` -> the setting that does without, for models that lack it
 
     def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Any:
         """Rows as an object with `train`, `dev`, `test` and `notes`."""
@@ -54,43 +67,35 @@ class TaskLike(Protocol):
         """All texts of the rows, for a vocabulary."""
         ...
 
-    def model_choices(self) -> dict[str, Any]:
-        """Head and parts the model must have."""
+    def model_parts(self) -> dict[str, Any]:
+        """Keys of `ModelConfig` beside the heads that the model must have, such as `num_labels`."""
         ...
 
-    def encode(self, rows: Sequence[Any], tokenizer: Tokenizer, max_length: int) -> Examples:
+    def encode(self, rows: Sequence[Any], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
         """Rows as ids."""
         ...
 
-    def collate(self, examples: Examples, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
+    def collate(self, encoded: EncodedRows, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
         """One padded batch of tensors, with `num_targets`."""
         ...
 
-    def objective(self, model: Any, batch: dict[str, Any]) -> Loss:
-        """The loss of one batch."""
+    def forward(self, model: Encoder, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What the model says of a batch, by the names of `outputs`; the loss is computed from it."""
         ...
 
-    def is_labelled(self, rows: Iterable[Any]) -> bool:
-        """Whether every row has a label."""
-        ...
-
-    def label_counts(self, rows: Iterable[Any]) -> list[int]:
-        """How often each label occurs."""
-        ...
-
-    def outputs(self, model: Any, batch: dict[str, Any]) -> list[Any]:
+    def predict(self, model: Encoder, batch: dict[str, Any]) -> list[Any]:
         """One prediction a row of the batch."""
         ...
 
-    def calibrate(self, rows: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Settle on dev rows what the task leaves open, such as a threshold; `state` carries it."""
+    def evaluate(self, rows: Sequence[Any], predictions: Sequence[Any]) -> Evaluation:
+        """Compare predictions with what the rows say."""
         ...
 
-    def evaluate(self, rows: Sequence[Any], outputs: Sequence[Any]) -> Evaluation:
-        """Compare predictions with labels."""
+    def tables(self, record: Mapping[str, Any]) -> list[Table]:
+        """The tables of a report from the record of an evaluation."""
         ...
 
-    def predicted_row(self, row: Any, output: Any) -> dict[str, Any]:
+    def predicted_row(self, row: Any, prediction: Any) -> dict[str, Any]:
         """The row as it came, with the prediction added."""
         ...
 
@@ -100,4 +105,30 @@ class TaskLike(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
+        ...
+
+
+@runtime_checkable
+class OwnLoss(Protocol):
+    """What a task adds that takes no loss of `losses/`."""
+
+    def objective(self, model: Encoder, batch: dict[str, Any]) -> ObjectiveOutput:
+        """The loss of one batch."""
+        ...
+
+
+@runtime_checkable
+class LabelledTask(Protocol):
+    """What a task adds whose rows have labels."""
+
+    def is_labelled(self, rows: Iterable[Any]) -> bool:
+        """Whether every row has a label."""
+        ...
+
+    def label_counts(self, rows: Iterable[Any]) -> list[int]:
+        """How often each class occurs."""
+        ...
+
+    def calibrate(self, rows: Sequence[Any], predictions: Sequence[Any]) -> None:
+        """Settle on dev rows what the task leaves open, such as a threshold; `state` carries it."""
         ...

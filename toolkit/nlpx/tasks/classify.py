@@ -7,8 +7,8 @@ the first one. Score: accuracy.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -17,12 +17,16 @@ from nlpx.data.batches.padding import padded
 from nlpx.data.rows.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
 from nlpx.data.rows.reading import Row
 from nlpx.data.rows.splits import Splits
-from nlpx.objectives import Loss
-from nlpx.report.classes import COLUMNS, SCORE, class_table, evaluate
-from nlpx.tasks import Evaluation, Examples
+from nlpx.metrics.classes import SCORE, evaluate
+from nlpx.report import classes
+from nlpx.report.tables import Table
+from nlpx.tasks import EncodedRows, Evaluation
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nlpx.data.rows.reading import OnBadRow, RowReport
+    from nlpx.models.encoder import Encoder
     from nlpx.tokenizers.base import Tokenizer
 
 UNKNOWN = -1  # the class of rows without a label, or with one that no training row has
@@ -43,15 +47,15 @@ class Config(Section):
         return self
 
 
-class Item(NamedTuple):
-    """One encoded row."""
+class EncodedText(NamedTuple):
+    """One row as ids."""
 
     token_ids: list[int]
     second_start: int  # where segment 1 begins; the length, if there is one text
     label: int
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """The likeliest class of a row and its probability."""
 
     label: int
@@ -61,7 +65,12 @@ class Answer(NamedTuple):
 class Task:
     """Classification by the labels of the training rows."""
 
-    headline = SCORE
+    primary_metric = SCORE
+    heads = ("classification",)
+    outputs = ("logits",)
+    targets = "classes"
+    loss = "cross_entropy"
+    alternatives: ClassVar = {"classification_pooling": "task_options.pooling=mean"}
     example = '{"text": "...", "label": "..."}, or `text1` and `text2` for pairs'
 
     def __init__(self, config: Config) -> None:
@@ -92,45 +101,42 @@ class Task:
             if row.second is not None:
                 yield row.second
 
-    def model_choices(self) -> dict[str, Any]:
+    def model_parts(self) -> dict[str, Any]:
         """As many classes as the training rows have, over the pooled states."""
         return {
-            "heads": ("classification",),
             "num_labels": len(self.labels),
             "classification_pooling": self.config.pooling,
             "pooler": "none",
         }
 
-    def encode(self, rows: Sequence[Labelled], tokenizer: Tokenizer, max_length: int) -> Examples:
-        """[CLS] text [SEP], or [CLS] text [SEP] second [SEP], the longer text cut from its end until both fit."""
+    def encode(self, rows: Sequence[Labelled], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
+        """[CLS] text [SEP], or [CLS] text [SEP] second [SEP], the longer text truncated until both fit."""
         seconds = [row.second for row in rows if row.second is not None]
         encodings = tokenizer.encode_batch([row.text for row in rows], seconds or None, max_length=max_length)
         classes = {str(label): number for number, label in enumerate(self.labels)}
         items = [
-            Item(
+            EncodedText(
                 encoding.token_ids,
                 encoding.segment_ids.index(1) if seconds else len(encoding.token_ids),
                 classes.get(str(row.label), UNKNOWN),
             )
             for encoding, row in zip(encodings, rows, strict=True)
         ]
-        return Examples(items, [len(item.token_ids) for item in items])
+        return EncodedRows(items, [len(item.token_ids) for item in items])
 
-    def collate(self, examples: Examples, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
+    def collate(self, encoded: EncodedRows, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
         """token_ids, segment_ids, attention_mask (B, T), labels (B,), num_targets."""
         import torch
 
-        items: list[Item] = [examples.items[row] for row in rows]
+        items: list[EncodedText] = [encoded.items[row] for row in rows]
         arrays = padded([item.token_ids for item in items], [item.second_start for item in items], pad_token_id)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return {**tensors, "labels": torch.tensor([item.label for item in items]), "num_targets": len(items)}
 
-    def objective(self, model: Any, batch: dict[str, Any]) -> Loss:
-        """Mean cross entropy of the classes."""
-        from nlpx.losses.cross_entropy import classification_loss
-
-        logits = self._logits(model, batch)
-        return Loss(classification_loss(logits, batch), {"logits": logits})
+    def forward(self, model: Encoder, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """`logits` (B, C), in the order of the labels."""
+        output = model(batch["token_ids"], batch["segment_ids"], batch["attention_mask"], heads=self.heads)
+        return {"logits": output.heads["classification"]}
 
     def is_labelled(self, rows: Iterable[Labelled]) -> bool:
         """Whether every row has a label."""
@@ -141,31 +147,36 @@ class Task:
         counts = Counter(str(row.label) for row in rows)
         return [counts[str(label)] for label in self.labels]
 
-    def outputs(self, model: Any, batch: dict[str, Any]) -> list[Answer]:
+    def predict(self, model: Encoder, batch: dict[str, Any]) -> list[Prediction]:
         """The likeliest class of each row."""
-        probabilities, labels = self._logits(model, batch).float().softmax(-1).max(-1)
-        return list(map(Answer, labels.tolist(), probabilities.tolist()))
+        probabilities, labels = self.forward(model, batch)["logits"].float().softmax(-1).max(-1)  # (B,) each
+        return list(map(Prediction, labels.tolist(), probabilities.tolist()))
 
-    def calibrate(self, rows: Sequence[Labelled], outputs: Sequence[Answer]) -> None:
+    def calibrate(self, rows: Sequence[Labelled], predictions: Sequence[Prediction]) -> None:
         """Nothing is left open."""
 
-    def evaluate(self, rows: Sequence[Labelled], outputs: Sequence[Answer]) -> Evaluation:
+    def evaluate(self, rows: Sequence[Labelled], predictions: Sequence[Prediction]) -> Evaluation:
         """Accuracy, macro F1 and each class, over the rows that have a label; one never trained on counts as wrong."""
         known = list(map(str, self.labels))
-        judged = [(row, output) for row, output in zip(rows, outputs, strict=True) if row.label is not None]
+        pairs = zip(rows, predictions, strict=True)
+        labelled = [(row, prediction) for row, prediction in pairs if row.label is not None]
         record = evaluate(
-            [known[output.label] for _, output in judged],
-            [output.probability for _, output in judged],
-            [str(row.label) for row, _ in judged],
+            [known[prediction.label] for _, prediction in labelled],
+            [prediction.probability for _, prediction in labelled],
+            [str(row.label) for row, _ in labelled],
             known=known,
         )
-        return Evaluation(record["score"], record, class_table(record), COLUMNS)
+        return Evaluation(record["score"], record, classes.rows(record), classes.FIELDS)
 
-    def predicted_row(self, row: Labelled, output: Answer) -> dict[str, Any]:
+    def tables(self, record: Mapping[str, Any]) -> list[Table]:
+        """Figures of each class, and the most frequent mistakes."""
+        return classes.tables(record)
+
+    def predicted_row(self, row: Labelled, prediction: Prediction) -> dict[str, Any]:
         """The row with `label` and `probability`; a label that it came with becomes `given_label`."""
         given = {"given_label": row.row["label"]} if "label" in row.row else {}
-        answer = {"label": self.labels[output.label], "probability": round(output.probability, 6)}
-        return given | row.row | answer
+        added = {"label": self.labels[prediction.label], "probability": round(prediction.probability, 6)}
+        return given | row.row | added
 
     def state(self) -> dict[str, Any]:
         """The classes in the order of the logits, and the fields the texts came in."""
@@ -175,6 +186,3 @@ class Task:
         """The classes and fields of a finished run."""
         self.labels = list(state["labels"])
         self.fields = Fields(tuple(state["text_fields"]), self.config.label_field)
-
-    def _logits(self, model: Any, batch: dict[str, Any]) -> Any:
-        return model(batch["token_ids"], batch["segment_ids"], batch["attention_mask"]).logits

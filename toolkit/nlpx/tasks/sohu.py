@@ -7,21 +7,43 @@ real tokens and one linear map. Score: F1 over the loose variants A and the stri
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from nlpx.configuration.section import Section
 from nlpx.data.batches.padding import padded
 from nlpx.data.rows.sohu import VARIANTS, Pair, Splits, read_pairs, read_splits
-from nlpx.objectives import Loss
-from nlpx.report.binary import CRITERIA, best_threshold, evaluate
-from nlpx.tasks import Evaluation, Examples
+from nlpx.metrics.binary import best_threshold
+from nlpx.metrics.sohu import CRITERIA, evaluate
+from nlpx.report.tables import Column, Table
+from nlpx.tasks import EncodedRows, Evaluation
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nlpx.data.rows.reading import OnBadRow, RowReport
+    from nlpx.models.encoder import Encoder
     from nlpx.tokenizers.base import Tokenizer
+
+
+FIGURES = (
+    Column("variant"),
+    Column("f1", "F1"),
+    Column("precision"),
+    Column("recall"),
+    Column("accuracy"),
+    Column("support", "pairs"),
+    Column("positives"),
+)
+CONFUSION = (
+    Column("variant"),
+    Column("true_positive", "true +"),
+    Column("false_positive", "false +"),
+    Column("false_negative", "false −"),
+    Column("true_negative", "true −"),
+)
 
 
 class Config(Section):
@@ -36,8 +58,8 @@ class Config(Section):
     )
 
 
-class Item(NamedTuple):
-    """One encoded pair."""
+class EncodedPair(NamedTuple):
+    """One pair as ids."""
 
     token_ids: list[int]
     second_start: int  # where segment 1 begins
@@ -48,7 +70,12 @@ class Item(NamedTuple):
 class Task:
     """Six-variant matching."""
 
-    headline = "score"
+    primary_metric = "score"
+    heads = ("classification",)
+    outputs = ("logits",)
+    targets = "classes"
+    loss = "cross_entropy"
+    alternatives: ClassVar = {"condition_size": "task_options.conditional=false"}
     example = '{"source": "...", "target": "...", "variant": "ssA", "labelA": 1}'
 
     def __init__(self, config: Config) -> None:
@@ -73,29 +100,28 @@ class Task:
             yield pair.source
             yield pair.target
 
-    def model_choices(self) -> dict[str, Any]:
+    def model_parts(self) -> dict[str, Any]:
         """Two classes over the pooled states; a condition table unless the task is unconditional."""
-        choices: dict[str, Any] = {
-            "heads": ("classification",),
+        parts: dict[str, Any] = {
             "num_labels": 2,
             "classification_pooling": self.config.pooling,
             "pooler": "none",
         }
         if self.config.conditional:
-            choices |= {
+            parts |= {
                 "num_conditions": len(VARIANTS),
                 "condition_size": self.config.condition_size,
                 "condition_hidden_size": self.config.condition_hidden_size,
             }
-        return choices
+        return parts
 
-    def encode(self, rows: Sequence[Pair], tokenizer: Tokenizer, max_length: int) -> Examples:
-        """[CLS] source [SEP] target [SEP], the longer text cut from its end until both fit."""
+    def encode(self, rows: Sequence[Pair], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
+        """[CLS] source [SEP] target [SEP], the longer text truncated until both fit."""
         encodings = tokenizer.encode_batch(
             [pair.source for pair in rows], [pair.target for pair in rows], max_length=max_length
         )
         items = [
-            Item(
+            EncodedPair(
                 encoding.token_ids,
                 encoding.segment_ids.index(1),
                 pair.variant,
@@ -103,13 +129,13 @@ class Task:
             )
             for encoding, pair in zip(encodings, rows, strict=True)
         ]
-        return Examples(items, [len(item.token_ids) for item in items])
+        return EncodedRows(items, [len(item.token_ids) for item in items])
 
-    def collate(self, examples: Examples, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
+    def collate(self, encoded: EncodedRows, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
         """token_ids, segment_ids, attention_mask (B, T), condition and labels (B,), num_targets."""
         import torch
 
-        items: list[Item] = [examples.items[row] for row in rows]
+        items: list[EncodedPair] = [encoded.items[row] for row in rows]
         arrays = padded([item.token_ids for item in items], [item.second_start for item in items], pad_token_id)
         return {
             **{name: torch.from_numpy(array) for name, array in arrays.items()},
@@ -118,12 +144,13 @@ class Task:
             "num_targets": len(items),
         }
 
-    def objective(self, model: Any, batch: dict[str, Any]) -> Loss:
-        """Mean cross entropy of the two classes."""
-        from nlpx.losses.cross_entropy import classification_loss
-
-        logits = self._logits(model, batch)
-        return Loss(classification_loss(logits, batch), {"logits": logits})
+    def forward(self, model: Encoder, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """`logits` (B, 2)."""
+        condition = batch["condition"] if self.config.conditional else None
+        output = model(
+            batch["token_ids"], batch["segment_ids"], batch["attention_mask"], condition=condition, heads=self.heads
+        )
+        return {"logits": output.heads["classification"]}
 
     def is_labelled(self, rows: Iterable[Pair]) -> bool:
         """Whether every pair has a label; a contest's test pairs have none."""
@@ -134,12 +161,12 @@ class Task:
         counts = Counter(pair.label for pair in rows)
         return [counts[0], counts[1]]
 
-    def outputs(self, model: Any, batch: dict[str, Any]) -> list[float]:
+    def predict(self, model: Encoder, batch: dict[str, Any]) -> list[float]:
         """Probability of a match, a row each."""
-        probabilities: list[float] = self._logits(model, batch).float().softmax(-1)[:, 1].tolist()
+        probabilities: list[float] = self.forward(model, batch)["logits"].float().softmax(-1)[:, 1].tolist()
         return probabilities
 
-    def calibrate(self, rows: Sequence[Pair], outputs: Sequence[float]) -> None:
+    def calibrate(self, rows: Sequence[Pair], predictions: Sequence[float]) -> None:
         """Choose the thresholds of A and of B on dev pairs, if the configuration asks for the best."""
         if self.config.threshold != "best":
             return
@@ -147,26 +174,31 @@ class Task:
             chosen = [index for index, pair in enumerate(rows) if pair.variant % 2 == bit]
             if chosen:
                 labels = [rows[index].label or 0 for index in chosen]
-                self.thresholds[name] = best_threshold([outputs[index] for index in chosen], labels)
+                self.thresholds[name] = best_threshold([predictions[index] for index in chosen], labels)
 
-    def evaluate(self, rows: Sequence[Pair], outputs: Sequence[float]) -> Evaluation:
+    def evaluate(self, rows: Sequence[Pair], predictions: Sequence[float]) -> Evaluation:
         """F1 per variant, of A and of B, and their mean; confusion counts and reliability."""
         variants = [pair.variant for pair in rows]
         labels = [pair.label or 0 for pair in rows]
-        record = evaluate(outputs, labels, variants, thresholds=self.thresholds)
-        table = [{"variant": name, **figures} for name, figures in record["variants"].items()]
-        table += [{"variant": f"all {name}", **record[name]} for name in CRITERIA if record[name]]
-        table.append({"variant": record["score_is"], "f1": record["score"]})
-        columns = ("variant", "f1", "precision", "recall", "accuracy", "support", "positives")
-        return Evaluation(record["score"], record, table, columns)
+        record = evaluate(predictions, labels, variants, thresholds=self.thresholds)
+        return Evaluation(record["score"], record, _figures(record), [column.name for column in FIGURES])
 
-    def predicted_row(self, row: Pair, output: float) -> dict[str, Any]:
+    def tables(self, record: Mapping[str, Any]) -> list[Table]:
+        """Figures by variant, thresholds and confusion counts."""
+        limits = ", ".join(f"{name} {value:.3f}" for name, value in record["thresholds"].items())
+        counts = [{"variant": name, **counted} for name, counted in record["confusion"].items()]
+        return [
+            Table(_figures(record), FIGURES, below=f"A pair counts as a match from this probability on: {limits}."),
+            Table(counts, CONFUSION),
+        ]
+
+    def predicted_row(self, row: Pair, prediction: float) -> dict[str, Any]:
         """The row with `label` and `probability`."""
-        label = int(output >= self.thresholds[CRITERIA[row.variant % 2]])
+        label = int(prediction >= self.thresholds[CRITERIA[row.variant % 2]])
         # A row of type ss, sl or ll stands for two pairs, and a folder's rows name no variant: say which this is.
         name = VARIANTS[row.variant]
         variant = {} if name in (row.row.get("variant"), row.row.get("type")) else {"variant": name}
-        return row.row | variant | {"label": label, "probability": round(output, 6)}
+        return row.row | variant | {"label": label, "probability": round(prediction, 6)}
 
     def state(self) -> dict[str, Any]:
         """The thresholds in force."""
@@ -176,7 +208,9 @@ class Task:
         """The thresholds of a finished run."""
         self.thresholds = dict(state["thresholds"])
 
-    def _logits(self, model: Any, batch: dict[str, Any]) -> Any:
-        condition = batch["condition"] if self.config.conditional else None
-        output = model(batch["token_ids"], batch["segment_ids"], batch["attention_mask"], condition=condition)
-        return output.logits
+
+def _figures(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The variants, then all of A and all of B, then the score."""
+    rows = [{"variant": name, **figures} for name, figures in record["variants"].items()]
+    rows += [{"variant": f"all {name}", **record[name]} for name in CRITERIA if record[name]]
+    return [*rows, {"variant": record["score_is"], "f1": record["score"]}]

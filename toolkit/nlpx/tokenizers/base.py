@@ -1,4 +1,4 @@
-"""What both tokenizers share: special tokens, pairs, truncation, decoding. How a text is cut is their own."""
+"""What both tokenizers share: special tokens, pairs, truncation, decoding. How a text is split is their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nlpx.tokenizers.vocab import Kind, Vocab
 # Ids of every text and, on request, spans of every text. The lists are the caller's to change.
 Rows = tuple[list[list[int]], list[list[Span]] | None]
 
-# Texts are cut in blocks of about this many characters: the arrays then stay in the processor's cache, and
+# Texts are tokenized in blocks of about this many characters: the arrays then stay in the processor's cache, and
 # memory does not grow with the batch.
 _BLOCK = 1 << 17
 _SPECIAL_SPAN = (0, 0)
@@ -187,6 +187,6 @@ def _surrogate_error(texts: Sequence[str], first: int) -> InputError:
                 code = f"U+{ord(character):04X}"
                 return InputError(
                     f"text {first + index} holds the lone surrogate {code} at character {position}",
-                    hint="half of a character is no text: repair the row where it was cut",
+                    hint="half of a character is no text: repair the row: it was split inside a character",
                 )
     raise AssertionError("an encoding error without a surrogate")

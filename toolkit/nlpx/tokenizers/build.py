@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from nlpx.tokenizers.vocab import Vocab
-from nlpx.tokenizers.vocabulary_build import build_vocabulary, count_characters
+from nlpx.tokenizers.vocabulary.build import build_vocabulary, count_characters
 
 
 def character_vocabulary(texts: Iterable[str], *, max_size: int = 8000, min_count: int = 1) -> Vocab:

@@ -40,7 +40,7 @@ class CharTokenizer(Tokenizer):
     The options are those of `tokenizer_config.json`: `strip_accents` None means "as `do_lower_case`". Special
     tokens written in a text become the special token, if written exactly so ("[MASK]", not "[mask]").
 
-    Where bert4keras and transformers differ, transformers counts: special tokens in a text (bert4keras cuts them
+    Where bert4keras and transformers differ, transformers counts: special tokens in a text (bert4keras splits them
     up), words of 101 to 200 characters ([UNK] here, pieces there), private-use and unassigned characters (dropped
     here, kept there), U+2B820-U+2B91F (not Chinese here), a final Σ (σ here, ς there).
     """
@@ -144,7 +144,8 @@ class CharTokenizer(Tokenizer):
             return _SEPARATOR
         if len(words) != 3 or (words[0], words[2]) != ("a", "a"):
             return _JOINS
-        return self._backend.model.tokenize(words[1])[0].id  # one character, hence one piece
+        joined: int = self._backend.model.tokenize(words[1])[0].id  # one character, hence one piece
+        return joined
 
     def _encode_run(self, run: str) -> Run:
         encoding = self._backend.encode(run, add_special_tokens=False)

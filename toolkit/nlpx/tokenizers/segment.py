@@ -1,8 +1,8 @@
-"""Word segmentation with HMM off: rjieba (ten times faster) or jieba (the reference); both cut alike.
+"""Word segmentation with HMM off: rjieba (ten times faster) or jieba (the reference); both give the same words.
 
 jieba's rules for user words are reproduced for rjieba, whose own differ in three places: the suggested
 frequency (rounded otherwise), the running total (jieba counts a word again when it is added again) and
-words with characters at which jieba always cuts. Where readings have equal scores, as in 嘻|嘻嘻 and 嘻嘻|嘻,
+words with characters at which jieba always splits. Where readings have equal scores, as in 嘻|嘻嘻 and 嘻嘻|嘻,
 rounding decides; so rjieba is also given jieba's total, and texts are parted at rare Chinese characters,
 where jieba parts them and rjieba would go on adding.
 """
@@ -18,10 +18,10 @@ from typing import Any
 from nlpx.errors import UsageError
 from nlpx.tokenizers.user_dictionary import UserWord
 
-Cutter = Callable[[str], list[str]]
+Segment = Callable[[str], list[str]]
 
 SEGMENTERS = ("rjieba", "jieba")
-# Characters within which jieba looks for words; everything else is cut off singly.
+# Characters within which jieba looks for words; everything else stands alone.
 _BLOCK = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%\-]+")
 # A private-use character never occurs in such a block: as a word it only adds to the total.
 _BALLAST = "\ue000"
@@ -31,17 +31,17 @@ _COUNTED_TWICE = 3
 _APART = re.compile(r"([\u3400-\u4dbf\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\ud800-\udfff])")
 
 
-def build_segmenter(name: str, user_words: Sequence[UserWord] = ()) -> Cutter:
+def build_segmenter(name: str, user_words: Sequence[UserWord] = ()) -> Segment:
     """A function text -> words whose concatenation is the text. Instances are private: no global is changed.
 
-    Deleting a word (frequency 0) is beyond rjieba; with such an entry jieba itself cuts. Raises
+    Deleting a word (frequency 0) is beyond rjieba; with such an entry jieba itself segments. Raises
     `UsageError` for an unknown name.
     """
     if name not in SEGMENTERS:
         raise UsageError(f"unknown segmenter `{name}`", hint=f"choose one of {', '.join(SEGMENTERS)}")
     if name == "jieba" or any(entry.frequency == 0 for entry in user_words):
         return partial(jieba_engine(user_words).lcut, HMM=False)
-    return partial(cut_without_hmm, rjieba_engine(user_words))
+    return partial(segment_without_hmm, rjieba_engine(user_words))
 
 
 def jieba_engine(user_words: Iterable[UserWord] = ()) -> Any:
@@ -76,10 +76,11 @@ def _rjieba() -> Any:
     return module
 
 
-def cut_without_hmm(engine: Any, text: str) -> list[str]:
+def segment_without_hmm(engine: Any, text: str) -> list[str]:
     """The segments of `text` by a `rjieba.Jieba`, HMM off, as jieba gives them."""
     if _APART.search(text) is None:
-        return engine.cut(text, False)
+        words: list[str] = engine.cut(text, False)
+        return words
     return [word for part, whole in part_as_jieba(text) for word in ([part] if whole else engine.cut(part, False))]
 
 

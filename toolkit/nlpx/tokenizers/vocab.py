@@ -55,7 +55,7 @@ class Vocab:
                 f"{path}:{line} is not UTF-8",
                 hint="convert it, for example with `iconv -f GB18030 -t UTF-8`",
             ) from None
-        # Only "\n" ends a line: splitlines would also cut at U+2028 and others that are tokens of their own.
+        # Only "\n" ends a line: splitlines would also split at U+2028 and others that are tokens of their own.
         return cls(text.rstrip("\n").split("\n"), source=str(path))
 
     def text(self) -> str:

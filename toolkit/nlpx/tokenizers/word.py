@@ -7,7 +7,7 @@ vocabulary, else apply BERT's rules inside it. Differences from `CharTokenizer`,
 * special tokens written in a text are ordinary text;
 * the character classes are Python's Unicode tables: private-use and unassigned characters stay (there they
   are dropped), U+2B820-U+2B91F count as Chinese (there they do not), and a final Σ becomes ς;
-* a dropped character (NUL, zero-width space) still parts words when the segmenter cuts there.
+* a dropped character (NUL, zero-width space) still parts words when the segmenter splits there.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class WordTokenizer(Tokenizer):
         self.segmenter = segmenter
         lowered = (entry._replace(word=lower_and_strip(entry.word)) for entry in user_words)
         self.user_words = [entry for entry in (lowered if do_lower_case else user_words) if entry.word]
-        self.cut = build_segmenter(segmenter, self.user_words)
+        self.segment = build_segmenter(segmenter, self.user_words)
         # Tuples hold their items inline: look-ups here wait for memory, and a list would be one more jump.
         self._segment_ids: BoundedCache[tuple[int, ...]] = BoundedCache(lambda word: tuple(self._pieces(word)[0]))
         self._segment_spans: BoundedCache[list[Span]] = BoundedCache(lambda word: self._pieces(word)[1])
@@ -73,11 +73,11 @@ class WordTokenizer(Tokenizer):
 
     def _rows(self, texts: Sequence[str], *, return_offsets: bool) -> Rows:
         "".join(texts).encode()  # refuses lone surrogates, whichever segmenter is used
-        look_up, cut = self._segment_ids.__getitem__, self.cut
+        look_up, segment = self._segment_ids.__getitem__, self.segment
         normalised = map(lower_and_strip, texts) if self.do_lower_case else texts
         if not return_offsets:
-            return [list(chain.from_iterable(map(look_up, cut(text)))) for text in normalised], None
-        segments = [cut(text) for text in normalised]
+            return [list(chain.from_iterable(map(look_up, segment(text)))) for text in normalised], None
+        segments = [segment(text) for text in normalised]
         rows = [list(chain.from_iterable(map(look_up, words))) for words in segments]
         return rows, [self._offsets(*row) for row in zip(texts, segments, strict=True)]
 

@@ -23,7 +23,7 @@ def word_pieces(text: str, ids: Mapping[str, int], *, unknown: int) -> tuple[lis
 
 
 def _words(text: str) -> Iterator[list[int]]:
-    """Positions of the characters of each word: Chinese and punctuation alone, the rest cut at blanks."""
+    """Positions of the characters of each word: Chinese and punctuation alone, the rest split at blanks."""
     word: list[int] = []
     for position, character in enumerate(text):
         alone = is_punctuation(character) or is_cjk(character)

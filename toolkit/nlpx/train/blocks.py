@@ -21,9 +21,9 @@ def blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
-    """Let each block forget its activations and compute them again in the backward pass, with the same dropout.
+    """Activation checkpointing: each block computes its activations again in the backward pass, with the same dropout.
 
-    Random states are put back for the second computation. The noise pool draws its offsets from torch's generator, so
+    Random states are restored for the second computation. The noise pool draws its offsets from torch's generator, so
     its masks come back as well. Raises `UsageError` for a model without blocks.
     """
     found = blocks(model)
@@ -36,8 +36,8 @@ def checkpoint_blocks(model: nn.Module) -> None:
 def compile_blocks(model: nn.Module) -> None:
     """Compile each block's computation by itself, or all of a model without blocks.
 
-    Equal blocks share what was compiled, which takes a fraction of the time that the model in one piece takes; and the
-    hooks around a block stay in Python.
+    Equal blocks share the compiled code, which takes a fraction of the time of compiling the model in one piece; and
+    the hooks around a block stay in Python.
     """
     found = blocks(model)
     if not found:

@@ -19,7 +19,7 @@ class CollapseDetector:
     """Warns once when the mean loss of `window` updates after the warm-up is still at the labels' entropy.
 
     entropy: nats, see `label_entropy`; losses of the first `warmup_steps` updates are left out, because a
-    small rate has not had its chance. A run that learned and fell back is noticed as well.
+    small rate can learn little yet. A run that learned and fell back is noticed as well.
     """
 
     def __init__(self, entropy: float, *, warmup_steps: int, window: int = 200, threshold: float = 0.98) -> None:
@@ -41,11 +41,11 @@ class CollapseDetector:
         return self._warning(step, mean)
 
     def state_dict(self) -> dict[str, Any]:
-        """The losses in the window, and whether the warning is out."""
+        """The losses in the window, and whether the warning was given."""
         return {"losses": list(self.losses), "warned": self.warned}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved window; its length is the configuration's."""
+        """Restore a saved window; its length is the configuration's."""
         self.losses = deque(state["losses"], maxlen=self.losses.maxlen)
         self.warned = state["warned"]
 

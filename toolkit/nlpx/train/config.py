@@ -28,14 +28,14 @@ class TrainConfig(Section):
         default=None, description="most rows that `batch_tokens` may put together"
     )
     accumulation: PositiveInt = Field(1, description="batches per update; their gradients add up to one big batch's")
-    max_gradient_norm: PositiveFloat | None = Field(1.0, description="longer gradients are cut to it; null: never")
+    max_gradient_norm: PositiveFloat | None = Field(1.0, description="gradients are clipped to this norm; null: never")
     precision: Precision = Field(default="auto", description="auto: bfloat16 where the hardware has it, else float32")
     compile: bool = Field(default=False, description="torch.compile the model; rarely pays on a CPU")
     activation_checkpointing: bool = Field(
         default=False, description="compute each block again in the backward pass: less memory, a third more time"
     )
     parallel: Literal["ddp", "fsdp"] = Field(
-        default="ddp", description="of several processes, each holds the whole model, or a share of it (FSDP2)"
+        default="ddp", description="of several processes, each holds the whole model, or a shard of it (FSDP2)"
     )
     eval_every: Every = Field(default="epoch", description="updates between evaluations, or `epoch`; null: never")
     log_every: PositiveInt = Field(default=10, description="updates between records in the metrics")

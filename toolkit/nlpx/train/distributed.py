@@ -1,7 +1,7 @@
-"""Several processes as one: `torchrun` starts them, each sees a share of every batch, gradients are averaged.
+"""Several processes as one: `torchrun` starts them, each takes a part of every batch, gradients are averaged.
 
 Without `torchrun` there is one process and every function here does the obvious thing, so that callers
-never ask. Small facts travel as CPU tensors over gloo also beside nccl, which spares the accelerator a
+need not distinguish. Small facts travel as CPU tensors over gloo also beside nccl, which spares the accelerator a
 synchronisation.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-# Torch 2.13 renamed the option that sends buffers around before every forward pass.
+# Torch 2.13 renamed the option that broadcasts buffers before every forward pass.
 BUFFERS = next(
     name
     for name in ("forward_sync_buffers", "broadcast_buffers")
@@ -36,8 +36,8 @@ PATIENCE = timedelta(hours=4)
 class Replica(DistributedDataParallel):
     """DDP around a whole objective, which shows the attributes of the model inside.
 
-    DDP expects a gradient for every parameter that its output depends on. An objective leaves outputs of the model
-    alone, such as those of a pooler, so what DDP has to see as the output is the loss.
+    DDP expects a gradient for every parameter that its output depends on. An objective does not use every output of
+    the model, such as those of a pooler, so what DDP has to see as the output is the loss.
     """
 
     alive: ClassVar[WeakSet[Replica]] = WeakSet()
@@ -73,7 +73,7 @@ def process_group(*, device: str = "cpu") -> Iterator[None]:
     try:
         yield
     finally:
-        _let_go_of_the_group()
+        _drop_group_references()
         dist.destroy_process_group()
 
 
@@ -112,7 +112,7 @@ def total(count: int) -> int:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is up in at least one process."""
+    """Whether the flag is set in at least one process."""
     return total(int(flag)) > 0
 
 
@@ -124,7 +124,7 @@ def add_up(value: Tensor) -> Tensor:
 
 
 def gather(value: Any) -> list[Any]:
-    """What every process gave, in rank order; values are JSON, because nothing is ever unpickled."""
+    """The values of all processes, in rank order; they are sent as JSON, because nothing is ever unpickled."""
     if world_size() == 1:
         return [value]
     encoded = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
@@ -137,29 +137,29 @@ def gather(value: Any) -> list[Any]:
 
 
 def from_main(value: Any) -> Any:
-    """What the first process gave, in every process: a decision to stop, a score, a path."""
+    """The value of the first process, in every process: a decision to stop, a score, a path."""
     return gather(value)[0]
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether this process holds only its share of the model (`nlpx.train.sharding`)."""
+    """Whether this process holds only its shard of the model (`nlpx.train.sharding`)."""
     return hasattr(model, "set_requires_gradient_sync")  # of FSDP, whose import would cost half a second
 
 
 def whole_tensor(tensor: Tensor) -> Tensor:
-    """The tensor itself, or all of one that is shared out; every process must ask."""
-    return tensor.full_tensor() if is_share(tensor) else tensor  # type: ignore[attr-defined]
+    """The tensor itself, or all rows of a sharded one; every process must call this."""
+    return tensor.full_tensor() if is_shard(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def is_share(tensor: Tensor | None) -> bool:
-    """Whether a tensor is this process's share of a bigger one: a DTensor, whose import would cost half a second."""
+def is_shard(tensor: Tensor | None) -> bool:
+    """Whether a tensor is this process's shard of a bigger one: a DTensor, whose import would cost half a second."""
     return hasattr(tensor, "full_tensor")
 
 
 def replicate(model: nn.Module) -> nn.Module:
     """The model to compute losses with: a replica that starts from the first process's weights.
 
-    It is the model itself where there is one process, and where each holds a share (`nlpx.train.sharding`).
+    It is the model itself where there is one process, and where each holds a shard (`nlpx.train.sharding`).
     """
     if world_size() == 1 or is_sharded(model):
         return model
@@ -182,17 +182,17 @@ def loss_of(model: nn.Module, objective: Callable[[nn.Module, Any], Any], batch:
     return loss
 
 
-def gradients_shared(model: nn.Module, *, shared: bool) -> AbstractContextManager[Any]:
-    """Around one forward and backward pass: average gradients at its end, or let them pile up here.
+def averaging_gradients(model: nn.Module, *, shared: bool) -> AbstractContextManager[Any]:
+    """Around one forward and backward pass: average the gradients at its end, or accumulate them in this process.
 
-    A model that is shared out averages them each time: to wait, every process would have to hold all of them.
+    A sharded model averages them each time: to wait, every process would have to hold all of them.
     """
     if shared or not isinstance(model, DistributedDataParallel):
         return nullcontext()
     return model.no_sync()
 
 
-def _let_go_of_the_group() -> None:
+def _drop_group_references() -> None:
     # A replica that outlives its group keeps the group's threads, and the process then dies by SIGABRT on its way out:
     # torch leaves it in a reference cycle, and the frames of an exception may hold it.
     for replica in list(Replica.alive):

@@ -33,6 +33,6 @@ class EarlyStopping:
         return {"best_score": self.best_score, "best_step": self.best_step, "num_waiting": self.num_waiting}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved count; `patience` is the configuration's."""
+        """Restore a saved count; `patience` is the configuration's."""
         self.best_score, self.best_step = state["best_score"], state["best_step"]
         self.num_waiting = state["num_waiting"]

@@ -26,9 +26,9 @@ def resident_bytes() -> int:
 
 
 class Heap:
-    """What the C library keeps of freed tensors.
+    """Returns to the system what the C library keeps of freed tensors.
 
-    Batches of ever other shapes break it into pieces that are too small for the next one: a model of 4 x 256 whose
+    Batches of changing shapes fragment it into pieces that are too small for the next one: a model of 4 x 256 whose
     steps need 1.3 GB came to hold 7 GB. glibc hands unused pages back when asked, which costs some tenths of a second
     until they are in use again; so it is asked when the process has doubled since the step after the last time, and
     not too often. Where the library cannot, nothing happens.

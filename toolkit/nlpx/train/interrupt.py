@@ -20,7 +20,7 @@ ECHO_SECONDS = 1.0
 class InterruptGuard:
     """Turns the first interrupt into `requested = True`, and the second into `KeyboardInterrupt`.
 
-    A context manager; the handlers found on entry are put back on exit. Outside the main thread, where
+    A context manager; the handlers found on entry are restored on exit. Outside the main thread, where
     Python allows no handlers, it does nothing. `on_request` is called at the first interrupt, to tell the
     user what happens now.
     """
@@ -42,7 +42,7 @@ class InterruptGuard:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested and time.monotonic() >= self._echo_until:
             raise KeyboardInterrupt
         if self.requested:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from nlpx.configuration.section import Section
 from nlpx.data.batches.bucketing import BatchRows, BucketedBatches
-from nlpx.optim.chain import Chain
 from nlpx.optim.config import OptimConfig
+from nlpx.optim.derived import DerivedOptimizer
 from nlpx.optim.groups import build_optimizer
 from nlpx.optim.schedule import build_schedule, warmup_steps
 from nlpx.train import distributed
@@ -29,18 +29,18 @@ from nlpx.train.heap import Heap
 from nlpx.train.interrupt import InterruptGuard
 from nlpx.train.memory import out_of_memory_named
 from nlpx.train.precision import resolve_precision
-from nlpx.train.sharding import shard
+from nlpx.train.sharding import shard_model
 from nlpx.train.state import Training
 from nlpx.train.step import (
     Batch,
     Gradients,
     Objective,
     Update,
+    accumulated_gradients,
+    accumulated_update,
     accumulating_backward,
     build_tricks,
-    cut_gradients,
-    gathered_gradients,
-    gathered_update,
+    clipped_gradients,
     in_precision,
     plain_update,
     set_learning_rate,
@@ -75,7 +75,7 @@ class StepInfo:
 
     @property
     def gradient_norm(self) -> float:
-        """The gradient's length before it was cut."""
+        """The gradient norm before clipping."""
         return float(self.norm_tensor)
 
     @property
@@ -91,7 +91,7 @@ class StepInfo:
 
 
 def build_batches(lengths: Sequence[int], *, config: TrainConfig, seed: int) -> BucketedBatches:
-    """The batches of a run over rows of these lengths, this process's share of them."""
+    """The batches of a run over rows of these lengths, those rows of each that this process takes."""
     limits = {key: getattr(config, key) for key in ("batch_tokens", "batch_size", "max_batch_size")}
     return BucketedBatches(lengths, seed=seed, rank=distributed.rank(), world_size=distributed.world_size(), **limits)
 
@@ -115,7 +115,7 @@ def prepare(
     """A run at its beginning.
 
     `lengths`: tokens of each row; `tricks`: settings by name, innermost first; `label_entropy`: nats, turns
-    the collapse detector on. The model is changed in place where it is to be compiled, checkpointed or shared out.
+    the collapse detector on. The model is changed in place where it is to be compiled, checkpointed or sharded.
     """
     batches = build_batches(lengths, config=config, seed=seed)
     total_steps = count_steps(batches, config=config, optim=optim)
@@ -173,13 +173,13 @@ class _Parts:
 
 
 def _arrange(model: nn.Module, config: TrainConfig, tricks: Iterable[str]) -> None:
-    """Compile inside, checkpoint around it, share out around both: each is then what it is by itself."""
+    """Compile inside, checkpoint around it, shard around both: each then works as it does alone."""
     if config.compile:
         compile_blocks(model)
     if config.activation_checkpointing:
         checkpoint_blocks(model)
     if config.parallel == "fsdp":
-        shard(model, tricks=list(tricks))
+        shard_model(model, tricks=list(tricks))
 
 
 def _parts(training: Training, objective: Objective, config: TrainConfig) -> _Parts:
@@ -189,11 +189,11 @@ def _parts(training: Training, objective: Objective, config: TrainConfig) -> _Pa
     cast = in_precision(wrapped(objective, place="objective", tricks=tricks), precision, device=device)
     backward = wrapped(accumulating_backward(cast), place="backward", tricks=tricks)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    gradients = cut_gradients(backward, parameters, max_norm=config.max_gradient_norm)
+    gradients = clipped_gradients(backward, parameters, max_norm=config.max_gradient_norm)
     update, batches_each = plain_update, config.accumulation
-    if isinstance(optimizer, Chain) and optimizer.window > 1:
-        gradients = gathered_gradients(gradients, optimizer, batches_each=config.accumulation)
-        update, batches_each = gathered_update, config.accumulation * optimizer.window
+    if isinstance(optimizer, DerivedOptimizer) and optimizer.window > 1:
+        gradients = accumulated_gradients(gradients, optimizer, batches_each=config.accumulation)
+        update, batches_each = accumulated_update, config.accumulation * optimizer.window
     return _Parts(
         device=device,
         replica=distributed.replicate(model),
@@ -218,7 +218,7 @@ def _one_update(training: Training, parts: _Parts, collate: Collate, config: Tra
         losses, norm = parts.gradients(parts.replica, with_minor_weight(batches))
 
     rows = [row for part in taken for row in part.rows if part.counts]
-    # On a CPU every step is looked at, before a bad gradient reaches the weights.
+    # On a CPU every step is checked, before a bad gradient reaches the weights.
     check = parts.device.type == "cpu" or step % config.log_every == 0 or step == training.total_steps
     training.watch.add(Unchecked(step, epoch, rows, losses.loss, norm), check=check)
 

@@ -1,4 +1,4 @@
-"""Running out of memory, said in one sentence with the smallest change that halves the need."""
+"""Running out of memory: one sentence, with the smallest change that halves the need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from nlpx.errors import MachineError
 from nlpx.train.config import TrainConfig
 
-# What torch says on a CPU, where it raises a plain RuntimeError.
+# Torch's messages on a CPU, where it raises a plain RuntimeError.
 CPU_MESSAGES = ("can't allocate memory", "not enough memory")
 
 

@@ -1,4 +1,4 @@
-"""FSDP2: each process keeps a share of the rows of every parameter, gradient and moment.
+"""FSDP2: each process keeps a shard of the rows of every parameter, gradient and moment.
 
 Blocks are gathered one by one where they are needed. Parameters keep their names and the model its class, so the loop,
 the optimizer, the clipping and the average of the weights do not know of it. What needs the whole model, such as
@@ -23,13 +23,13 @@ from nlpx.train.blocks import blocks
 # Each is tested with shards; another is refused until it is.
 KNOWN_TRICKS = frozenset({"ema"})
 
-# Where FSDP hangs itself on what it shards, and on every module with parameters.
+# The hooks that FSDP registers on the modules it shards, and on every module with parameters.
 UNIT_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks")
 MODULE_HOOKS = ("_load_state_dict_post_hooks",)
 
 
-def shard(model: nn.Module, *, tricks: Sequence[str] = ()) -> None:
-    """Share out the parameters, from the first process's values; with one process nothing happens.
+def shard_model(model: nn.Module, *, tricks: Sequence[str] = ()) -> None:
+    """Shard the parameters, from the first process's values; with one process nothing happens.
 
     Raises `UsageError` for a trick that is not known to work with shards.
     """
@@ -54,7 +54,7 @@ def shard(model: nn.Module, *, tricks: Sequence[str] = ()) -> None:
 def whole(model: nn.Module, *, everywhere: bool = False) -> Iterator[None]:
     """Within it the first process (or each) has the model as an ordinary one; all processes must enter.
 
-    Parameters are gathered one by one. With `everywhere`, what was written into them goes into the shares at the end.
+    Parameters are gathered one by one. With `everywhere`, what was written into them goes back into the shards.
     """
     if not distributed.is_sharded(model):
         yield
@@ -63,8 +63,8 @@ def whole(model: nn.Module, *, everywhere: bool = False) -> Iterator[None]:
     for unit in units:
         unit.reshard()  # a forward pass without a backward one leaves some gathered
     kept = everywhere or distributed.is_main()
-    shares = {id(parameter): parameter for parameter in model.parameters()}
-    gathered = {key: _gathered(parameter, kept=kept) for key, parameter in shares.items()}
+    shards = {id(parameter): parameter for parameter in model.parameters()}
+    gathered = {key: _gathered(parameter, kept=kept) for key, parameter in shards.items()}
     hooks: list[tuple[nn.Module, dict[str, Any]]] = []
     if kept:
         _replace(model, gathered)
@@ -72,28 +72,29 @@ def whole(model: nn.Module, *, everywhere: bool = False) -> Iterator[None]:
     try:
         yield
         if everywhere:
-            _write_back(shares, gathered)
+            _write_back(shards, gathered)
     finally:
         if kept:
-            _replace(model, {id(gathered[key]): share for key, share in shares.items()})
+            _replace(model, {id(gathered[key]): shard for key, shard in shards.items()})
         for module, found in hooks:
             module.__dict__.update(found)
 
 
-def share_of(whole_size: int) -> tuple[int, int]:
-    """The first row of this process's share of a tensor with so many rows, and the one behind its last."""
+def shard_bounds(whole_size: int) -> tuple[int, int]:
+    """The first row of this process's shard of a tensor with `whole_size` rows, and the one after its last."""
     each = -(-whole_size // distributed.world_size())
     start = min(whole_size, each * distributed.rank())
     return start, min(whole_size, start + each)
 
 
-def own_rows(share: Tensor) -> Tensor:
-    """What of a tensor that is shared out lies in this process."""
-    return share.to_local()  # type: ignore[attr-defined]
+def own_rows(shard: Tensor) -> Tensor:
+    """The rows of a sharded tensor that lie in this process."""
+    rows: Tensor = shard.to_local()  # type: ignore[attr-defined]  # a DTensor, which not every build of torch has
+    return rows
 
 
-def as_share(rows: Tensor, like: Any) -> Tensor:
-    """This process's rows of a tensor that is shared out as `like` is."""
+def as_shard(rows: Tensor, like: Any) -> Tensor:
+    """This process's rows as a tensor that is sharded as `like` is."""
     from torch.distributed.tensor import DTensor
 
     place = {"device_mesh": like.device_mesh, "placements": like.placements}
@@ -102,7 +103,7 @@ def as_share(rows: Tensor, like: Any) -> Tensor:
 
 def _gathered(parameter: nn.Parameter, *, kept: bool) -> nn.Parameter | None:
     full = distributed.whole_tensor(parameter.detach())
-    if full.untyped_storage().nbytes() > full.nbytes:  # gathered from uneven shares: safetensors refuses the rest
+    if full.untyped_storage().nbytes() > full.nbytes:  # gathered from uneven shards: safetensors refuses the rest
         full = full.clone()
     return nn.Parameter(full, requires_grad=parameter.requires_grad) if kept else None
 
@@ -122,9 +123,9 @@ def _without_hooks(module: nn.Module) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _write_back(shares: dict[int, nn.Parameter], gathered: dict[int, nn.Parameter | None]) -> None:
-    for key, share in shares.items():
+def _write_back(shards: dict[int, nn.Parameter], gathered: dict[int, nn.Parameter | None]) -> None:
+    for key, shard in shards.items():
         full = gathered[key]
         if full is not None:
-            start, stop = share_of(len(full))
-            own_rows(share).copy_(full[start:stop])
+            start, stop = shard_bounds(len(full))
+            own_rows(shard).copy_(full[start:stop])

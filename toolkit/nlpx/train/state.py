@@ -1,9 +1,9 @@
 """The complete state of a run, and its directory: what is needed to go on as if nothing had happened.
 
 Tensors lie in `training.safetensors`, all else in `training.json`, where `{"$tensor": name}` stands for
-each tensor: nothing is ever unpickled. The model's own files lie beside them. Where the model is shared out, each
-process writes its own share of weights and moments instead, and any number of processes can go on from that. A
-directory is written aside and renamed, so a kill at any moment leaves the last one whole.
+each tensor: nothing is ever unpickled. The model's own files lie beside them. Where the model is sharded, each
+process writes its own shard of weights and moments instead, and any number of processes can resume from that. A
+directory is written under a temporary name and renamed, so a kill at any moment leaves the last one whole.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torch.optim import Optimizer
 from nlpx.data.batches.bucketing import BucketedBatches
 from nlpx.errors import InputError
 from nlpx.io import full_disk_named, recover_directory, replace_directory
+from nlpx.models.checkpoints.plain import load_weights, save_weights
 from nlpx.optim.schedule import Schedule
 from nlpx.seed import random_state, restore_random_state
 from nlpx.train import distributed
@@ -34,23 +34,8 @@ from nlpx.train.watch import LossWatch
 
 FORMAT = 1
 NAME = "training"
-WEIGHT_FILE = "model.safetensors"
 
 ModelFiles = Callable[[nn.Module, Path], None]
-
-
-def save_weights(model: nn.Module, directory: Path) -> None:
-    """The weights of any module as `model.safetensors`, tied ones once."""
-    safetensors.torch.save_model(model, str(directory / WEIGHT_FILE))
-
-
-def load_weights(model: nn.Module, directory: Path) -> None:
-    """What `save_weights` wrote, into a module of the same shape; anything else is an `InputError`."""
-    path = directory / WEIGHT_FILE
-    try:
-        safetensors.torch.load_model(model, path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{path}: not the weights of this model ({_first_line(error)})") from error
 
 
 @dataclass(kw_only=True)
@@ -71,14 +56,14 @@ class Training:
     def save(self, directory: str | Path, *, save_model: ModelFiles = save_weights) -> None:
         """Write the run's state in place of `directory`; every process must call it, the first one writes.
 
-        `save_model(model, directory)` writes the model's own files; a model that is shared out goes into the
+        `save_model(model, directory)` writes the model's own files; a sharded model goes into the
         processes' parts instead. Raises `ResultError` instead if a step since the last check has gone wrong, and
         `MachineError` if the disk is full; the previous directory is whole either way.
         """
         self.watch.flush()
         randoms = distributed.gather(_random_state_as_json())
         if distributed.is_sharded(self.model):
-            self._save_shares(Path(directory), randoms)
+            self._save_shards(Path(directory), randoms)
         elif distributed.is_main():
             with replace_directory(directory) as temporary:
                 save_model(self.model, temporary)
@@ -99,7 +84,7 @@ class Training:
         self._load_weights(state.get("weights"), path, load_model)
         self._restore(state)
 
-    def _save_shares(self, directory: Path, randoms: list[Any]) -> None:
+    def _save_shards(self, directory: Path, randoms: list[Any]) -> None:
         state = self._state() | {"random": randoms, "weights": _separate(self.model)}
         if not distributed.is_main():
             with full_disk_named(directory, "the previous one is untouched"):
@@ -161,7 +146,7 @@ class Training:
 
 
 def write_state(state: Any, directory: Path) -> None:
-    """Nested dicts, lists and tuples of numbers, texts and tensors as two files, and one for each process's shares."""
+    """Nested dicts, lists and tuples of numbers, texts and tensors as two files, and one for each process's shards."""
     write_tree(state, directory, NAME)
 
 

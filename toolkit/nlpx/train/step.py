@@ -1,11 +1,11 @@
 """One training step in three parts, each of which a trick may wrap.
 
-    objective(model, batch) -> Loss           the task's
-    backward(model, batches) -> StepLoss      leaves gradients behind
-    update(model, optimizer)                  consumes them
+    objective(model, batch) -> ObjectiveOutput    the task's
+    backward(model, batches) -> StepLoss          leaves gradients behind
+    update(model, optimizer)                      consumes them
 
 A batch is a `dict[str, Tensor | int]` whose `num_targets` says, before the forward pass, over how many
-terms its loss is the mean. Several batches make one update: each weighs its share of all targets, over all
+terms its loss is the mean. Several batches make one update: each weighs its fraction of all targets, over all
 processes too, so the gradient is that of one big batch. A loss that is the sum of two means over different
 numbers of terms says the other number in `num_minor_targets`; see `with_minor_weight`.
 """
@@ -24,8 +24,8 @@ from torch.optim import Optimizer
 from nlpx.configuration import registry
 from nlpx.configuration.section import Section
 from nlpx.errors import UsageError
-from nlpx.objectives import Loss
-from nlpx.optim.chain import Chain
+from nlpx.objectives import ObjectiveOutput
+from nlpx.optim.derived import DerivedOptimizer
 from nlpx.train import distributed
 from nlpx.train.precision import autocast
 from nlpx.train.sharding import whole
@@ -43,9 +43,9 @@ class StepLoss:
     num_targets: int
 
 
-Objective = Callable[[nn.Module, Batch], Loss]
+Objective = Callable[[Any, Batch], ObjectiveOutput]  # of an `Encoder`, or of any module in its place
 Backward = Callable[[nn.Module, list[Batch]], StepLoss]
-Gradients = Callable[[nn.Module, list[Batch]], tuple[StepLoss, Tensor]]  # and the length before cutting
+Gradients = Callable[[nn.Module, list[Batch]], tuple[StepLoss, Tensor]]  # and the gradient norm before clipping
 Update = Callable[[nn.Module, Optimizer], None]
 
 
@@ -87,7 +87,7 @@ def wrapped(part: Part, *, place: str, tricks: Sequence[NamedTrick]) -> Part:
 def evaluation_weights(model: nn.Module, tricks: Iterable[NamedTrick]) -> Iterator[None]:
     """Within it, `model` holds the weights to evaluate and publish; then the trained ones, bit for bit.
 
-    Every process must enter. Where the model is shared out, it is whole in the first process, and only there.
+    Every process must enter. A sharded model is whole in the first process, and only there.
     """
     with ExitStack() as stack:
         for named in tricks:
@@ -100,7 +100,7 @@ def evaluation_weights(model: nn.Module, tricks: Iterable[NamedTrick]) -> Iterat
 def in_precision(objective: Objective, precision: str, *, device: torch.device) -> Objective:
     """The objective with its matrix products in that precision."""
 
-    def cast(model: nn.Module, batch: Batch) -> Loss:
+    def cast(model: nn.Module, batch: Batch) -> ObjectiveOutput:
         with autocast(precision, device=device):
             return objective(model, batch)
 
@@ -128,19 +128,19 @@ def accumulating_backward(objective: Objective) -> Backward:
         num_targets = distributed.total(sum(_counted(batch) for batch in batches))
         mean = torch.zeros(())
         for index, batch in enumerate(batches):
-            share = _counted(batch) / max(num_targets, 1)
-            with distributed.gradients_shared(model, shared=index == len(batches) - 1):
+            fraction = _counted(batch) / max(num_targets, 1)
+            with distributed.averaging_gradients(model, shared=index == len(batches) - 1):
                 loss = distributed.loss_of(model, objective, batch)
                 # Replicas are averaged, not summed, hence the factor.
-                (loss * (share * distributed.world_size())).backward()
-            mean = mean.to(loss.device) + loss.detach() * share
+                (loss * (fraction * distributed.world_size())).backward()
+            mean = mean.to(loss.device) + loss.detach() * fraction
         return StepLoss(distributed.add_up(mean), num_targets)
 
     return backward
 
 
-def cut_gradients(backward: Backward, parameters: Sequence[Tensor], *, max_norm: float | None) -> Gradients:
-    """The backward pass of an update, its gradient cut to `max_norm`."""
+def clipped_gradients(backward: Backward, parameters: Sequence[Tensor], *, max_norm: float | None) -> Gradients:
+    """The backward pass of an update, its gradient clipped to the norm `max_norm`."""
 
     def gradients(model: nn.Module, batches: list[Batch]) -> tuple[StepLoss, Tensor]:
         return backward(model, batches), clip_gradients(parameters, max_norm=max_norm)
@@ -148,45 +148,45 @@ def cut_gradients(backward: Backward, parameters: Sequence[Tensor], *, max_norm:
     return gradients
 
 
-def gathered_gradients(gradients: Gradients, optimizer: Chain, *, batches_each: int) -> Gradients:
-    """The same in several passes of `batches_each` batches, each taken into the optimizer's moments and let go.
+def accumulated_gradients(gradients: Gradients, optimizer: DerivedOptimizer, *, batches_each: int) -> Gradients:
+    """The same in several passes of `batches_each` batches, each accumulated in the optimizer's moments and freed.
 
-    Each pass weighs its share of all targets of the update. The length is that of the longest gradient.
+    Each pass weighs its fraction of all targets of the update. The norm is the largest of the passes.
     """
 
-    def gathered(model: nn.Module, batches: list[Batch]) -> tuple[StepLoss, Tensor]:
+    def accumulated(model: nn.Module, batches: list[Batch]) -> tuple[StepLoss, Tensor]:
         parts = [batches[start : start + batches_each] for start in range(0, len(batches), batches_each)]
         num_targets = distributed.total(sum(_counted(batch) for batch in batches))
         found = []
         for part in parts:
             loss, norm = gradients(model, part)
-            share = loss.num_targets / max(num_targets, 1)
-            optimizer.gather(share)
+            fraction = loss.num_targets / max(num_targets, 1)
+            optimizer.accumulate(fraction)
             optimizer.zero_grad(set_to_none=True)
-            found.append((loss.loss * share, norm))
+            found.append((loss.loss * fraction, norm))
         losses, norms = (torch.stack(values) for values in zip(*found, strict=True))
         return StepLoss(losses.sum(), num_targets), norms.max()
 
-    return gathered
+    return accumulated
 
 
-def plain_update(model: nn.Module, optimizer: Optimizer) -> None:
+def plain_update(_model: nn.Module, optimizer: Optimizer) -> None:
     """Let the optimizer consume the gradients."""
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
-def gathered_update(model: nn.Module, optimizer: Optimizer) -> None:
-    """Let a chain move by the gradients it has gathered."""
-    cast(Chain, optimizer).move()
+def accumulated_update(_model: nn.Module, optimizer: Optimizer) -> None:
+    """Let a derived optimizer move by the gradients it has accumulated."""
+    cast(DerivedOptimizer, optimizer).move()
 
 
 def clip_gradients(parameters: Sequence[Tensor], *, max_norm: float | None) -> Tensor:
-    """The length of the whole gradient before it is cut to `max_norm`; None leaves it alone."""
+    """Clip the gradient to `max_norm`, if that is given; returns its norm over all processes before clipping."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = distributed.whole_tensor(nn.utils.get_total_norm(gradients))
-    # To look at the number is free on a CPU and saves a pass over all gradients; elsewhere it would mean
-    # waiting.
+    # Reading the norm is free on a CPU and can save a pass over all gradients; elsewhere it would force a
+    # synchronisation with the device.
     if max_norm is not None and (norm.device.type != "cpu" or norm > max_norm):
         nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return norm

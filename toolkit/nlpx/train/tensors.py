@@ -1,6 +1,6 @@
 """A tree of plain values and tensors in files: JSON with `{"$tensor": name}` where a tensor stands, and safetensors.
 
-What processes share among them (`{"$parts": name, "of": n}`) lies in one file for each process, which writes its own
+Sharded tensors (`{"$parts": name, "of": n}`) lie in one file for each process, which writes its own
 rows; read in the order of the files they are the whole tensor, so that any number of processes can read it. Tensors
 are read only when they are asked for, and only the rows that are. Nothing is ever unpickled.
 """
@@ -20,7 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from nlpx.train import distributed
-from nlpx.train.sharding import as_share, own_rows, share_of
+from nlpx.train.sharding import as_shard, own_rows, shard_bounds
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Stored:
         return torch.cat(found) if found else self.whole()[:0]
 
     def like(self, other: Tensor | None) -> Tensor:
-        """As `other` has it: this process's share where that is one, else all."""
-        if other is not None and distributed.is_share(other) and other.shape == self.shape:
-            return as_share(self.rows(*share_of(len(other))), other)
+        """As `other` has it: this process's shard where that is one, else all."""
+        if other is not None and distributed.is_shard(other) and other.shape == self.shape:
+            return as_shard(self.rows(*shard_bounds(len(other))), other)
         return self.whole()
 
     def _in(self, file: Path, look: Callable[[Any], Any]) -> Any:
@@ -93,7 +93,7 @@ def read_tree(directory: Path, name: str) -> Any:
 
 
 def load_tree(value: Any, owners: Mapping[Any, Tensor] | None = None, like: Tensor | None = None) -> Any:
-    """The tree with its tensors read: shares where they lie under the key of an owner that is shared out, else all.
+    """The tree with its tensors read: shards where they lie under the key of a sharded owner, else whole tensors.
 
     `owners`: parameters by name and by their number in the optimizer.
     """
@@ -112,7 +112,7 @@ def _part_files(directory: Path, name: str, number: int) -> tuple[Path, ...]:
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor], parts: dict[str, Tensor]) -> Any:
-    if isinstance(value, Tensor) and distributed.is_share(value):
+    if isinstance(value, Tensor) and distributed.is_shard(value):
         parts[name] = own_rows(value).detach().contiguous()
         return {"$parts": name, "of": distributed.world_size()}
     if isinstance(value, Tensor):

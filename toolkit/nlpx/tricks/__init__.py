@@ -1,17 +1,19 @@
 """One training trick a file; each wraps the objective, the backward pass or the update.
 
-A trick's file has `class Config(Section)`; `WRAPS`, which is "objective", "backward" or "update";
-`CONFLICTS`, the names of tricks it cannot join; and `class Trick`, built from its config, with
-`wrap(inner)`, `state_dict()` and `load_state_dict(state)`. It may have `evaluation_weights(model)`, a
-context in which the model is to be evaluated and saved. Neutral settings change no gradient and no weight
-by a single bit.
+A trick's file has `class Config(Section)`; `WRAPS`, which is "objective", "backward" or "update"; `NEEDS`, the names of
+outputs that it reads of an objective, such as `logits`; `CONFLICTS`, the names of tricks it cannot join; and `class
+Trick`, built from its config, with `wrap(inner)`, `state_dict()` and `load_state_dict(state)`. It may have
+`evaluation_weights(model)`, a context in which the model is to be evaluated and saved. Of a model it knows what
+`nlpx.models.encoder.Encoder` promises: to change the input, it hooks into `get_input_embeddings()`. Neutral settings
+change no gradient and no weight by a single bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nlpx.configuration import registry
+from nlpx.errors import UsageError
 
 
 def conflict(names: Sequence[str]) -> str | None:
@@ -22,3 +24,19 @@ def conflict(names: Sequence[str]) -> str | None:
             if other in others:
                 return f"the tricks `{name}` and `{other}` cannot be joined: leave one of them out"
     return None
+
+
+def check_needs(names: Iterable[str], outputs: Iterable[str], *, of: str) -> frozenset[str]:
+    """The outputs that these tricks read of `of`, an objective or task that can give `outputs`.
+
+    Raises `UsageError` naming the first trick that reads another.
+    """
+    given = set(outputs)
+    for name in names:
+        missing = sorted(registry.load("tricks", name).NEEDS - given)
+        if missing:
+            raise UsageError(
+                f"the trick `{name}` reads `{missing[0]}`, which {of} does not give",
+                hint=f"it gives: {', '.join(sorted(given)) or 'a loss alone'}; leave the trick out",
+            )
+    return frozenset(output for name in names for output in registry.load("tricks", name).NEEDS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Update = Callable[[Module, Optimizer], None]
 
 WRAPS = "update"
+NEEDS: frozenset[str] = frozenset()
 CONFLICTS: frozenset[str] = frozenset()
 
 
@@ -89,7 +90,7 @@ class Trick:
 
     def _matching(self, weights: dict[str, Tensor]) -> list[Tensor]:
         if weights.keys() - self.average.keys():
-            missing = sorted(weights.keys() - self.average.keys())[0]
+            missing = min(weights.keys() - self.average.keys())
             raise InputError(f"the saved average of the weights has no `{missing}`", hint="resume with the same model")
         for name, weight in weights.items():  # a loaded average lies on the CPU until it meets its model
             self.average[name] = self.average[name].to(weight.device)

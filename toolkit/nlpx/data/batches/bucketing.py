@@ -1,9 +1,9 @@
 """Batches of texts of similar length, so that little is padding.
 
-For training, rows are shuffled into big pools, sorted by length inside each, cut by a budget of padded
+For training, rows are shuffled into big pools, sorted by length inside each, split by a budget of padded
 tokens, and the batches shuffled: a pure function of the lengths, the limits, the seed and the epoch. For
-evaluation, the same cut over windows in file order. A batch is planned for all processes together, and each
-takes its share of the rows: the number of processes changes neither the batches nor their order.
+evaluation, the same over windows in file order. A batch is planned for all processes together, and each
+takes its rows: the number of processes changes neither the batches nor their order.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ class BucketedBatches:
     def plan(self, epoch: int) -> list[Rows]:
         """All batches of an epoch, over all processes."""
         if not self.shuffle:
-            return list(_cut_pools(np.arange(len(self.lengths)), self.lengths, self.lengths, self.limits, WINDOW))
+            return list(_split_pools(np.arange(len(self.lengths)), self.lengths, self.lengths, self.limits, WINDOW))
         random = np.random.default_rng([self.seed, epoch])
         rows = random.permutation(len(self.lengths))
         pool_size = self.limits.num_rows(round(self.lengths.mean())) * BATCHES_PER_POOL
         jitter = JITTER if pool_size >= len(rows) else 0.0
         keys = self.lengths * random.uniform(1 - jitter, 1 + jitter, len(rows))
-        batches = list(_cut_pools(rows, keys, self.lengths, self.limits, pool_size))
+        batches = list(_split_pools(rows, keys, self.lengths, self.limits, pool_size))
         return [batches[index] for index in random.permutation(len(batches))]
 
     def num_updates(self, epochs: int, *, accumulation: int = 1) -> int:
@@ -155,7 +155,7 @@ def sequential_batches(
     """Batches for evaluation: windows in file order, each sorted by length; `in_row_order` undoes it."""
     limits = BatchLimits(batch_tokens, batch_size, max_batch_size)
     known = np.asarray(lengths, dtype=np.int64)
-    return [batch.tolist() for batch in _cut_pools(np.arange(len(known)), known, known, limits, window)]
+    return [batch.tolist() for batch in _split_pools(np.arange(len(known)), known, known, limits, window)]
 
 
 def evenly_spaced(count: int, limit: int) -> Rows:
@@ -171,7 +171,7 @@ def evaluation_batches(lengths: Sequence[int] | Rows, *, limit: int, batch_token
 
 
 def in_row_order(batches: Iterable[Sequence[int]], outputs: Iterable[Sequence[Any]]) -> list[Any]:
-    """One output per row, batch by batch as `sequential_batches` cut them, back in the order of the rows."""
+    """One output per row, batch by batch as `sequential_batches` made them, back in the order of the rows."""
     by_row = {
         row: output
         for rows, values in zip(batches, outputs, strict=True)
@@ -180,15 +180,15 @@ def in_row_order(batches: Iterable[Sequence[int]], outputs: Iterable[Sequence[An
     return [by_row[row] for row in sorted(by_row)]
 
 
-def _cut_pools(rows: Rows, keys: NDArray[Any], lengths: Rows, limits: BatchLimits, pool_size: int) -> Iterator[Rows]:
-    """Sort each pool by its keys, from long to short, and cut it into batches."""
+def _split_pools(rows: Rows, keys: NDArray[Any], lengths: Rows, limits: BatchLimits, pool_size: int) -> Iterator[Rows]:
+    """Sort each pool by its keys, from long to short, and split it into batches."""
     for start in range(0, len(rows), pool_size):
         pool = rows[start : start + pool_size]
-        yield from _cut(pool[np.argsort(-keys[pool], kind="stable")], lengths, limits)
+        yield from _split_pool(pool[np.argsort(-keys[pool], kind="stable")], lengths, limits)
 
 
-def _cut(rows: Rows, lengths: Rows, limits: BatchLimits) -> Iterator[Rows]:
-    """Cut a pool into batches, each as big as the longest row still to come allows."""
+def _split_pool(rows: Rows, lengths: Rows, limits: BatchLimits) -> Iterator[Rows]:
+    """Split a pool into batches, each as big as the longest row still to come allows."""
     longest_to_come = np.maximum.accumulate(lengths[rows][::-1])[::-1]
     start = 0
     while start < len(rows):

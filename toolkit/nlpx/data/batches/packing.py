@@ -1,4 +1,4 @@
-"""Rows of one length from sentences of any: packed greedily, so that little is padding and nothing is cut off.
+"""Rows of one length from sentences of any: packed greedily, so that little is padding and nothing is truncated.
 
 Planning works on the lengths of sentences alone; a row's tokens are read when it is asked for.
 """

@@ -1,6 +1,6 @@
 """From texts to arrays of tokens: sentences, ids and where words begin, many texts in one look-up.
 
-A word is what the segmenter (HMM off) cuts, with all its pieces; `##` pieces always belong to the word before.
+A word is what the segmenter (HMM off) finds, with all its pieces; `##` pieces always belong to the word before.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ class _CharEncoder:
 
     def __init__(self, tokenizer: CharTokenizer, *, whole_words: bool) -> None:
         self._tokenizer = tokenizer
-        self._cut = build_segmenter("rjieba") if whole_words else None
+        self._segment = build_segmenter("rjieba") if whole_words else None
 
     def normalise(self, text: str) -> str:
         return text
 
     def encode(self, text: str, ends: Ids) -> tuple[NDArray[Any], Flags, Ids]:
         ids, before = self._tokenizer.encode_flat(text)
-        if self._cut is None:
+        if self._segment is None:
             return ids, np.ones(len(ids), dtype=bool), before[ends].astype(np.int64)
-        starts = offsets_of(_lengths(self._cut(text)))[:-1]
+        starts = offsets_of(_lengths(self._segment(text)))[:-1]
         # A segment without a token of its own, such as a blank or the middle of a Latin word, begins no word.
         starts = starts[before[starts + 1] > before[starts]]
         word_starts = np.zeros(len(ids), dtype=bool)
@@ -97,7 +97,7 @@ class _WordEncoder:
         return lower_and_strip(text) if self._tokenizer.do_lower_case else text
 
     def encode(self, text: str, ends: Ids) -> tuple[NDArray[Any], Flags, Ids]:
-        segments = self._tokenizer.cut(text)
+        segments = self._tokenizer.segment(text)
         pieces = list(map(self._ids.__getitem__, segments))
         until = offsets_of(_lengths(pieces))
         ids = np.fromiter(chain.from_iterable(pieces), dtype=np.int32, count=until[-1])

@@ -8,10 +8,9 @@ from typing import Any
 
 from nlpx.data.corpus.fields import column_of
 from nlpx.data.corpus.pieces import Reading
-from nlpx.data.opening.compression import EXTRA_HINT
 from nlpx.data.opening.sources import Source
 from nlpx.data.opening.streams import open_stream
-from nlpx.errors import InputError, MachineError, UsageError
+from nlpx.errors import InputError, MachineError, UsageError, install_hint
 
 _BATCH_ROWS = 1000
 
@@ -41,7 +40,7 @@ def open_parquet(source: Source) -> Iterator[Any]:
         import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise MachineError("reading Parquet needs the extra `data`", hint=EXTRA_HINT) from None
+        raise MachineError("reading Parquet needs the extra `data`", hint=install_hint("data")) from None
     if source.size is None or source.compression is not None:
         what = "Parquet can only be read from a file that opens at any place, not from a pipe"
         raise UsageError(f"{source.name}: {what}", hint="fetch or unpack the file first")

@@ -1,6 +1,6 @@
 """Whole lines of a source, still bytes: read as one range or one after another, decoded with errors by line and byte.
 
-A line end is the byte 0x0A, which no admitted encoding uses for anything else, so pieces can be cut before decoding.
+A line end is the byte 0x0A, which no admitted encoding uses for anything else, so pieces can be split before decoding.
 """
 
 from __future__ import annotations

@@ -7,11 +7,10 @@ from importlib import import_module
 from typing import Any, BinaryIO, cast
 
 from nlpx.data.opening.magic import Compression
-from nlpx.errors import InputError, MachineError
+from nlpx.errors import InputError, MachineError, install_hint
 
 MODULES: dict[Compression, str] = {"gz": "gzip", "bz2": "bz2", "xz": "lzma"}  # imported when a file asks for one
 SUFFIXES: dict[str, Compression] = {".gz": "gz", ".zst": "zst", ".bz2": "bz2", ".xz": "xz"}
-EXTRA_HINT = "pip install 'nlpx[data]'"
 
 
 def unpack(stream: BinaryIO, compression: Compression | None) -> BinaryIO:
@@ -32,7 +31,7 @@ def _open_zstandard() -> Callable[[Any], Any]:
         try:
             from backports import zstd
         except ImportError:
-            raise MachineError("reading .zst needs the extra `data`", hint=EXTRA_HINT) from None
+            raise MachineError("reading .zst needs the extra `data`", hint=install_hint("data")) from None
     return cast(Callable[[Any], Any], zstd.open)
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from nlpx.data.opening.compression import EXTRA_HINT
-from nlpx.errors import InputError, MachineError, UsageError, UserError
+from nlpx.errors import InputError, MachineError, UsageError, UserError, install_hint
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 _GLOB = re.compile(r"[*?\[]")
@@ -62,7 +61,9 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise MachineError(f"reading {without_password(url)} needs the extra `data`", hint=EXTRA_HINT) from None
+        raise MachineError(
+            f"reading {without_password(url)} needs the extra `data`", hint=install_hint("data")
+        ) from None
     return cast(tuple[Any, str], url_to_fs(url))
 
 
@@ -91,7 +92,7 @@ def _named(url: str) -> Iterator[None]:
         raise
     except ImportError as error:
         protocol = url.split(":", 1)[0]
-        raise MachineError(f"reading {protocol}:// needs another package: {error}", hint=EXTRA_HINT) from None
+        raise MachineError(f"reading {protocol}:// needs another package: {error}", hint=install_hint("data")) from None
     except Exception as error:
         # fsspec calls every failure of a web server a missing file: the cause tells a dead network from a wrong name.
         cause = _cause(error)

@@ -240,7 +240,7 @@ def _notes(splits: Splits[Labelled]) -> Iterator[str]:
 def _refuse_one_class(rows: Sequence[Labelled], name: str) -> None:
     labels = labels_of(rows)
     if len(labels) == 1:
-        hint = "a classifier needs rows of two classes at least; were the rows sorted and cut?"
+        hint = "a classifier needs rows of two classes at least; were the rows sorted and split?"
         raise InputError(f"{name}: all {len(rows)} training rows have label {labels[0]}", hint=hint)
 
 

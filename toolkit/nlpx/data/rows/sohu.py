@@ -186,7 +186,7 @@ def _left_out(every: list[Path], fitting: list[Path]) -> list[str]:
 def _check_classes(splits: Splits[Pair], *, name: str) -> None:
     labels = {pair.label for pair in splits.train}
     if len(labels) == 1:
-        hint = "a classifier needs rows of both classes; were the rows sorted and cut?"
+        hint = "a classifier needs rows of both classes; were the rows sorted and split?"
         raise InputError(f"{name}: all {len(splits.train)} training pairs have label {labels.pop()}", hint=hint)
     for summary in describe(splits.train):
         if summary["positive"] in (0, summary["pairs"]):

@@ -44,7 +44,7 @@ def build_shards(
 
     Without `directory` it lies in the user's cache, in a folder named after corpus, tokenizer and settings (see
     `shard_recipe.recipe`). Stdin is copied there first, so that the same input is found again. The share
-    `held_out` of documents, told by a hash of their text, is kept aside; another share needs no new shards.
+    `held_out` of documents, told by a hash of their text, is held out; another share needs no new shards.
 
     Raises InputError for a corpus without text, a `directory` that holds other shards and shards that were
     damaged, MachineError if a worker process dies. Programs that ask for several workers need the usual

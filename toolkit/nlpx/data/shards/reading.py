@@ -23,7 +23,7 @@ INDEX, TOKENIZER = "index.json", "tokenizer"
 
 
 class Shards:
-    """The opened shards of a corpus; the share `held_out` of its documents is kept aside by the hash of their text."""
+    """The opened shards of a corpus; the share `held_out` of its documents is held out by the hash of their text."""
 
     def __init__(self, folder: Path, counts: Counts, shards: Sequence[ShardTokens], *, held_out: float) -> None:
         self.folder, self._counts, self._shards = folder, counts, shards
@@ -38,7 +38,7 @@ class Shards:
 
     @cached_property
     def held_out(self) -> Documents:
-        """The documents kept aside; equal texts are never on both sides."""
+        """The documents held out; equal texts are never on both sides."""
         return self._documents(held_out=True)
 
     @property

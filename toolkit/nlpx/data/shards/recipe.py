@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Recipe = dict[str, Any]
 
-FORM = 2  # of the files and of how texts are cut: another number, other shards
+FORM = 2  # of the files and of how texts are split: another number makes other shards
 WHOLLY_HASHED = 1 << 28  # bytes; of a larger file, three samples and the time of its last change count
 SAMPLE_BYTES = 1 << 20
 
@@ -90,7 +90,8 @@ def _samples(path: Path, size: int) -> str:
         for place in (0, size // 2, size - SAMPLE_BYTES):
             stream.seek(place)
             digest.update(stream.read(SAMPLE_BYTES))
-    return digest.hexdigest()
+    hexadecimal: str = digest.hexdigest()
+    return hexadecimal
 
 
 def _digest() -> Any:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from nlpx.data.batches.masking import row_generator
+from nlpx.decode.batch_slots import BatchSlots, side_by_side
 from nlpx.decode.conditionals import Conditionals
 from nlpx.decode.gibbs.draw import Draw
-from nlpx.decode.gibbs.lanes import Lanes, side_by_side
 from nlpx.decode.gibbs.scan import Scan
 
 
@@ -55,7 +55,7 @@ class Sampler:
     draw: Draw
     mask_token_id: int
     pad_token_id: int
-    lanes: int = 16
+    slots: int = 16
     block: int = 1
 
     def run(self, chains: Sequence[Chain], num_steps: int, temperature: Callable[[int], float]) -> Iterator[Chain]:
@@ -63,7 +63,7 @@ class Sampler:
 
         `temperature` is asked with the number of the step, from 1. Chains longer than one call go in turn.
         """
-        groups = [_Group(self, by_lane) for by_lane in side_by_side(chains, self.lanes)]
+        groups = [_Group(self, by_slot) for by_slot in side_by_side(chains, self.slots)]
         for step in range(1, num_steps + 1):
             for group in groups:
                 group.step(temperature(step))
@@ -76,38 +76,38 @@ class _Group:
     def __init__(self, sampler: Sampler, chains: dict[int, Chain]) -> None:
         self.sampler, self.chains = sampler, chains
         width = next(iter(chains.values())).width
-        self.rows = Lanes(sampler.lanes, width, pad_token_id=sampler.pad_token_id)
-        for lane, chain in chains.items():
-            self.rows.write(lane, chain.token_ids)
-        self.lane_numbers = torch.arange(sampler.lanes)[:, None]
+        self.rows = BatchSlots(sampler.slots, width, pad_token_id=sampler.pad_token_id)
+        for slot, chain in chains.items():
+            self.rows.write(slot, chain.token_ids)
+        self.slot_numbers = torch.arange(sampler.slots)[:, None]
 
     def step(self, temperature: float) -> None:
         """Draw the next positions of every chain anew."""
         sampler = self.sampler
         places, uniforms, wanted = self._places()
         hidden = self.rows.token_ids.clone()
-        hidden[self.lane_numbers, places] = sampler.mask_token_id
+        hidden[self.slot_numbers, places] = sampler.mask_token_id
         logits = sampler.conditionals(hidden, self.rows.attention_mask, places)
         drawn = sampler.draw(logits, uniforms, temperature=temperature)
         drawn_lists = drawn.tolist()
-        for lane, chain in self.chains.items():
-            self._write(lane, chain, wanted[lane], drawn_lists[lane])
+        for slot, chain in self.chains.items():
+            self._write(slot, chain, wanted[slot], drawn_lists[slot])
 
     def _places(self) -> tuple[Tensor, Tensor, dict[int, list[int]]]:
-        # A lane with fewer positions than a block has its first one several times; only the first copy counts.
-        places = torch.zeros(self.sampler.lanes, self.sampler.block, dtype=torch.long)
-        uniforms = torch.zeros(self.sampler.lanes, self.sampler.block, dtype=torch.float64)
-        wanted = {lane: chain.scan.next() for lane, chain in self.chains.items()}
-        for lane, chosen in wanted.items():
-            places[lane] = chosen[0]
-            places[lane, : len(chosen)] = torch.tensor(chosen)
-            uniforms[lane, : len(chosen)] = torch.from_numpy(self.chains[lane].random.random(len(chosen)))
+        # A slot with fewer positions than a block has its first one several times; only the first copy counts.
+        places = torch.zeros(self.sampler.slots, self.sampler.block, dtype=torch.long)
+        uniforms = torch.zeros(self.sampler.slots, self.sampler.block, dtype=torch.float64)
+        wanted = {slot: chain.scan.next() for slot, chain in self.chains.items()}
+        for slot, chosen in wanted.items():
+            places[slot] = chosen[0]
+            places[slot, : len(chosen)] = torch.tensor(chosen)
+            uniforms[slot, : len(chosen)] = torch.from_numpy(self.chains[slot].random.random(len(chosen)))
         return places, uniforms, wanted
 
-    def _write(self, lane: int, chain: Chain, places: list[int], drawn: list[int]) -> None:
+    def _write(self, slot: int, chain: Chain, places: list[int], drawn: list[int]) -> None:
         for place, token_id in zip(places, drawn, strict=False):
             chain.num_changed += chain.token_ids[place] != token_id
             chain.token_ids[place] = token_id
-            self.rows.token_ids[lane, place] = token_id
+            self.rows.token_ids[slot, place] = token_id
         chain.num_visits += len(places)
         chain.num_steps += 1

@@ -1,7 +1,7 @@
 """How well chains have mixed and how varied their texts are, from a figure traced along each chain and from the texts.
 
-Autocorrelation time: 1 + 2 sum of autocorrelations, cut where the sum of two neighbours is no longer positive (Geyer
-1992, Practical Markov Chain Monte Carlo). Agreement: split R-hat (Gelman and others, Bayesian Data Analysis, 3rd
+Autocorrelation time: 1 + 2 sum of autocorrelations, truncated where the sum of two neighbours is no longer positive
+(Geyer 1992, Practical Markov Chain Monte Carlo). Agreement: split R-hat (Gelman and others, Bayesian Data Analysis, 3rd
 edition): 1 where the halves of all chains agree, and above 1.1 where they plainly do not.
 """
 
@@ -30,12 +30,13 @@ def autocorrelation(trace: Sequence[float]) -> NDArray[np.float64]:
     spectrum = np.fft.rfft(centred, 2 * len(values))
     sums = np.fft.irfft(spectrum * spectrum.conj())[: len(values)]
     if sums[0] <= len(values) * np.finfo(np.float64).eps * max(1.0, float(np.square(values).mean())):
-        return np.eye(1, len(values))[0]
-    return sums / sums[0]
+        return np.eye(1, len(values)).ravel()
+    correlations: NDArray[np.float64] = sums / sums[0]
+    return correlations
 
 
 def autocorrelation_time(trace: Sequence[float]) -> float | None:
-    """How many values of the trace are worth one independent value, at least 1; None for too few or a constant one."""
+    """Values of the trace per independent value, at least 1; None for a trace that is too short or constant."""
     if len(trace) < FEWEST or max(trace) == min(trace):
         return None
     found = autocorrelation(trace)

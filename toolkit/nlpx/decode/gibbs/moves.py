@@ -24,9 +24,9 @@ import numpy as np
 import torch
 
 from nlpx.data.batches.masking import row_generator
+from nlpx.decode.batch_slots import BatchSlots, side_by_side
 from nlpx.decode.conditionals import Conditionals
 from nlpx.decode.gibbs.draw import Draw
-from nlpx.decode.gibbs.lanes import Lanes, side_by_side
 from nlpx.decode.pseudo_likelihood import PseudoLikelihood
 
 Move = Literal["fill", "replace", "insert", "delete"]
@@ -122,7 +122,8 @@ class PseudoScore:
         token_ids = [*self.start, *(token.token_id for token in text), *self.end]
         places = range(len(self.start), len(self.start) + len(text))
         total = math.fsum(self.likelihood(token_ids, places, width=chain.width))
-        return total * (chain.first_length / len(text)) ** LENGTH_EXPONENT
+        factor: float = (chain.first_length / len(text)) ** LENGTH_EXPONENT
+        return total * factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +137,13 @@ class Mover:
     pad_token_id: int
     start: Sequence[int]
     end: Sequence[int]
-    lanes: int = 16
+    slots: int = 16
 
     def run(
         self, chains: Sequence[MovingChain], num_steps: int, temperature: Callable[[int], float]
     ) -> Iterator[MovingChain]:
         """Step all chains `num_steps` times, and yield each after each of its steps."""
-        groups = side_by_side(chains, self.lanes)
+        groups = side_by_side(chains, self.slots)
         for step in range(1, num_steps + 1):
             for group in groups:
                 self._step(group, temperature(step))
@@ -150,14 +151,14 @@ class Mover:
 
     def _step(self, chains: dict[int, MovingChain], temperature: float) -> None:
         proposals = {}
-        for lane, chain in chains.items():
+        for slot, chain in chains.items():
             found = self._propose(chain)
             if found is not None:
-                proposals[lane] = found
+                proposals[slot] = found
         log_probabilities = self._ask(proposals, next(iter(chains.values())).width) if proposals else None
-        for lane, chain in chains.items():
-            if lane in proposals and log_probabilities is not None:
-                self._decide(chain, proposals[lane], log_probabilities[lane], temperature)
+        for slot, chain in chains.items():
+            if slot in proposals and log_probabilities is not None:
+                self._decide(chain, proposals[slot], log_probabilities[slot], temperature)
             chain.num_steps += 1
 
     def _propose(self, chain: MovingChain) -> Proposal | None:
@@ -169,13 +170,13 @@ class Mover:
         return propose(chain.text, move, chain.random.random(), shortest=chain.shortest, longest=chain.longest)
 
     def _ask(self, proposals: dict[int, Proposal], width: int) -> torch.Tensor:
-        """Log probabilities (lanes, V) of what may stand at the hidden place of each proposal."""
-        rows = Lanes(self.lanes, width, pad_token_id=self.pad_token_id)
-        places = torch.zeros(self.lanes, 1, dtype=torch.long)
-        for lane, proposal in proposals.items():
+        """Log probabilities (slots, V) of what may stand at the hidden place of each proposal."""
+        rows = BatchSlots(self.slots, width, pad_token_id=self.pad_token_id)
+        places = torch.zeros(self.slots, 1, dtype=torch.long)
+        for slot, proposal in proposals.items():
             body = (self.mask_token_id if token is None else token.token_id for token in proposal.hidden)
-            rows.write(lane, [*self.start, *body, *self.end])
-            places[lane] = len(self.start) + proposal.place
+            rows.write(slot, [*self.start, *body, *self.end])
+            places[slot] = len(self.start) + proposal.place
         logits = self.conditionals(rows.token_ids, rows.attention_mask, places)[:, 0]
         return self.draw.allowed(logits).log_softmax(dim=-1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nlpx.jobs.chess_lm.config import Config
-from nlpx.jobs.finetune.config import NEW
+from nlpx.runs.model_section import NEW
 from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def train(resolved: Resolved, options: RunOptions, messages: Messages) -> Finish
     Raises `UserError`s with the place and the way out, and `KeyboardInterrupt` once an interrupted run is saved.
     """
 
-    def build(said: Messages, device: Any, earlier: RunFolder | None) -> Job:
+    def build(said: Messages, device: Any, _earlier: RunFolder | None) -> Job:
         from nlpx.jobs.chess_lm.job import Job
 
         return Job(resolved.config, said, device)

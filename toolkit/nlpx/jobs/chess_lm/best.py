@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nlpx.xiangqi.rules.board import Position
 
 NO_HISTORY = (
-    "the model learned whole games: of a position without its moves it knows nothing but which moves are legal, "
+    "the model learned whole games: of a position without its moves it can only tell which moves are legal, "
     "so look at the material too, with --search 2"
 )
 
@@ -47,7 +47,7 @@ def best_moves(
 ) -> Iterator[dict[str, Any]]:
     """Yield one row a game, in order: the moves played, who is to move, and the `top` moves with probabilities.
 
-    With a search each also has its `worth` in pawns, and the order is that of the search.
+    With a search each also has its `value` in pawns, and the order is that of the search.
     """
     from nlpx.jobs.predict import in_windows
 
@@ -63,7 +63,7 @@ def _row(position: Position, ranking: Ranking, top: int, how: Choosing) -> dict[
     from nlpx.xiangqi.rules.outcome import outcome
 
     ended = outcome(position, moves=list(ranking.moves))
-    worths = dict(searched(position, ranking, how)) if how.search and ranking.moves else {}
+    values = dict(searched(position, ranking, how)) if how.search and ranking.moves else {}
     probabilities = dict(ranking.best())
     log_probabilities = dict(zip(ranking.moves, ranking.log_probabilities.tolist(), strict=True))
     candidates = [
@@ -73,8 +73,8 @@ def _row(position: Position, ranking: Ranking, top: int, how: Choosing) -> dict[
             "probability": probabilities[move],
             "log_probability": log_probabilities[move],
         }
-        | ({"worth": round(worths[move], 2)} if worths else {})
-        for move in list(worths or probabilities)[:top]
+        | ({"value": round(values[move], 2)} if values else {})
+        for move in list(values or probabilities)[:top]
     ]
     return {
         "moves": " ".join(map(iccs, position.history)),

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from nlpx.configuration.section import Plugins, Section
-from nlpx.jobs.finetune.config import ModelSection
 from nlpx.optim.config import OptimConfig
+from nlpx.runs.model_section import ModelSection
 from nlpx.train.config import TrainConfig
 
 
@@ -23,15 +23,15 @@ class DataConfig(Section):
     """Where the games come from, and what is learned of them."""
 
     paths: tuple[str, ...] = Field((), description="files of games; - for stdin")
-    encoding: str = Field("auto", description="of the files, such as gb18030; auto: told by their content")
+    encoding: str = Field("auto", description="of the files, such as gb18030; auto: by their content")
     tokens: Literal["moves", "characters"] = Field("moves", description="one token a move, or its four characters")
     max_length: PositiveInt = Field(512, ge=9, description="tokens of a game; what follows is left out")
     learn: Literal["all", "winner"] = Field(
         "all", description="moves of both sides, or not those of a side that lost the game"
     )
     results: bool = Field(False, description="begin each game with its result, so that one can ask for the winner's")
-    mirror: float = Field(0.5, ge=0, le=1, description="share of the games seen with left and right exchanged")
-    held_out: float = Field(0.1, gt=0, lt=1, description="share of the games kept aside, by a hash of their moves")
+    mirror: float = Field(0.5, ge=0, le=1, description="fraction of the games seen with left and right exchanged")
+    held_out: float = Field(0.1, gt=0, lt=1, description="fraction of the games held out, by a hash of their moves")
     evaluation_games: PositiveInt = Field(1000, description="of them that an evaluation reads, at most")
     curriculum: tuple[Stage, ...] = Field((), description="short beginnings first: [{until: 500, plies: 30}]")
 

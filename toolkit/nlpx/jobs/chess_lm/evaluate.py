@@ -23,7 +23,7 @@ class Settings:
     """How much is measured."""
 
     encoding: str = "auto"
-    num_games: int = 200  # of masters, spread evenly over those held aside
+    num_games: int = 200  # of masters, spread evenly over the held-out ones
     every_game: bool = False  # also those the model may have learned
     written_games: int = 64  # that the model writes by itself
     opponents: tuple[str, ...] = OPPONENTS
@@ -38,19 +38,19 @@ def evaluate(
     """All figures as one object. Raises `InputError` if no game is left to compare with."""
     import numpy as np
 
-    from nlpx.xiangqi.model.measures import by_phase, foretell, lawfulness, openings, write_games_freely
+    from nlpx.xiangqi.model.measures import by_phase, legality, openings, predictions, write_games_freely
 
-    games = _masters(paths, model, settings, messages)
+    games = _games_of_masters(paths, model, settings, messages)
     messages.note(f"{len(games)} games of masters, {sum(len(game.moves) for game in games):,} moves")
     random = np.random.default_rng(settings.seed)
-    masters = by_phase(foretell(model, games))
+    masters = by_phase(predictions(model, games))
     written = write_games_freely(model, settings.written_games, random) if settings.written_games else []
     return {
         "model": model.name,
         "tokens": model.vocabulary.form,
         "games": len(games),
         "masters": masters,
-        "written": lawfulness(written),
+        "written": legality(written),
         "openings": openings(written, games),
         "matches": _matches(model, games, settings, how, messages),
     }
@@ -86,19 +86,19 @@ def _ranked(position: Any, ranking: Any, how: Choosing) -> list[int]:
     return [move for move, _ in ranking.best()]
 
 
-def _masters(paths: Sequence[str], model: MoveModel, settings: Settings, messages: Messages) -> list[Game]:
-    """The games to compare with: those that were kept aside in training, unless all are wanted."""
+def _games_of_masters(paths: Sequence[str], model: MoveModel, settings: Settings, messages: Messages) -> list[Game]:
+    """The games to compare with: those that were held out in training, unless all are wanted."""
     from nlpx.data.batches.bucketing import evenly_spaced
     from nlpx.jobs.chess_lm.job import read_complete_games
     from nlpx.xiangqi.model.games import is_held_out
 
     games = read_complete_games(paths, settings.encoding, messages)
-    share = float(model.facts.get("held_out", 1.0))
+    fraction = float(model.facts.get("held_out", 1.0))
     if not settings.every_game:
-        games = [game for game in games if is_held_out(game, share)]
+        games = [game for game in games if is_held_out(game, fraction)]
     if not games:
         raise InputError(
-            f"{', '.join(paths)}: no game that was held aside in training", hint="--all-games takes every game"
+            f"{', '.join(paths)}: no game that was held out in training", hint="--all-games takes every game"
         )
     return [games[index] for index in evenly_spaced(len(games), settings.num_games).tolist()]
 

@@ -1,4 +1,4 @@
-"""How well games held aside are foretold: loss and perplexity of a move, and how many are the first choice."""
+"""How well the held-out games are predicted: loss and perplexity of a move, and how many are the first choice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HeldOut:
         self.batches = evaluation_batches(games.lengths, limit=limit, batch_tokens=BATCH_TOKENS)
 
     def evaluate(self, model: Any, objective: MoveObjective) -> Evaluation:
-        """Score the weights that the model holds now, by the share of moves that it would have written itself."""
+        """Score the weights that the model holds now, by the fraction of moves that are its first choice."""
         was_training, tally = model.training, MoveTally(self.games.vocabulary.per_move)
         model.eval()
         try:

@@ -24,6 +24,7 @@ class Job:
     """The parts of one run, in the order in which they are needed."""
 
     def __init__(self, config: Config, messages: Messages, device: Any) -> None:
+        from nlpx.tricks import check_needs
         from nlpx.xiangqi.model.games import is_held_out
         from nlpx.xiangqi.model.objective import MoveObjective
         from nlpx.xiangqi.model.tokens import MoveVocabulary
@@ -37,10 +38,11 @@ class Job:
         self.start = StartingMoveModel(config.model, messages, vocabulary=self.vocabulary, max_length=data.max_length)
         self.start.check()
         self.objective = MoveObjective(seed=config.seed)
+        self.objective.keep(check_needs(config.tricks, MoveObjective.OUTPUTS, of="learning moves"))
         games = read_complete_games(data.paths, data.encoding, messages)
-        aside = [is_held_out(game, data.held_out) for game in games]
-        self.train_games = self._rows([game for game, held in zip(games, aside, strict=True) if not held])
-        self.held_out = self._rows([game for game, held in zip(games, aside, strict=True) if held], mirror=0.0)
+        is_out = [is_held_out(game, data.held_out) for game in games]
+        self.train_games = self._rows([game for game, held in zip(games, is_out, strict=True) if not held])
+        self.held_out = self._rows([game for game, held in zip(games, is_out, strict=True) if held], mirror=0.0)
 
     def check(self) -> None:
         """Refuse games of which nothing is left to learn from or to evaluate with."""
@@ -50,7 +52,7 @@ class Job:
         count = len(self.train_games) + len(self.held_out)
         raise InputError(
             f"of {count} games none is left to {missing}",
-            hint="give more games, or another share: --set data.held_out=0.3",
+            hint="give more games, or another fraction: --set data.held_out=0.3",
         )
 
     def inputs(self) -> Sequence[str]:
@@ -98,7 +100,7 @@ class Job:
         return Finished(str(run.path), score, rows, COLUMNS)
 
     def publish(self, model: Any, directory: Path) -> None:
-        """Everything that playing needs: weights as `stored_type` says, the tokens, and how games were held aside."""
+        """Everything that playing needs: weights as `stored_type` says, the tokens, and which games were held out."""
         from nlpx.io import write_json
         from nlpx.models.checkpoints.save import save_model
         from nlpx.xiangqi.model.move_model import MOVES_FILE

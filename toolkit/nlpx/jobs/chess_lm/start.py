@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import UsageError
-from nlpx.jobs.finetune.config import ModelSection
 from nlpx.models.config import ModelConfig
+from nlpx.runs.model_section import ModelSection
 from nlpx.runs.starting_model import StartingModel
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class StartingMoveModel(StartingModel):
                 hint="give a checkpoint of one of the families of `nlpx convert --help`, or --model new",
             )
         self.vocabulary = vocabulary
-        self.knows_moves = not self.is_new and self._stored_vocabulary() == vocabulary
+        self.is_move_model = not self.is_new and self._stored_vocabulary() == vocabulary
 
-    def check(self) -> None:
+    def check(self, alternatives: Mapping[str, str] | None = None) -> None:
         """Refuse a length or an attention that does not fit the model."""
         config = self.config()
         self._check_positions(config.position, config.max_position_embeddings)
@@ -47,7 +47,7 @@ class StartingMoveModel(StartingModel):
         """The model, on the CPU."""
         from nlpx.models.checkpoints.load import load_model
 
-        if self.is_new or self.knows_moves:
+        if self.is_new or self.is_move_model:
             return self._new() if self.is_new else super().build(allow_partial=allow_partial)
         assert self.described is not None  # a checkpoint of ours
         stored, wanted = self.described.config.vocab_size, self.vocabulary.vocab_size
@@ -95,11 +95,12 @@ class StartingMoveModel(StartingModel):
 def renew_tables(model: Any) -> None:
     """Draw everything that belongs to the vocabulary anew, as a new model has it."""
     import torch
-    from torch import nn
+
+    from nlpx.models.initialisation import truncated_normal_
 
     table, head, std = model.embeddings.word_embeddings.weight, model.lm_head, model.config.initializer_range
     with torch.no_grad():
         for weight in filter(lambda found: found is not None, (table, head.decoder)):
-            nn.init.trunc_normal_(weight, std=std, a=-2, b=2)
+            truncated_normal_(weight, std=std)
         if head.bias is not None:
             head.bias.zero_()

@@ -62,7 +62,7 @@ def convert(
         "format": to,
         "family": model.config.family,
         "heads": list(model.config.heads),
-        "left_over": model.load_report.left_over,
+        "unexpected": model.load_report.unexpected,
         "tokenizer": tokenizer,
     }
 

@@ -107,7 +107,7 @@ def _load(options: Options, device: str, messages: Messages) -> SentenceEncoder:
         batch_tokens=options.batch_tokens,
     )
     if encoder.max_length < options.max_length:
-        messages.note(f"texts are cut to {encoder.max_length} tokens: {options.model} can place no more")
+        messages.note(f"texts are truncated to {encoder.max_length} tokens: {options.model} can place no more")
     messages.detail(f"{encoder.precision} on {encoder.device}: {encoder.reason}")
     return encoder
 

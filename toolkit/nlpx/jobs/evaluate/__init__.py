@@ -1,1 +1,1 @@
-"""`nlpx evaluate`: what models are worth on data kept apart."""
+"""`nlpx evaluate`: measures of models on held-out data."""

@@ -28,7 +28,7 @@ TEXTS_AT_ONCE = 512
 class Settings:
     """What is hidden from the model, and how the texts are read.
 
-    `held_out`: only the texts that `nlpx pretrain` keeps aside at this share.
+    `held_out`: only the texts that `nlpx pretrain` holds out at this share.
     """
 
     field: str = "text"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nlpx import bundled
-from nlpx.jobs.finetune.config import NEW, Config
+from nlpx.jobs.finetune.config import Config
+from nlpx.runs.model_section import NEW
 from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def finetune(resolved: Resolved, options: RunOptions, messages: Messages) -> Fin
     Raises `UserError`s with the place and the way out, and `KeyboardInterrupt` once an interrupted run is saved.
     """
 
-    def build(said: Messages, device: Any, earlier: RunFolder | None) -> Job:
+    def build(said: Messages, device: Any, _earlier: RunFolder | None) -> Job:
         from nlpx.jobs.finetune.job import Job
 
         return Job(resolved.config, said, device, require=options.require)

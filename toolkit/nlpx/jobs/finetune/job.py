@@ -9,35 +9,37 @@ from typing import TYPE_CHECKING, Any
 from nlpx.errors import ResultError, UsageError
 from nlpx.jobs.finetune.config import SAMPLE, Config
 from nlpx.runs.running import Finished
-from nlpx.runs.starting_model import StartingModel, save_model_files
+from nlpx.runs.starting_model import StartingModel
+from nlpx.tasks import EncodedRows, Evaluation, LabelledTask, Task
+from nlpx.tricks import check_needs
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
     from nlpx.runs.folder import RunFolder
-    from nlpx.tasks import Evaluation, Examples
     from nlpx.train.state import Training
+    from nlpx.train.step import Objective
 
 
 class Job:
     """The parts of one run, in the order in which they are needed."""
 
     def __init__(self, config: Config, messages: Messages, device: Any, *, require: float | None = None) -> None:
-        from nlpx.configuration.registry import load
+        from nlpx.configuration import registry
 
         self.config, self.messages, self.device = config, messages, device
         self.name, self.require = config.task, require
-        self.task = load("tasks", config.task).Task(config.task_options)
+        self.task: Task = registry.load("tasks", config.task).Task(config.task_options)
         self.splits = self._read()
-        parts = self.task.model_choices()
+        parts = {"heads": self.task.heads, **self.task.model_parts()}
         self.start = StartingModel(config.model, messages, parts=parts, max_length=config.data.max_length)
         self.tokenizer = self.start.read_tokenizer(lambda: self.task.texts(self.splits.train))
         self.pad = self.tokenizer.pad_token_id or 0
+        self.objective = self._objective()
 
     def check(self) -> None:
         """Refuse what cannot work, before anything is written: vocabulary, positions, parts."""
-        if not self.start.is_ours:
-            self._check_backbone()
-        self.start.check()
+        check_needs(self.config.tricks, self.task.outputs, of=f"the task {self.name}")
+        self.start.check(self.task.alternatives)
 
     def inputs(self) -> Sequence[str]:
         """Where the rows are."""
@@ -47,11 +49,11 @@ class Job:
         """Build, go on from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
         from nlpx.runs.following import Follower, resume
 
-        examples = self.encode(self.splits.train)
-        self._note_cut(examples.lengths)
+        encoded = self.encode(self.splits.train)
+        self._note_truncated(encoded.lengths)
         self.dev = self.encode(self.splits.dev)
-        self.model = self._model().to(self.device)
-        training = self._prepare(examples.lengths)
+        self.model = self.start.build().to(self.device)
+        training = self._prepare(encoded.lengths)
         if state is not None:
             resume(training, run, state, self.messages)
         follower = Follower(
@@ -60,30 +62,30 @@ class Job:
             run=run,
             messages=self.messages,
             evaluate=self.evaluate,
-            save_model=save_model_files,
+            save_model=_save,
             publish=self.publish,
         )
-        return follower.follow(self.task.objective, lambda rows: self.task.collate(examples, rows, self.pad))
+        return follower.follow(self.objective, lambda rows: self.task.collate(encoded, rows, self.pad))
 
-    def encode(self, rows: Any) -> Examples:
-        """Rows as ids, cut to the run's `max_length`."""
-        examples: Examples = self.task.encode(rows, self.tokenizer, self.config.data.max_length)
-        return examples
+    def encode(self, rows: Any) -> EncodedRows:
+        """Rows as ids, truncated to the run's `max_length`."""
+        return self.task.encode(rows, self.tokenizer, self.config.data.max_length)
 
     def evaluate(self) -> Evaluation:
         """Score the dev rows with the weights the model holds now."""
-        from nlpx.runs.inference import predict_examples
+        from nlpx.runs.inference import predict_encoded
 
-        outputs = predict_examples(self.task, self.model, self.dev, self.pad, self.device, self.config.train.precision)
-        self.task.calibrate(self.splits.dev, outputs)
-        evaluation: Evaluation = self.task.evaluate(self.splits.dev, outputs)
-        return evaluation
+        precision = self.config.train.precision
+        predictions = predict_encoded(self.task, self.model, self.dev, self.pad, self.device, precision)
+        if isinstance(self.task, LabelledTask):
+            self.task.calibrate(self.splits.dev, predictions)
+        return self.task.evaluate(self.splits.dev, predictions)
 
     def publish(self, directory: Path) -> None:
         """Weights, tokenizer, and what `nlpx predict` must know of the task."""
         from nlpx.runs.inference import save_task
 
-        save_model_files(self.model, directory)
+        self.model.save(directory)
         self.tokenizer.save(directory)
         save_task(directory, self.config, self.task)
 
@@ -97,12 +99,12 @@ class Job:
         best = evaluation.score
         if self.splits.test:
             tested = predictor.answer(self.splits.test, run.predictions / "test.jsonl")
-            if self.task.is_labelled(self.splits.test):
+            if not isinstance(self.task, LabelledTask) or self.task.is_labelled(self.splits.test):
                 run.metrics({"step": run.last_step(), "split": "test", **tested.record})
                 self.messages.note(f"test score {tested.score:.4f} of the best checkpoint")
-        run.headline(self.task.headline, best)
+        run.headline(self.task.primary_metric, best)
         run.finish("finished")
-        build(run)
+        build(run, self.task.tables)
         if self.require is not None and not best >= self.require:  # a score that is no number is too low as well
             raise ResultError(
                 f"score {best:.4f} is below --require {self.require}", hint=f"nlpx runs report {run.path}"
@@ -126,7 +128,7 @@ class Job:
         from nlpx.train.collapse import label_entropy
         from nlpx.train.loop import prepare
 
-        config = self.config
+        config, counts = self.config, self._label_counts()
         return prepare(
             self.model,
             lengths=lengths,
@@ -134,43 +136,38 @@ class Job:
             optim=config.optim,
             tricks=config.tricks,
             seed=config.seed,
-            label_entropy=label_entropy(self.task.label_counts(self.splits.train)),
+            label_entropy=None if counts is None else label_entropy(counts),
         )
 
-    def _model(self) -> Any:
-        is_classifier = "classification" in self.task.model_choices().get("heads", ())
-        return self.start.build(head="classification" if is_classifier else None)
+    def _objective(self) -> Objective:
+        from nlpx.runs.objective import task_objective
 
-    def _check_backbone(self) -> None:
-        parts, name = self.task.model_choices(), self.config.model.name
-        if parts.get("condition_size"):
-            raise UsageError(
-                f"{name}: a model loaded through transformers has no conditional norms",
-                hint="--set task_options.conditional=false does without the condition",
-            )
-        if parts.get("classification_pooling") != "mean" or self.config.model.choices:
-            raise UsageError(
-                f"{name}: a model loaded through transformers is taken as it is, with mean pooling",
-                hint="leave out model.choices and other poolings",
-            )
+        config = self.config
+        return task_objective(self.task, self.splits.train, loss=config.loss, options=config.loss_options)
 
-    def _note_cut(self, lengths: list[int]) -> None:
-        cut = sum(length >= self.config.data.max_length for length in lengths)
-        if cut:
-            self.messages.note(
-                f"{cut} of {len(lengths)} rows reach {self.config.data.max_length} tokens and may be cut"
-            )
+    def _label_counts(self) -> list[int] | None:
+        return self.task.label_counts(self.splits.train) if isinstance(self.task, LabelledTask) else None
+
+    def _note_truncated(self, lengths: list[int]) -> None:
+        longest = self.config.data.max_length
+        full = sum(length >= longest for length in lengths)
+        if full:
+            self.messages.note(f"{full} of {len(lengths)} rows reach {longest} tokens and may be truncated")
+
+
+def _save(model: Any, directory: Path) -> None:
+    model.save(directory)
 
 
 def data_path(config: Config) -> str:
     """Where the rows are: `sample` stands for what ships for the task. Raises UsageError if nothing does."""
     from nlpx import bundled
-    from nlpx.configuration.registry import load
+    from nlpx.configuration import registry
 
     if config.data.path != SAMPLE:
         return config.data.path
     if config.task not in bundled.names():
-        example = load("tasks", config.task).Task.example
+        example = registry.load("tasks", config.task).Task.example
         raise UsageError(
             f"no rows: no sample ships for the task {config.task}",
             hint=f"--data FILE names a file of rows such as {example}",

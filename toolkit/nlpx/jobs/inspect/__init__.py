@@ -96,7 +96,7 @@ def _facts(path: Path, described: Described) -> dict[str, Any]:
         "config": described.config.model_dump(mode="json"),
         "used": tensors["used"],
         "missing": tensors["missing"],
-        "left_over": tensors["left_over"],
+        "unexpected": tensors["unexpected"],
         "ignored": tensors["ignored"],
         "reshaped": tensors["reshaped"],
         "tokenizer": tokenizer,

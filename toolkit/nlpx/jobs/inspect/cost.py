@@ -32,13 +32,13 @@ def cost(
 
     Forward time and memory are measured with random weights in float32, one text at a time: the model and the BERT
     take turns, and the median of `rounds` counts. Memory is the weights and the most that tensors took at once in one
-    pass; scratch space inside kernels is not counted. Lengths beyond the model's positions are cut to them.
+    pass; scratch space inside kernels is not counted. Lengths beyond the model's positions are limited to them.
     Raises `UsageError` for an unknown preset and `InputError` for a model that is none of nlpx's families.
     """
     import torch
 
     from nlpx.device import choose
-    from nlpx.models.cost import bert_like, misunderstandings
+    from nlpx.models.cost import bert_like, config_warnings
     from nlpx.models.transformer import Transformer
 
     config, disk = configuration(name, family=family)
@@ -58,7 +58,7 @@ def cost(
         "config": config.model_dump(mode="json"),
         **cards,
         "ratio": _ratio(cards["model"], cards["bert"]),
-        "remarks": misunderstandings(config),
+        "remarks": config_warnings(config),
         "measured_on": {"device": str(chosen), "threads": torch.get_num_threads(), "rounds": rounds},
     }
 
@@ -116,7 +116,7 @@ def _living_tensors(known: Sequence[Any]) -> Any:
 
     class LivingTensors(TorchDispatchMode):
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call]  # torch's
             self.seen = {tensor.untyped_storage()._cdata for tensor in known}
             self.now = self.peak = 0
 
@@ -209,7 +209,7 @@ def _usable_lengths(config: ModelConfig, lengths: Sequence[int]) -> list[int]:
 def _of_preset(name: str) -> tuple[ModelConfig, int | None]:
     from nlpx.configuration.files import find, group_of
     from nlpx.configuration.presets import resolve, schema_of
-    from nlpx.jobs.finetune.config import NEW
+    from nlpx.runs.model_section import NEW
 
     group = group_of(find(name))
     if group is None:
@@ -235,12 +235,12 @@ def _new_model(section: Any, parts: dict[str, Any], max_length: int) -> ModelCon
 
 def _parts(group: str, chosen: Any) -> dict[str, Any]:
     """What the run needs of its model: the head of the task, or of the objectives."""
-    from nlpx.configuration.registry import load
+    from nlpx.configuration import registry
 
     if group == "finetune":
-        choices: dict[str, Any] = load("tasks", chosen.task).Task(chosen.task_options).model_choices()
-        return choices
-    found = [head for name in chosen.objectives for head in load("objectives", name).Objective.HEADS]
+        task = registry.load("tasks", chosen.task).Task(chosen.task_options)
+        return {"heads": task.heads, **task.model_parts()}
+    found = [head for name in chosen.objectives for head in registry.load("objectives", name).Objective.HEADS]
     return {"heads": tuple(dict.fromkeys(found))}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nlpx.jobs.finetune.config import NEW
 from nlpx.jobs.pretrain.config import Config
+from nlpx.runs.model_section import NEW
 from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
 
 if TYPE_CHECKING:

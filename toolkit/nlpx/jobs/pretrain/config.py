@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from nlpx.configuration.section import Plugins, Section
-from nlpx.jobs.finetune.config import ModelSection
 from nlpx.optim.config import OptimConfig
+from nlpx.runs.model_section import ModelSection
 from nlpx.train.config import TrainConfig
 
 
@@ -27,7 +27,7 @@ class DataConfig(Section):
         description="whether documents in one row see each other: never, or as if they were one text",
     )
     whole_words: bool = Field(True, description="find words with a segmenter, so that they are hidden as a whole")
-    held_out: float = Field(0.01, gt=0, lt=1, description="share of the documents kept aside for evaluation")
+    held_out: float = Field(0.01, gt=0, lt=1, description="fraction of the documents held out for evaluation")
     evaluation_rows: PositiveInt = Field(1000, description="rows of them that an evaluation reads, at most")
     workers: PositiveInt | None = Field(None, description="processes that tokenize; null: one a core")
     cache: str | None = Field(None, description="folder for the tokenized corpus; null: the user's cache")

@@ -1,4 +1,4 @@
-"""Loss and accuracy of every objective on rows held aside, with the same masks and cuts each time."""
+"""Loss and accuracy of every objective on rows held out, with the same masks and splits each time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH_TOKENS = 4096  # a language model's logits are this many times the vocabul
 COLUMNS = ("objective", "loss", "perplexity", "accuracy", "targets")  # unless the objective has its own
 
 
-class HeldAside:
+class HeldOutRows:
     """The rows of an evaluation; `limit` of them, spread evenly, if there are more."""
 
     def __init__(self, rows: PackedRows, mix: Mix, *, limit: int, device: torch.device, precision: Precision) -> None:

@@ -10,8 +10,9 @@ from nlpx.errors import InputError, UsageError
 from nlpx.jobs.pretrain.config import Config
 from nlpx.jobs.pretrain.mix import Mix, heads, row_facts, trains_a_pair
 from nlpx.runs.running import Finished, conclude
-from nlpx.runs.starting_model import StartingModel, save_model_files
+from nlpx.runs.starting_model import StartingModel
 from nlpx.runs.starting_pair import StartingPair
+from nlpx.tricks import check_needs
 
 if TYPE_CHECKING:
     from nlpx.data.batches.packing import PackedRows
@@ -44,6 +45,7 @@ class Job:
         self.special = SpecialIds.of(self.tokenizer)
         facts = row_facts(self.tokenizer, max_length=config.data.max_length)
         self.mix = Mix(config.objectives, self.special, facts, seed=config.seed)
+        self.mix.keep(check_needs(config.tricks, self.mix.outputs, of=f"the objective {self.name}"))
         self.start.check()
         self._check_attention()
         self.shards = self._shards()
@@ -65,7 +67,7 @@ class Job:
 
     def train(self, run: RunFolder | None, state: Path | None) -> Evaluation:
         """Build, go on from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
-        from nlpx.jobs.pretrain.evaluation import HeldAside
+        from nlpx.jobs.pretrain.evaluation import HeldOutRows
         from nlpx.runs.following import Follower, resume
         from nlpx.train.loop import prepare
 
@@ -83,7 +85,7 @@ class Job:
         )
         if state is not None:
             resume(training, run, state, self.messages)
-        aside = HeldAside(
+        aside = HeldOutRows(
             self.held_out,
             self.mix,
             limit=config.data.evaluation_rows,
@@ -217,7 +219,7 @@ class Job:
     def _save(self, model: Any, directory: Path) -> None:
         from nlpx.models.replaced_token import GENERATOR
 
-        save_model_files(model, directory)
+        model.save(directory)
         self.tokenizer.save(directory)
         if isinstance(self.start, StartingPair):
             self.tokenizer.save(directory / GENERATOR)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlpx.configuration import registry
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nlpx.configuration.section import Section
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.batches.packing import PackedRows
-    from nlpx.objectives import Loss, RowFacts
+    from nlpx.objectives import ObjectiveOutput, RowFacts
     from nlpx.tokenizers.base import Tokenizer
 
 ENDS, CLOSING = "。！？!?；;…", "”’」』》）)\"'"
@@ -34,6 +34,18 @@ class Mix:
         self.shares = [config.weight / total for config in chosen.values()]  # type: ignore[attr-defined]
         self.seed = seed
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What every one of the objectives can give beside its loss."""
+        first, *others = (objective.OUTPUTS for objective in self.objectives.values())
+        return tuple(name for name in first if all(name in other for other in others))
+
+    def keep(self, outputs: Collection[str]) -> None:
+        """Give these outputs in training too."""
+        if "logits" in outputs:
+            for objective in self.objectives.values():
+                objective.keep_logits = True
+
     def name_at(self, step: int) -> str:
         """The objective of an update, drawn by weight."""
         import numpy as np
@@ -51,9 +63,9 @@ class Mix:
         batch: dict[str, Any] = self.objectives[name].batch([rows.row(index) for index in indices], generators)
         return batch | {"objective": name}
 
-    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
         """The loss of a batch, by the objective it was made for."""
-        loss: Loss = self.objectives[batch["objective"]](model, batch)
+        loss: ObjectiveOutput = self.objectives[batch["objective"]](model, batch)
         return loss
 
 

@@ -9,9 +9,9 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from nlpx.data.batches.masking import row_generator
+from nlpx.decode.batch_slots import num_slots, width_for
 from nlpx.decode.gibbs.chains import Chain, Sampler
 from nlpx.decode.gibbs.draw import Draw
-from nlpx.decode.gibbs.lanes import num_lanes, width_for
 from nlpx.decode.gibbs.moves import Mover, MovingChain, PseudoScore, Token
 from nlpx.decode.gibbs.vocabulary import banned_ids
 from nlpx.decode.prompts import Prompt, check_length, open_prompt, write_text
@@ -64,7 +64,7 @@ class Run:
     model: SampledModel
     settings: Settings
     draw: Draw
-    lanes: int
+    slots: int
     likelihood: PseudoLikelihood
     _shown: dict[int, list[int]] = field(default_factory=dict)  # what each chain showed last
 
@@ -75,9 +75,9 @@ class Run:
         banned = banned_ids(
             model.tokenizer, model.special, vocab_size=model.vocab_size, allow=settings.allow, ban=settings.ban
         )
-        lanes = num_lanes(model.device)
-        likelihood = PseudoLikelihood(model.conditionals, model.special.mask, model.special.pad, lanes)
-        return cls(model, settings, Draw(banned, settings.top_k, settings.top_p), lanes, likelihood)
+        slots = num_slots(model.device)
+        likelihood = PseudoLikelihood(model.conditionals, model.special.mask, model.special.pad, slots)
+        return cls(model, settings, Draw(banned, settings.top_k, settings.top_p), slots, likelihood)
 
     def from_nothing(self, number: int, asked: Bounds | None) -> Start:
         """The start of a chain of [MASK]s, its length uniform between the bounds. Raises `InputError`."""
@@ -156,7 +156,7 @@ class Run:
 
     def _sampler(self) -> Sampler:
         special, settings = self.model.special, self.settings
-        return Sampler(self.model.conditionals, self.draw, special.mask, special.pad, self.lanes, settings.block)
+        return Sampler(self.model.conditionals, self.draw, special.mask, special.pad, self.slots, settings.block)
 
     def _chain(self, number: int, start: Start) -> Chain:
         special, prompt, settings = self.model.special, start.prompt, self.settings
@@ -174,7 +174,7 @@ class Run:
         special = self.model.special
         score = PseudoScore(self.likelihood, start=[special.cls], end=[special.sep])
         frame = ([special.cls], [special.sep])
-        return Mover(self.model.conditionals, self.draw, score, special.mask, special.pad, *frame, self.lanes)
+        return Mover(self.model.conditionals, self.draw, score, special.mask, special.pad, *frame, self.slots)
 
     def _moving_chain(self, number: int, start: Start) -> MovingChain:
         prompt, (shortest, longest) = start.prompt, start.bounds

@@ -1,4 +1,4 @@
-"""`nlpx vocab`: build, extend, cut and describe vocabularies; rows of a checkpoint follow."""
+"""`nlpx vocab`: build, extend, trim and describe vocabularies; rows of a checkpoint follow."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from nlpx.messages import Messages
 
 if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer
-    from nlpx.tokenizers.vocabulary_build import Built
-    from nlpx.tokenizers.vocabulary_cut import Usage
-    from nlpx.tokenizers.vocabulary_extend import Weights
+    from nlpx.tokenizers.vocabulary.build import Built
+    from nlpx.tokenizers.vocabulary.extend import Weights
+    from nlpx.tokenizers.vocabulary.trim import Usage
 
 MAP_FILE = "vocabulary_map.json"
 Format = Literal["nlpx", "hf"]
@@ -50,7 +50,7 @@ def build(
     Words are what the segmenter finds with HMM off; of a table, those it would find. Raises `InputError` for a corpus
     without text or counts of the wrong unit, `UsageError` for a size that leaves no room.
     """
-    from nlpx.tokenizers.vocabulary_build import SMALLEST, build_vocabulary, count_characters, count_words
+    from nlpx.tokenizers.vocabulary.build import SMALLEST, build_vocabulary, count_characters, count_words
 
     if size <= SMALLEST:
         hint = f"special tokens, letters and digits take {SMALLEST} entries"
@@ -83,7 +83,6 @@ def write_built(built: Built, target: Path, *, kind: Literal["char", "word"], ov
 def extend(
     name: str,
     target: Path,
-    messages: Messages,
     *,
     words: str = JIEBA,
     size: int = 20_000,
@@ -100,12 +99,12 @@ def extend(
 
     Returns what is written to `vocabulary_map.json`, less the ids. Raises `InputError` if no word fits.
     """
-    from nlpx.tokenizers import vocabulary_extend
+    from nlpx.tokenizers.vocabulary import extend as extending
 
     check_output(target, overwrite=overwrite)
     base = open_base(name, family=family)
     ranked, origin = words_of(words, min_count=min_count) if size else ([], "none")
-    found = vocabulary_extend.extend(
+    found = extending.extend(
         base.tokenizer,
         ranked,
         size=size,
@@ -128,7 +127,7 @@ def extend(
     return _write(base, found.tokenizer, found.keep_tokens, found.compound_tokens, facts, target, to=to)
 
 
-def cut(
+def trim(
     name: str,
     target: Path,
     messages: Messages,
@@ -144,8 +143,8 @@ def cut(
 
     With a corpus and `min_count` 1 every text of it keeps its tokens. Returns what `extend` returns.
     """
-    from nlpx.tokenizers.vocabulary_cut import Usage, cut_vocabulary
-    from nlpx.tokenizers.vocabulary_extend import check_special_tokens, with_vocabulary
+    from nlpx.tokenizers.vocabulary.extend import check_special_tokens, with_vocabulary
+    from nlpx.tokenizers.vocabulary.trim import Usage, trimmed
 
     if (corpus is None) == (counts is None):
         raise UsageError("what is used? give --corpus or --counts, one of them")
@@ -161,12 +160,12 @@ def cut(
         _add_counts(usage, read_counts(counts or ""))
     kept = usage.kept(min_count)
     facts = {"kind": base.tokenizer.kind, "used_by": origin, "added": 0}
-    tokenizer = with_vocabulary(base.tokenizer, cut_vocabulary(base.tokenizer.vocab, kept))
+    tokenizer = with_vocabulary(base.tokenizer, trimmed(base.tokenizer.vocab, kept))
     return _write(base, tokenizer, kept, [], facts, target, to=to)
 
 
 def show(name: str, messages: Messages, *, other: str | None = None, corpus: Corpus | None = None) -> dict[str, Any]:
-    """Facts about a vocabulary: kinds of entries, what is missing or doubled, what a corpus makes of it.
+    """Facts about a vocabulary: kinds of entries, what is missing or duplicated, how a corpus is tokenized.
 
     With `other`, how many entries the two share, and its own facts.
     """
@@ -184,8 +183,8 @@ def show(name: str, messages: Messages, *, other: str | None = None, corpus: Cor
 def _facts(name: str, messages: Messages, corpus: Corpus | None) -> dict[str, Any]:
     from nlpx.tokenizers.load import load_tokenizer
     from nlpx.tokenizers.vocab import SPECIAL_TOKENS
-    from nlpx.tokenizers.vocabulary_extend import is_redundant, missing_special_tokens
-    from nlpx.tokenizers.vocabulary_kinds import duplicates, entries_by_kind
+    from nlpx.tokenizers.vocabulary.extend import is_redundant, missing_special_tokens
+    from nlpx.tokenizers.vocabulary.kinds import duplicates, entries_by_kind
 
     tokenizer = load_tokenizer(name)
     vocab = tokenizer.vocab
@@ -203,7 +202,7 @@ def _facts(name: str, messages: Messages, corpus: Corpus | None) -> dict[str, An
 
 
 def _usage_facts(tokenizer: Tokenizer, corpus: Corpus, messages: Messages) -> dict[str, Any]:
-    from nlpx.tokenizers.vocabulary_cut import Usage
+    from nlpx.tokenizers.vocabulary.trim import Usage
 
     usage = Usage(tokenizer)
     for batch in corpus.batches(messages):
@@ -248,7 +247,7 @@ def _write(
 
 def _write_model(base: Base, ids: dict[str, Any], folder: Path, to: Format) -> dict[str, Any]:
     from nlpx.models.checkpoints.save import export_model, save_model
-    from nlpx.models.surgery import check_rows, with_rows
+    from nlpx.models.checkpoints.vocabulary_rows import check_rows, with_rows
 
     check_rows(base.described, len(base.tokenizer.vocab), base.tokenizer.vocab.source)
     model = with_rows(base.path, base.described, **ids)
@@ -260,7 +259,7 @@ def _write_model(base: Base, ids: dict[str, Any], folder: Path, to: Format) -> d
         "family": model.config.family,
         "format": to,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "left_over": model.load_report.left_over if model.load_report else [],
+        "unexpected": model.load_report.unexpected if model.load_report else [],
     }
 
 

@@ -74,9 +74,9 @@ def open_base(name: str, *, family: str | None = None) -> Base:
 
 def read_counts(path: str) -> Counts:
     """Entries and counts of a table that `nlpx wordfreq` wrote. Raises `InputError` if there is none in it."""
-    from nlpx.counting import outputs
+    from nlpx.data.corpus.count_tables import read_counts
 
-    counts = [(entry, count) for entry, count in outputs.read_counts(path) if count > 0]
+    counts = [(entry, count) for entry, count in read_counts(path) if count > 0]
     if not counts:
         raise InputError(f"{path}: no counts in it", hint="`nlpx wordfreq` writes such tables: word, tab, count")
     return counts
@@ -97,11 +97,11 @@ def count_corpus(corpus: Corpus, kind: str, messages: Messages) -> Counts:
 
 
 def found_whole(words: Mapping[str, int]) -> dict[str, int]:
-    """Those words that a tokenizer's segmenter cuts out whole: an entry for any other would never be used."""
+    """Those words that a tokenizer's segmenter finds whole: an entry for any other would never be used."""
     from nlpx.tokenizers.segment import build_segmenter
 
-    cut = build_segmenter("rjieba")
-    return {word: count for word, count in words.items() if cut(word) == [word]}
+    segment = build_segmenter("rjieba")
+    return {word: count for word, count in words.items() if segment(word) == [word]}
 
 
 def check_unit(path: str, counts: Counts, kind: str, messages: Messages) -> None:
@@ -196,6 +196,6 @@ def _describe(path: Path, family: str | None) -> Any:
 
     described = describe(path, family)
     if described is None:
-        hint = "its vocab.txt alone can be extended or cut: name that file"
+        hint = "its vocab.txt alone can be extended or trimmed: name that file"
         raise InputError(f"{path}: none of nlpx's families, so its rows cannot follow the vocabulary", hint=hint)
     return described

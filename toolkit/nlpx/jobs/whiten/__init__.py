@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nlpx.errors import InputError, MachineError, UsageError
+from nlpx.errors import InputError, MachineError, UsageError, install_hint
 
 if TYPE_CHECKING:
     from nlpx.embed.moments import Moments
@@ -120,7 +120,7 @@ def _check_plot(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"--plot: {path} is a folder", hint="name a file in it")
     if not available():
-        raise MachineError("--plot needs matplotlib, which is not installed", hint="pip install 'nlpx[plot]'")
+        raise MachineError("--plot needs matplotlib, which is not installed", hint=install_hint("plot"))
 
 
 def _map(vectors: VectorFile | None, choices: Choices, options: Options, messages: Messages) -> Whitening:
@@ -162,7 +162,7 @@ def _apply(vectors: VectorFile, whitening: Whitening, target: str, options: Opti
     if vectors.columns != whitening.columns:
         raise InputError(f"{vectors.name}: vectors of {vectors.columns} numbers; the map takes {whitening.columns}")
     kind = "float64" if vectors.dtype.itemsize == 8 else "float32"
-    cosine, ready = MeanCosine(whitening.dim), whitening.of_type(kind)
+    cosine, ready = MeanCosine(whitening.dim), whitening.of_type(whitening.precision_for(vectors.dtype))
     with (
         messages.progress(vectors.rows, "applying") as progress,
         write_vectors(target, rows=vectors.rows, columns=whitening.dim, dtype=kind) as writer,

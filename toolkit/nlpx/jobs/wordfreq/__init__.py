@@ -43,9 +43,9 @@ def check_destinations(output: str | None, plot: str | None) -> None:
         from nlpx.report.plots import available
 
         if not available():
-            from nlpx.errors import MachineError
+            from nlpx.errors import MachineError, install_hint
 
-            raise MachineError("--plot needs matplotlib, which is not installed", hint="pip install 'nlpx[plot]'")
+            raise MachineError("--plot needs matplotlib, which is not installed", hint=install_hint("plot"))
 
 
 def count_files(files: Sequence[str], settings: CountSettings, messages: Messages, *, format: str | None) -> Counts:

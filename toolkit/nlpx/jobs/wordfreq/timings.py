@@ -1,4 +1,4 @@
-"""What several processes are worth, measured on the user's own texts; nothing is promised.
+"""What several processes gain, measured on the user's own texts; nothing is promised.
 
 A post of kexue.fm compares three ways to count words: one growing dictionary, a dictionary for each 1,000 texts that
 is merged at the end, and the same in a pool of processes. The fair speed-up per process compares the pool with the
@@ -122,21 +122,21 @@ def _start_worker(hmm: bool, user_dictionary: str | None) -> None:
     global _segmenter
     if _segmenter is None:
         _segmenter = build_word_segmenter("jieba", hmm=hmm, user_dictionary=user_dictionary)
-        _segmenter.cut("词")
+        _segmenter.segment("词")
 
 
 def _naive(texts: Sequence[str]) -> Table:
     assert _segmenter is not None
     table: Table = {}
     for text in texts:
-        for word in _segmenter.cut(text):
+        for word in _segmenter.segment(text):
             table[word] = table.get(word, 0) + 1
     return _without_space(table)
 
 
 def _count_batch(texts: Sequence[str]) -> Counter[str]:
     assert _segmenter is not None
-    return Counter(word for text in texts for word in _segmenter.cut(text))
+    return Counter(word for text in texts for word in _segmenter.segment(text))
 
 
 def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -202,7 +202,7 @@ def _load_weights_only(file: Path) -> dict[str, Tensor]:
         ) from None
     except MemoryError:
         raise
-    except Exception as error:  # what a cut or foreign file makes of the reader has no one class
+    except Exception as error:  # a truncated or foreign file makes the reader raise errors of many classes
         reason = (str(error).splitlines() or ["it ends too early"])[0]
         raise InputError(
             f"{file}: truncated or not a PyTorch file ({reason})", hint="copy or download it again"

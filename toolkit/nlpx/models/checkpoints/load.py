@@ -14,11 +14,12 @@ from nlpx.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from nlpx.models.checkpoints.family import recognise
 from nlpx.models.checkpoints.hub import resolve
 from nlpx.models.checkpoints.names import NameMap, OwnNames
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.checkpoints.save import read_own
 from nlpx.models.checkpoints.traps import warnings_for
 from nlpx.models.checkpoints.weights import Assembler, CompoundToken, RowChoices, decoder_is_tied
 from nlpx.models.config import ModelConfig
+from nlpx.models.encoder import Encoder
+from nlpx.models.load_report import LoadReport
 from nlpx.models.transformer import Transformer
 
 HEADS = ("mlm", "lm", "classification", "pooler", "discriminator", "sentence")
@@ -58,13 +59,28 @@ def load_model(
     path = resolve(path_or_name)
     described = describe(path, family)
     if described is None:
-        from nlpx.models.backbone import Backbone
+        from nlpx.models.checkpoints.backbone import Backbone
 
         return Backbone.load(path, head=head, choices=choices)
     rows = RowChoices(keep_tokens, compound_tokens)
     config = _choose(described, head, rows, choices)
     model = Transformer(config)
     model.load_report = fill(model, described, allow_partial=allow_partial, rows=rows)
+    return model.eval()
+
+
+def load_trained(directory: Path) -> Encoder:
+    """A checkpoint that a run has written, with every part it was trained with, in evaluation mode.
+
+    Raises `InputError` for one that lacks any of them: nothing starts anew.
+    """
+    described = describe(directory)
+    if described is None:
+        from nlpx.models.checkpoints.backbone import Backbone
+
+        return Backbone.load_own(directory)
+    model = Transformer(described.config)
+    model.load_report = fill(model, described, fresh=False)
     return model.eval()
 
 
@@ -75,11 +91,15 @@ def fill(
     allow_partial: Sequence[str] = (),
     rows: RowChoices | None = None,
     check_only: bool = False,
+    fresh: bool = True,
 ) -> LoadReport:
-    """Load the checkpoint into a model of a fitting configuration; `check_only` compares but keeps nothing."""
+    """Load the checkpoint into a model of a fitting configuration.
+
+    `check_only` compares but keeps nothing; without `fresh` no part may start anew, not even a classifier.
+    """
     report = LoadReport(model.config.family, described.reason)
     assembler = Assembler(model, described.tensors, report, rows or RowChoices())
-    assembler.fill(allow_partial, check_only=check_only)
+    assembler.fill(allow_partial, check_only=check_only, fresh=fresh)
     report.warnings = warnings_for(described, model.config)
     return report
 

@@ -18,7 +18,7 @@ import numpy as np
 from nlpx.errors import InputError
 from nlpx.models.checkpoints.crc32c import crc32c, masked
 from nlpx.models.checkpoints.tf_entry import Entry, parse_entry, parse_header, slice_order, slice_owner
-from nlpx.models.checkpoints.tf_table import MAGIC, Corrupt, read_table
+from nlpx.models.checkpoints.tf_table import MAGIC, CorruptError, read_table
 
 # The numbers of TensorFlow's DataType; bfloat16 is the upper half of a float32, and numpy has no name for it.
 _DTYPES = {1: "float32", 2: "float64", 3: "int32", 9: "int64", 14: "bfloat16", 19: "float16"}
@@ -185,7 +185,7 @@ class TFCheckpoint:
     def _damage_named(self, what: str) -> Iterator[None]:
         try:
             yield
-        except Corrupt as error:
+        except CorruptError as error:
             raise InputError(f"{self.index}: damaged {what} ({error})", hint=_COPY_AGAIN) from error
 
     def _check_files(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nlpx.models.checkpoints.tf_table import Corrupt, varint
+from nlpx.models.checkpoints.tf_table import CorruptError, varint
 
 Extent = tuple[int, int | None]
 
@@ -37,13 +37,13 @@ class Entry:
 
 
 def parse_header(message: bytes) -> Header:
-    """Raises `Corrupt` if the bytes are no message."""
+    """Raises `CorruptError` if the bytes are no message."""
     values = dict(_fields(message))
     return Header(num_shards=_number(values.get(1, 0)), big_endian=_number(values.get(2, 0)) != 0)
 
 
 def parse_entry(message: bytes) -> Entry:
-    """Raises `Corrupt` if the bytes are no message."""
+    """Raises `CorruptError` if the bytes are no message."""
     fields = list(_fields(message))
     numbers = {field: _number(value) for field, value in fields if field not in (2, 7)}
     return Entry(
@@ -93,9 +93,9 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
-            raise Corrupt(f"unknown wire type {kind}")
+            raise CorruptError(f"unknown wire type {kind}")
         if at + size > len(message):
-            raise Corrupt("a field leaves its message")
+            raise CorruptError("a field leaves its message")
         content = message[at : at + size]
         yield tag >> 3, content if kind == 2 else int.from_bytes(content, "little")
         at += size
@@ -103,11 +103,11 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _number(value: int | bytes) -> int:
     if isinstance(value, bytes):
-        raise Corrupt("bytes where a number belongs")
+        raise CorruptError("bytes where a number belongs")
     return value
 
 
 def _bytes(value: int | bytes) -> bytes:
     if isinstance(value, int):
-        raise Corrupt("a number where a message belongs")
+        raise CorruptError("a number where a message belongs")
     return value

@@ -18,7 +18,7 @@ _FOOTER_SIZE = 48
 _TRAILER_SIZE = 5
 
 
-class Corrupt(ValueError):
+class CorruptError(ValueError):
     """The bytes do not follow the format; whoever knows the file turns it into an `InputError`."""
 
 
@@ -35,7 +35,7 @@ def read_table(path: Path) -> dict[bytes, bytes]:
         )
     try:
         return dict(_entries_of_table(data))
-    except Corrupt as error:
+    except CorruptError as error:
         raise InputError(f"{path}: damaged ({error})", hint="copy or download the file again") from error
 
 
@@ -48,7 +48,7 @@ def _entries_of_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     for _, value in _entries_of_block(_block(data, index)):
         for key, entry in _entries_of_block(_block(data, _handle(value, 0)[0])):
             if last is not None and key <= last:
-                raise Corrupt("keys out of order")
+                raise CorruptError("keys out of order")
             yield key, entry
             last = key
 
@@ -63,11 +63,11 @@ def _block(data: bytes, handle: tuple[int, int]) -> bytes:
     offset, size = handle
     end = offset + size
     if end + _TRAILER_SIZE > len(data):
-        raise Corrupt(f"a block ends at byte {end} of {len(data)}")
+        raise CorruptError(f"a block ends at byte {end} of {len(data)}")
     if masked(crc32c(data[offset : end + 1])) != int.from_bytes(data[end + 1 : end + _TRAILER_SIZE], "little"):
-        raise Corrupt(f"wrong checksum of the block at byte {offset}")
+        raise CorruptError(f"wrong checksum of the block at byte {offset}")
     if data[end] > 1:
-        raise Corrupt(f"unknown compression {data[end]} of the block at byte {offset}")
+        raise CorruptError(f"unknown compression {data[end]} of the block at byte {offset}")
     content = data[offset:end]
     return snappy_decompress(content) if data[end] else content
 
@@ -76,14 +76,14 @@ def _entries_of_block(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     num_restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 - 4 * num_restarts
     if len(block) < 4 or end < 0:
-        raise Corrupt(f"a block of {len(block)} bytes with {num_restarts} restarts")
+        raise CorruptError(f"a block of {len(block)} bytes with {num_restarts} restarts")
     key, at = b"", 0
     while at < end:
         shared, at = varint(block, at)
         unshared, at = varint(block, at)
         size, at = varint(block, at)
         if shared > len(key) or at + unshared + size > end:
-            raise Corrupt("an entry leaves its block")
+            raise CorruptError("an entry leaves its block")
         key = key[:shared] + block[at : at + unshared]
         at += unshared + size
         yield key, block[at - size : at]
@@ -99,7 +99,7 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         if data[at - 1] < 0x80:
             return value, at
-    raise Corrupt("a number without an end")
+    raise CorruptError("a number without an end")
 
 
 def snappy_decompress(data: bytes) -> bytes:
@@ -110,7 +110,7 @@ def snappy_decompress(data: bytes) -> bytes:
         if data[at] & 3:
             count, distance, at = _snappy_copy(data, at)
             if not 0 < distance <= len(output):
-                raise Corrupt("a copy from before the start")
+                raise CorruptError("a copy from before the start")
             pattern = output[-distance:] * (count // distance + 1)  # may overlap what it writes
             output += pattern[:count]
         else:
@@ -120,7 +120,7 @@ def snappy_decompress(data: bytes) -> bytes:
         if len(output) > length:
             break
     if len(output) != length or at != len(data):
-        raise Corrupt(f"a compressed block of {length} bytes gave {len(output)}")
+        raise CorruptError(f"a compressed block of {length} bytes gave {len(output)}")
     return bytes(output)
 
 

@@ -43,13 +43,13 @@ def _missing_head(described: Described, config: ModelConfig) -> str | None:
     return "no language-model head is stored: this checkpoint embeds and fine-tunes, it cannot fill masks"
 
 
-def _untied_head(described: Described, config: ModelConfig) -> str | None:
+def _untied_head(described: Described, _config: ModelConfig) -> str | None:
     if described.config.tie_word_embeddings:
         return None
     return "the vocabulary product has a matrix of its own that differs from the word table: it is loaded untied"
 
 
-def _free_key_size(described: Described, config: ModelConfig) -> str | None:
+def _free_key_size(_described: Described, config: ModelConfig) -> str | None:
     if config.key_size * config.num_attention_heads == config.hidden_size:
         return None
     return (

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nlpx.errors import InputError
 from nlpx.models.checkpoints.names import FUSED, PARTS, NameMap
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.config import ModelConfig
+from nlpx.models.load_report import LoadReport
 from nlpx.models.positions import hierarchical_rows
 from nlpx.models.transformer import Transformer
 
@@ -57,7 +57,8 @@ class RowChoices:
         ids, weights = token if is_weighted else (token, [1.0] * len(token))
         self._check(ids, table.shape[0], "compound_tokens")  # type: ignore[arg-type]
         rows, scales = table[torch.as_tensor(ids)].double(), torch.as_tensor(weights, dtype=torch.float64)
-        return (torch.tensordot(scales, rows, dims=1) / scales.sum()).to(table.dtype)
+        mean: Tensor = torch.tensordot(scales, rows, dims=1) / scales.sum()
+        return mean.to(table.dtype)
 
     @staticmethod
     def _check(ids: Sequence[int], rows: int, name: str) -> None:
@@ -75,12 +76,14 @@ class Assembler:
         self.tensors = tensors
         self.report = report
         self.rows = rows
+        self.fresh = True
 
-    def fill(self, allow_partial: Sequence[str] = (), *, check_only: bool = False) -> None:
-        """Load every parameter and buffer.
+    def fill(self, allow_partial: Sequence[str] = (), *, check_only: bool = False, fresh: bool = True) -> None:
+        """Load every parameter and buffer; with `fresh`, parts that a checkpoint is given anew may start at random.
 
         Raises `InputError` if one is missing that `allow_partial` (patterns) does not name.
         """
+        self.fresh = fresh
         state: dict[str, Tensor] = {}
         for name, parameter in self.model.state_dict().items():
             tensor = self._assemble(name, parameter)
@@ -90,7 +93,7 @@ class Assembler:
             fitted = self._fit(name, tensor, parameter)
             if not check_only:
                 state[name] = fitted
-        self._classify_left_over()
+        self._classify_unexpected()
         self._refuse_missing(allow_partial)
         self.model.load_state_dict(state, strict=False)
 
@@ -105,7 +108,7 @@ class Assembler:
 
     def _starts_anew(self, name: str, parameter: Tensor) -> bool:
         """Whether what is stored has other classes, or another number of random features: a new one takes its place."""
-        stored = self.tensors.shape(name) if _may_be_new(name) else None
+        stored = self.tensors.shape(name) if self.fresh and _may_be_new(name) else None
         return stored is not None and stored != tuple(parameter.shape)
 
     def _read(self, ours: str, wanted: str) -> Tensor | None:
@@ -138,17 +141,17 @@ class Assembler:
         return hierarchical_rows(table, num_rows, self.config.hierarchical_alpha)
 
     def _note_absent(self, name: str) -> None:
-        is_new = "condition" in name or _may_be_new(name)
+        is_new = self.fresh and ("condition" in name or _may_be_new(name))
         (self.report.new if is_new else self.report.missing).append(name)
 
-    def _classify_left_over(self) -> None:
+    def _classify_unexpected(self) -> None:
         used = {name for names in self.report.used.values() for name in names}
         for name in self.tensors.checkpoint.names():
             if name in used:
                 continue
             recomputed = any(fnmatch(name, pattern) for pattern in RECOMPUTED)
             tied = self.config.tie_word_embeddings and name == self._tied_name()
-            (self.report.ignored if recomputed or tied else self.report.left_over).append(name)
+            (self.report.ignored if recomputed or tied else self.report.unexpected).append(name)
 
     def _tied_name(self) -> str | None:
         found = self.tensors.find("lm_head.decoder")
@@ -164,7 +167,9 @@ class Assembler:
         key = f'--set "model.allow_partial=[{", ".join(patterns)}]"'
         raise InputError(
             f"{self.tensors.checkpoint.path}: the checkpoint lacks {shown}",
-            hint=f"{options} starts them at random; {key} starts them at random",
+            hint=f"{options} starts them at random; {key} starts them at random"
+            if self.fresh
+            else "it is not whole: copy it again, or train again",
         )
 
 

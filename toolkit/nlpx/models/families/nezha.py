@@ -33,6 +33,6 @@ def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
     }
 
 
-def write_config(config: ModelConfig) -> dict[str, Any]:
+def write_config(_config: ModelConfig) -> dict[str, Any]:
     """Always refuses: NEZHA left transformers with version 5."""
     raise no_counterpart("position `relative` (NEZHA left transformers with version 5)")

@@ -41,7 +41,7 @@ from nlpx.xiangqi.rules.pieces import (
 if TYPE_CHECKING:
     from nlpx.xiangqi.rules.board import Position
 
-NAMES = ("", *"帅仕相马车炮兵", *"将士象马车炮卒")
+NAMES: tuple[str, ...] = ("", *"帅仕相马车炮兵", *"将士象马车炮卒")
 SPELLINGS = {
     KING: "帅帥将將Kk",
     ADVISOR: "仕士AaGg",
@@ -60,11 +60,15 @@ DIGIT_OF = {
 }
 FRONT, MIDDLE, BACK = "前中后"
 PLACE_OF = dict(zip("前+中后後-", (FRONT, FRONT, MIDDLE, BACK, BACK, BACK), strict=True))
-AHEAD, ASIDE, HOMEWARD = 1, 0, -1
+FORWARDS, SIDEWAYS, BACKWARDS = 1, 0, -1
 DIRECTION_OF = dict(
-    zip("进進+平=.。退-", (AHEAD, AHEAD, AHEAD, ASIDE, ASIDE, ASIDE, ASIDE, HOMEWARD, HOMEWARD), strict=True)
+    zip(
+        "进進+平=.。退-",
+        (FORWARDS, FORWARDS, FORWARDS, SIDEWAYS, SIDEWAYS, SIDEWAYS, SIDEWAYS, BACKWARDS, BACKWARDS),
+        strict=True,
+    )
 )
-DIRECTION_NAMES = {AHEAD: "进", ASIDE: "平", HOMEWARD: "退"}
+DIRECTION_NAMES = {FORWARDS: "进", SIDEWAYS: "平", BACKWARDS: "退"}
 _LINEAR = (KING, ROOK, CANNON, PAWN)
 _RANKS_OF_FILES = {ADVISOR: {1: 1}, ELEPHANT: {2: 2}, KNIGHT: {1: 2, 2: 1}}
 _FILES = tuple(tuple(range(file, NUM_SQUARES, NUM_FILES)) for file in range(NUM_FILES))
@@ -155,12 +159,12 @@ def _target(square: int, kind: int, color: int, direction: int, number: int) -> 
     rank, file = divmod(square, NUM_FILES)
     column = _column(number, color)
     if kind in _LINEAR:
-        if direction == ASIDE:
+        if direction == SIDEWAYS:
             return rank * NUM_FILES + column if column != file else -1
         num_ranks, column = number, file
     else:
         num_ranks = _RANKS_OF_FILES[kind].get(abs(column - file), 0)
-        if direction == ASIDE or not num_ranks:
+        if direction == SIDEWAYS or not num_ranks:
             return -1
     rank += FORWARD[color] * direction * num_ranks
     return rank * NUM_FILES + column if 0 <= rank < NUM_RANKS else -1
@@ -193,7 +197,7 @@ def chinese(position: Position, move: int) -> str:
     color, kind = COLOR[piece], KIND[piece]
     ranks = (target // NUM_FILES - source // NUM_FILES) * FORWARD[color]
     direction = (ranks > 0) - (ranks < 0)
-    straight = kind in _LINEAR and direction != ASIDE
+    straight = kind in _LINEAR and direction != SIDEWAYS
     last = _numeral(abs(ranks), color) if straight else _digit(target % NUM_FILES, color)
     return _subject_text(position.board, piece, source) + DIRECTION_NAMES[direction] + last
 

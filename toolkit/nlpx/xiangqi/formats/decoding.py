@@ -9,7 +9,7 @@ from nlpx.data.opening.encodings import AUTO, by_mark, check_encoding, detect, i
 
 _NUM_HEAD_BYTES = _NUM_BLOCK_BYTES = 1 << 20
 _CANDIDATES = ("gb18030", "big5hkscs", "utf-8")
-_TELLING = "进退平進车車马馬炮砲兵卒相象仕士帅帥将將"
+_NOTATION_CHARACTERS = "进退平进車车马馬炮砲兵卒相象仕士帅帥将將"
 
 
 def text_lines(stream: BinaryIO, encoding: str = AUTO) -> tuple[str, Iterator[str]]:
@@ -33,16 +33,16 @@ def detect_encoding(head: bytes) -> str:
     """Return what the beginning of a file is: what its characters surely tell, else where most moves come out."""
     found = detect(head)
     if found is None:
-        return max(_CANDIDATES, key=lambda name: _num_telling(head.decode(name, "replace")))
+        return max(_CANDIDATES, key=lambda name: _num_notation_characters(head.decode(name, "replace")))
     return found
 
 
-def _num_telling(text: str) -> int:
-    return sum(text.count(character) for character in _TELLING)
+def _num_notation_characters(text: str) -> int:
+    return sum(text.count(character) for character in _NOTATION_CHARACTERS)
 
 
 def _lines(head: bytes, stream: BinaryIO, encoding: str) -> Iterator[str]:
-    """Decode whole blocks, which is several times as fast as line by line, and cut them into lines."""
+    """Decode whole blocks, which is several times as fast as line by line, and split them into lines."""
     block = head
     while block:
         text = (block + stream.readline()).decode(encoding, "replace")

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from nlpx.xiangqi.formats.fen import START, Setup, parse_fen, write_fen
 from nlpx.xiangqi.formats.notation import ICCS
 from nlpx.xiangqi.formats.records import Record, plain_result
+from nlpx.xiangqi.rules.fen import START, Setup, parse_fen, write_fen
 from nlpx.xiangqi.rules.pieces import COLOR, LETTERS, NUM_FILES, NUM_RANKS, NUM_SQUARES, RED
 
 _FIELD = re.compile(r"\[DhtmlXQ_(\w+)\](.*?)\[/DhtmlXQ_\1\]", re.DOTALL | re.IGNORECASE)
 _START_MARK, _END_MARK = "[dhtmlxq]", "[/dhtmlxq]"
 _ORDER = [LETTERS.index(letter) for letter in "RNBAKABNRCCPPPPPrnbakabnrccppppp"]
-_GONE = "99"
+_CAPTURED = "99"
 _NAMES = {"title": "event", "event": "event", "red": "red", "black": "black", "date": "date", "open": "opening"}
 _USUAL = parse_fen(START).board
 
@@ -79,7 +79,7 @@ def _board(binit: str) -> tuple[int, ...] | None:
         return None
     for pair, piece in zip(pairs, _ORDER, strict=True):
         square = _square(pair)
-        if square is None and pair != _GONE:
+        if square is None and pair != _CAPTURED:
             return None
         if square is not None:
             board[square] = piece
@@ -87,7 +87,7 @@ def _board(binit: str) -> tuple[int, ...] | None:
 
 
 def _start(board: tuple[int, ...], first_move: int | None) -> str | None:
-    """The FEN; who moves first is only told by the first move."""
+    """The FEN; who moves first only the first move shows."""
     mover = RED if first_move is None else COLOR[board[first_move // NUM_SQUARES]]
     if board == _USUAL and mover == RED:
         return None

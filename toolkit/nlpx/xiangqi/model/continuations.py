@@ -26,7 +26,7 @@ class Continuations:
     def __init__(self, vocabulary: MoveVocabulary, moves: Sequence[int]) -> None:
         self.moves = tuple(moves)
         self._vocabulary = vocabulary
-        self._ids = vocabulary.table[moves if moves else []]
+        self._ids = vocabulary.table[moves or []]
         self._paths = list(map(tuple, self._ids.tolist())) if vocabulary.per_move > 1 else []
         self.nodes: dict[tuple[int, ...], int] = {(): 0}
         self.level_ends = [1]  # nodes of each level and all before it: a parent comes before its children

@@ -1,4 +1,4 @@
-"""Games as rows to learn from: tokens, which of them are targets, mirrored or not; and which games are held aside."""
+"""Games as rows to learn from: tokens, which of them are targets, mirrored or not; and which games are held out."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def first_color(game: Game) -> int:
     return int(game.start is not None and game.start.split()[1:2] == ["b"])
 
 
-def is_held_out(game: Game, share: float) -> bool:
-    """Whether a game is kept aside: by a hash of its moves, which its mirror image shares."""
+def is_held_out(game: Game, fraction: float) -> bool:
+    """Whether a game is held out: by a hash of its moves, which its mirror image shares."""
     forms = (game.moves, [mirrored(move) for move in game.moves])
     text = min(" ".join(map(iccs, form)) for form in forms)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < share * 2**64
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < fraction * 2**64
 
 
 def _packed(ids: list[int]) -> PackedRow:

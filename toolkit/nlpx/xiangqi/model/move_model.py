@@ -20,7 +20,7 @@ from nlpx.xiangqi.model.continuations import Continuations, Layout, Scores, lay_
 from nlpx.xiangqi.model.tokens import MoveVocabulary
 from nlpx.xiangqi.rules.board import Position
 
-MOVES_FILE = "xiangqi.json"  # beside the weights: what the tokens are, and how games were held aside
+MOVES_FILE = "xiangqi.json"  # beside the weights: what the tokens are, and which games were held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class Ranking:
 
     def order(self) -> list[int]:
         """Indices of the moves, the likeliest first; equal ones in the order of the moves."""
-        return np.argsort(-self.log_probabilities, kind="stable").tolist()
+        indices: list[int] = np.argsort(-self.log_probabilities, kind="stable").tolist()
+        return indices
 
     def best(self, count: int | None = None) -> list[tuple[int, float]]:
         """The likeliest moves with their probability among the legal ones."""
@@ -96,7 +97,7 @@ class Reader:
     """Reads games that go on, and remembers them; which move was read before is found by comparing.
 
     So it does not matter whether moves were added, taken back, or another game is asked about: only what differs is
-    read. Games are told apart by their `Position` object.
+    read. Games are distinguished by their `Position` object.
     """
 
     def __init__(self, model: MoveModel) -> None:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from nlpx.data.batches.masking import SpecialIds, row_generator
-from nlpx.objectives import Loss, lm
+from nlpx.objectives import ObjectiveOutput, lm
 from nlpx.xiangqi.model.games import TrainingGames
 
 
 class MoveObjective:
     """Predicts each move from those before it; batches are `TrainingGames`' rows, padded."""
 
+    OUTPUTS = lm.Objective.OUTPUTS
+
     def __init__(self, *, seed: int) -> None:
         # Games have no special token but padding, so what the other ids would be for never happens.
         self.lm = lm.Objective(lm.Config(), SpecialIds(0, 0, 0, 0, 0, 1, frozenset()))
         self.seed = seed
 
+    def keep(self, outputs: Collection[str]) -> None:
+        """Give these outputs in training too."""
+        self.lm.keep_logits = "logits" in outputs
+
     def batch(
         self, games: TrainingGames, indices: Sequence[int], *, epoch: int, plies: int | None = None, purpose: str = ""
     ) -> dict[str, Any]:
-        """A batch of these games; `plies` cuts them short. What is drawn depends on seed, epoch and game alone."""
+        """A batch of these games; `plies` truncates them. What is drawn depends on seed, epoch and game alone."""
         generators = [row_generator(self.seed, epoch, index, f"{purpose}moves") for index in indices]
         pairs = [games.row(index, random, plies=plies) for index, random in zip(indices, generators, strict=True)]
         batch = self.lm.batch([row for row, _ in pairs], generators)
@@ -36,7 +42,7 @@ class MoveObjective:
         chosen = {name: batch[name][kept] for name in ("lm_positions", "targets")}
         return batch | chosen | {"num_targets": int(kept.sum())}
 
-    def __call__(self, model: Any, batch: dict[str, Any]) -> Loss:
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
         """Mean negative log-likelihood of a token, in nats."""
         return self.lm(model, batch)
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nlpx.xiangqi.formats.fen import START, parse_fen
 from nlpx.xiangqi.formats.notation import ICCS
+from nlpx.xiangqi.rules.fen import START, parse_fen
 from nlpx.xiangqi.rules.geometry import PATHS
 from nlpx.xiangqi.rules.moves import SOURCE, TARGET
 from nlpx.xiangqi.rules.pieces import BLACK, NUM_MOVES, RED, RESULT_OF_WINNER

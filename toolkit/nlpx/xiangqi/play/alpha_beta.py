@@ -1,6 +1,6 @@
-"""A small engine of our own: alpha-beta over material and a few facts of where pieces stand. A yardstick, no master.
+"""A small engine of our own: alpha-beta over material and a few rules of where pieces stand; a yardstick only.
 
-Scores are pawns from the side to move; a mate is worth `MATE` less a pawn a ply.
+Scores are pawns from the side to move; a mate counts `MATE` less a pawn a ply.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ MATE = 1000.0
 MATERIAL = {KING: 0.0, ROOK: 9.0, CANNON: 4.5, KNIGHT: 4.0, ELEPHANT: 2.0, ADVISOR: 2.0, PAWN: 1.0}
 
 
-def _worth(piece: int, square: int) -> float:
-    """What a piece counts on a square, from Red's side: material, the centre, the river crossed."""
+def _value(piece: int, square: int) -> float:
+    """The value of a piece on a square, from Red's side: material, the centre, the river crossed."""
     kind, color = KIND[piece], COLOR[piece]
     rank, file = divmod(square, NUM_FILES)
-    ahead, aside = (rank if color == RED else 9 - rank), abs(file - 4)
-    worth = MATERIAL[kind]
-    if kind == PAWN and ahead >= 5:
-        worth += 1.0 - 0.1 * aside - (0.8 if ahead == 9 else 0.0)  # a pawn on the last rank only goes sideways
+    advanced, off_centre = (rank if color == RED else 9 - rank), abs(file - 4)
+    value = MATERIAL[kind]
+    if kind == PAWN and advanced >= 5:
+        value += 1.0 - 0.1 * off_centre - (0.8 if advanced == 9 else 0.0)  # a pawn on the last rank only goes sideways
     elif kind == KNIGHT:
-        worth += 0.1 * min(ahead, 6) - 0.05 * aside
+        value += 0.1 * min(advanced, 6) - 0.05 * off_centre
     elif kind == ROOK:
-        worth += 0.2 if ahead else 0.0
+        value += 0.2 if advanced else 0.0
     elif kind == CANNON:
-        worth += 0.1 * (4 - aside) / 4
+        value += 0.1 * (4 - off_centre) / 4
     elif kind == KING:
-        worth -= 0.2 * ahead
-    return worth if color == RED else -worth
+        value -= 0.2 * advanced
+    return value if color == RED else -value
 
 
-WORTH = tuple(tuple(_worth(piece, square) if piece else 0.0 for square in range(NUM_SQUARES)) for piece in range(15))
+VALUES = tuple(tuple(_value(piece, square) if piece else 0.0 for square in range(NUM_SQUARES)) for piece in range(15))
 
 
 def material(position: Position) -> float:
@@ -53,7 +53,7 @@ def material(position: Position) -> float:
     total = 0.0
     for square, piece in enumerate(position.board):
         if piece:
-            total += WORTH[piece][square]
+            total += VALUES[piece][square]
     return total if position.turn == RED else -total
 
 
@@ -64,7 +64,7 @@ class AlphaBeta:
         self.depth, self.quiescence = depth, quiescence
 
     def value(self, position: Position) -> float:
-        """What the position is worth to the side to move."""
+        """The value of the position to the side to move."""
         return self._search(position, self.depth, -MATE, MATE, 0)
 
     def best(self, position: Position) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which of the ranked moves to play: the likeliest, one drawn by chance, or what a shallow search makes of them."""
+"""Which of the ranked moves to play: the likeliest, one drawn by chance, or the best by a shallow search."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Choosing:
     temperature: float = 0.0
     search: int = 0
     width: int = 8
-    trust: float = 0.5  # pawns that a move e times as likely is worth to the search
+    trust: float = 0.5  # pawns that the search adds to a move that is e times as likely
 
 
 def choose(position: Position, ranking: Ranking, how: Choosing, random: np.random.Generator) -> int | None:
     """The move to play; None where there is no legal one: the side to move has lost."""
-    chosen = choose_with_worth(position, ranking, how, random)
+    chosen = choose_with_value(position, ranking, how, random)
     return None if chosen is None else chosen[0]
 
 
-def choose_with_worth(
+def choose_with_value(
     position: Position, ranking: Ranking, how: Choosing, random: np.random.Generator
 ) -> tuple[int, float | None] | None:
-    """The same, and what the search found the move worth, in pawns; None without a search."""
+    """The same, and the value that the search found for the move, in pawns; None without a search."""
     if not ranking.moves:
         return None
     if how.search:
@@ -46,18 +46,18 @@ def choose_with_worth(
 
 
 def _drawn(found: list[tuple[int, float]], how: Choosing, random: np.random.Generator) -> tuple[int, float]:
-    """By what moves are worth; where the search sees no difference, that is by the model's probabilities."""
+    """Drawn by value; where the search sees no difference, that is by the model's probabilities."""
     if how.temperature == 0:
         return found[0]
-    worths = np.array([worth for _, worth in found])
-    shares = np.exp((worths - worths[0]) / (how.trust * how.temperature))
-    return found[int(random.choice(len(found), p=shares / shares.sum()))]
+    values = np.array([value for _, value in found])
+    weights = np.exp((values - values[0]) / (how.trust * how.temperature))
+    return found[int(random.choice(len(found), p=weights / weights.sum()))]
 
 
 def searched(position: Position, ranking: Ranking, how: Choosing) -> list[tuple[int, float]]:
-    """The model proposes, material decides: (move, worth in pawns) of the `width` likeliest moves, the best first.
+    """The model proposes, material decides: (move, value in pawns) of the `width` likeliest moves, the best first.
 
-    A move is worth what alpha-beta finds `search` plies deep, its own included, and `trust` times its
+    A move's value is what alpha-beta finds `search` plies deep, its own included, plus `trust` times its
     log-probability. A move that ends the game is found outside the proposals too.
     """
     opponent, found = AlphaBeta(how.search - 1, quiescence=4), []
@@ -67,8 +67,8 @@ def searched(position: Position, ranking: Ranking, how: Choosing) -> list[tuple[
         if not position.legal_moves():
             found.append((ranking.moves[index], MATE))
         elif place < how.width:
-            worth = -opponent.value(position)
-            liking = how.trust * float(logarithms[index]) if abs(worth) < MATE / 2 else 0.0
-            found.append((ranking.moves[index], worth + liking))
+            value = -opponent.value(position)
+            preference = how.trust * float(logarithms[index]) if abs(value) < MATE / 2 else 0.0
+            found.append((ranking.moves[index], value + preference))
         position.pop()
     return sorted(found, key=lambda pair: -pair[1])

@@ -1,4 +1,4 @@
-"""Games between two players, all at the same time, and what their score says about strength."""
+"""Games between two players, all at the same time, and the difference of strength that their score shows."""
 
 from __future__ import annotations
 
@@ -72,23 +72,25 @@ def play(
     openings: Sequence[Sequence[int]],
     *,
     max_plies: int = 200,
-    done: Callable[[int], None] = lambda count: None,
+    done: Callable[[int], None] = lambda _count: None,
 ) -> list[Played]:
     """Play each opening twice, once with each colour; a game that is not over after `max_plies` is a draw.
 
-    `done` is told how many games have ended.
+    `done` is called with the number of games that have ended.
     """
     games = [Played(_after(opening), is_red) for opening in openings for is_red in (True, False)]
-    going, num_ended = list(games), 0
-    while going:
+    unfinished, num_ended = list(games), 0
+    while unfinished:
         for player, turn_of_first in ((first, True), (second, False)):
-            going = [game for game in going if not _has_ended(game, max_plies)]
-            to_move = [game for game in going if (game.first_is_red == (game.position.turn == RED)) == turn_of_first]
+            unfinished = [game for game in unfinished if not _has_ended(game, max_plies)]
+            to_move = [
+                game for game in unfinished if (game.first_is_red == (game.position.turn == RED)) == turn_of_first
+            ]
             for game, move in zip(to_move, player.choose([game.position for game in to_move]), strict=True):
                 assert move is not None  # a game with no legal move has ended
                 game.position.push(move)
-        if len(games) - len(going) != num_ended:
-            num_ended = len(games) - len(going)
+        if len(games) - len(unfinished) != num_ended:
+            num_ended = len(games) - len(unfinished)
             done(num_ended)
     return games
 
@@ -113,6 +115,6 @@ def _after(opening: Sequence[int]) -> Position:
     return position
 
 
-def _elo(share: float) -> float:
-    share = min(max(share, 1e-4), 1 - 1e-4)
-    return 400 * math.log10(share / (1 - share))
+def _elo(fraction: float) -> float:
+    fraction = min(max(fraction, 1e-4), 1 - 1e-4)
+    return 400 * math.log10(fraction / (1 - fraction))

@@ -59,7 +59,7 @@ class CapturePlayer:
         moves = position.legal_moves()
         prey = [MATERIAL.get(KIND[position.board[TARGET[move]]], 0.0) for move in moves]
         most = max(prey, default=0.0)
-        return _any([move for move, worth in zip(moves, prey, strict=True) if worth == most], self.random)
+        return _any([move for move, value in zip(moves, prey, strict=True) if value == most], self.random)
 
 
 class AlphaBetaPlayer:

@@ -176,11 +176,11 @@ class Session:
     def _told(self, candidates: Sequence[dict[str, Any]]) -> str:
         return ", ".join(f"{found['chinese']} {100 * found['probability']:.0f} %" for found in candidates)
 
-    def _show_moves(self, rest: str) -> Iterator[Event]:
+    def _show_moves(self, _rest: str) -> Iterator[Event]:
         candidates = self._candidates(self.reader.rank([self.position])[0])
         yield Event(f"the model: {self._told(candidates) or 'no legal move'}", {"candidates": candidates})
 
-    def _take_back(self, rest: str) -> Iterator[Event]:
+    def _take_back(self, _rest: str) -> Iterator[Event]:
         """Back to where the person last chose; what a game began with stays."""
         mine = [ply for ply in range(len(self.position.history)) if self._mover(ply) in self.setting.people]
         if not mine:
@@ -194,13 +194,13 @@ class Session:
     def _mover(self, ply: int) -> int:
         return (self.position.turn + len(self.position.history) - ply) % 2
 
-    def _resign(self, rest: str) -> Iterator[Event]:
+    def _resign(self, _rest: str) -> Iterator[Event]:
         if self.ended is not None:
             raise InputError("the game is over")
         self.ended = Outcome(1 - self.position.turn, "resignation")
         yield self._verdict(self.ended)
 
-    def _show_board(self, rest: str) -> Iterator[Event]:
+    def _show_board(self, _rest: str) -> Iterator[Event]:
         last = self.position.history[-1] if self.position.history else None
         drawn = draw(self.position, flipped=self.flipped, last_move=last, style=self.setting.style)
         yield Event(drawn.rstrip("\n") + ("\ncheck!" if self.position.in_check() and self.ended is None else ""))
@@ -209,7 +209,7 @@ class Session:
         self.flipped = not self.flipped
         yield from self._show_board(rest)
 
-    def _show_fen(self, rest: str) -> Iterator[Event]:
+    def _show_fen(self, _rest: str) -> Iterator[Event]:
         yield Event(self.position.fen(), {"fen": self.position.fen()})
 
     def _save(self, rest: str) -> Iterator[Event]:
@@ -227,13 +227,13 @@ class Session:
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
-    def _begin(self, rest: str) -> Iterator[Event]:
+    def _begin(self, _rest: str) -> Iterator[Event]:
         self.position, self.ended = self._start(), None
         yield from self.begin()
 
-    def _quit(self, rest: str) -> Iterator[Event]:
+    def _quit(self, _rest: str) -> Iterator[Event]:
         self.is_over = True
         yield from ()
 
-    def _help(self, rest: str) -> Iterator[Event]:
+    def _help(self, _rest: str) -> Iterator[Event]:
         yield Event(HELP)

@@ -2,8 +2,8 @@
 
 Both speak of positions and moves alike. UCCI counts ranks from 0, as ICCS does; of UCI's clients some count from 0 and
 some from 1. Which it is shows in the first move that would be illegal the other way, or is set by the option `Ranks`.
-What is not understood is answered by an `info string` and changes nothing. Limits of time and depth in `go` are not
-heeded: an answer takes one call of the model, or the search that the option `Search` asks for.
+What is not understood is answered by an `info string` and changes nothing. Limits of time and depth in `go` have no
+effect: an answer takes one call of the model, or the search that the option `Search` asks for.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nlpx import __version__
 from nlpx.errors import InputError, UserError
 from nlpx.xiangqi.formats.notation import iccs, parse_iccs
 from nlpx.xiangqi.play.alpha_beta import material
-from nlpx.xiangqi.play.choose import Choosing, choose_with_worth
+from nlpx.xiangqi.play.choose import Choosing, choose_with_value
 from nlpx.xiangqi.rules.board import Position
 from nlpx.xiangqi.rules.outcome import why_illegal
 
 if TYPE_CHECKING:
     from nlpx.xiangqi.model.move_model import MoveModel, Ranking
 
-NUM_TOLD = 5  # moves in the line of probabilities
+NUM_SHOWN = 5  # moves in the line of probabilities
 MAX_SEARCH = 4
 _MOVE = re.compile(r"([a-i])(\d\d?)([a-i])(\d\d?)", re.IGNORECASE)
 
@@ -35,9 +35,9 @@ class Engine:
     """Answers a client line by line; the model is loaded when it is first needed."""
 
     def __init__(
-        self, load: Callable[[], MoveModel], how: Choosing, say: Callable[[str], None], *, seed: int = 7
+        self, load: Callable[[], MoveModel], how: Choosing, write_line: Callable[[str], None], *, seed: int = 7
     ) -> None:
-        self._load, self._say = load, say
+        self._load, self._write_line = load, write_line
         self.how, self.random = how, np.random.default_rng(seed)
         self._options = (
             f"name Temperature type spin default {round(100 * how.temperature)} min 0 max 500",
@@ -67,36 +67,36 @@ class Engine:
         name, *words = line.split() or [""]
         if name == "quit":
             if self.is_ucci:
-                self._say("bye")
+                self._write_line("bye")
             return False
         command = self._commands.get(name)
         try:
             if command is not None:
                 command(words)
             elif name:
-                self._say(f"info string not understood: {_printable(line)}")
+                self._write_line(f"info string not understood: {_printable(line)}")
         except (InputError, ValueError, IndexError) as error:
             message = error.message if isinstance(error, UserError) else str(error)
-            self._say(f"info string {_printable(message)}")
+            self._write_line(f"info string {_printable(message)}")
         return True
 
-    def _greet(self, words: list[str]) -> None:
-        self._say(f"id name nlpx chess-lm {__version__}")
-        self._say("id author the nlpx developers")
+    def _greet(self, _words: list[str]) -> None:
+        self._write_line(f"id name nlpx chess-lm {__version__}")
+        self._write_line("id author the nlpx developers")
         for option in self._options:
-            self._say(f"option {option}")
-        self._say("uciok")
+            self._write_line(f"option {option}")
+        self._write_line("uciok")
 
-    def _greet_ucci(self, words: list[str]) -> None:
+    def _greet_ucci(self, _words: list[str]) -> None:
         self.is_ucci = True
-        self._say(f"id name nlpx chess-lm {__version__}")
+        self._write_line(f"id name nlpx chess-lm {__version__}")
         for option in self._options:
-            self._say("option " + option.removeprefix("name "))
-        self._say("ucciok")
+            self._write_line("option " + option.removeprefix("name "))
+        self._write_line("ucciok")
 
-    def _be_ready(self, words: list[str]) -> None:
+    def _be_ready(self, _words: list[str]) -> None:
         self._ready_model()
-        self._say("readyok")
+        self._write_line("readyok")
 
     def _ready_model(self) -> MoveModel:
         if self.model is None:
@@ -115,9 +115,9 @@ class Engine:
         elif name == "ranks" and value in ("from 0", "from 1"):
             self.first_rank = int(value[-1])
         else:
-            self._say(f"info string no such option: {_printable(' '.join(words))}")
+            self._write_line(f"info string no such option: {_printable(' '.join(words))}")
 
-    def _begin(self, words: list[str]) -> None:
+    def _begin(self, _words: list[str]) -> None:
         self.position, self.banned = Position(), set()
 
     def _set_position(self, words: list[str]) -> None:
@@ -142,23 +142,25 @@ class Engine:
     def _go(self, words: list[str]) -> None:
         self._ready_model()
         ranking = self._allowed(self.reader.rank([self.position])[0])
-        chosen = choose_with_worth(self.position, ranking, self.how, self.random)
+        chosen = choose_with_value(self.position, ranking, self.how, self.random)
         if chosen is None:
             answer = "nobestmove" if self.is_ucci else "bestmove (none)"
         else:
-            move, worth = chosen
-            self._tell(ranking, move, material(self.position) if worth is None else worth)
+            move, value = chosen
+            self._write_info(ranking, move, material(self.position) if value is None else value)
             answer = f"bestmove {self._write(move)}"
         if "infinite" in words or "ponder" in words:
             self._held_back = answer
         else:
-            self._say(answer)
+            self._write_line(answer)
 
-    def _tell(self, ranking: Ranking, move: int, worth: float) -> None:
+    def _write_info(self, ranking: Ranking, move: int, value: float) -> None:
         depth = max(1, self.how.search)
-        self._say(f"info depth {depth} score cp {round(100 * worth)} pv {self._write(move)}")
-        likely = ranking.best(NUM_TOLD)
-        self._say("info string " + " ".join(f"{self._write(move)} {100 * share:.1f}%" for move, share in likely))
+        self._write_line(f"info depth {depth} score cp {round(100 * value)} pv {self._write(move)}")
+        likely = ranking.best(NUM_SHOWN)
+        self._write_line(
+            "info string " + " ".join(f"{self._write(move)} {100 * probability:.1f}%" for move, probability in likely)
+        )
 
     def _allowed(self, ranking: Ranking) -> Ranking:
         kept = [index for index, move in enumerate(ranking.moves) if move not in self.banned]
@@ -168,9 +170,9 @@ class Engine:
             log_probabilities=ranking.log_probabilities[kept],
         )
 
-    def _stop(self, words: list[str]) -> None:
+    def _stop(self, _words: list[str]) -> None:
         if self._held_back is not None:
-            self._say(self._held_back)
+            self._write_line(self._held_back)
         self._held_back = None
 
     def _write(self, move: int) -> str:
@@ -215,5 +217,5 @@ def _number(text: str, most: int) -> int:
 
 
 def _printable(text: str) -> str:
-    """One line of at most 100 characters that no terminal can be confused by."""
+    """One line of at most 100 characters without control characters."""
     return "".join(character if character.isprintable() else "?" for character in text)[:100]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nlpx.xiangqi.formats.fen import START, Setup, parse_fen, write_fen
+from nlpx.xiangqi.rules.fen import START, Setup, parse_fen, write_fen
 from nlpx.xiangqi.rules.geometry import AROUND_KING
 from nlpx.xiangqi.rules.moves import SOURCE, TARGET, exposes, is_attacked, is_possible, legal_moves
 from nlpx.xiangqi.rules.pieces import BLACK, KIND, KING, LETTERS, RED

@@ -86,8 +86,8 @@ def _knight_steps(square: int) -> Steps:
     found = []
     for ranks, files in STRAIGHT:
         leg = _moved(square, ranks, files)
-        for aside in (1, -1):
-            target = _moved(square, 2 * ranks or aside, 2 * files or aside)
+        for sideways in (1, -1):
+            target = _moved(square, 2 * ranks or sideways, 2 * files or sideways)
             if leg is not None and target is not None:
                 found.append((leg, target))
     return tuple(found)

@@ -7,9 +7,9 @@ the third time with the same side to move, the moves since its first time are lo
 2. Else, who chased the same piece with every move loses; if both did, it is a draw.
 3. Else it is a draw.
 
-A piece is chased if after the move it could be taken, lawfully, and could not before. Kings and pawns may chase; kings,
-and pawns that have not crossed the river, may be chased. A protected piece is not chased, unless it is a rook attacked
-by a knight or cannon; nor is a piece that could itself take an attacker of its own kind.
+A piece is chased if after the move it could be taken by a legal move, and could not before. Kings and pawns may chase;
+kings, and pawns that have not crossed the river, may be chased. A protected piece is not chased, unless it is a rook
+attacked by a knight or cannon; nor is a piece that could itself take an attacker of its own kind.
 
 Simplified against the full rules with their 110 examples: alternating checks and chases are a draw, as are threats of
 mate; a chase by two pieces in turn counts as one chase; a piece is protected if its captor could be taken, whatever

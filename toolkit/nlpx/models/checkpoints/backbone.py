@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_model as load_weights
@@ -15,20 +15,21 @@ from torch import Tensor, nn
 from nlpx.errors import InputError, UsageError
 from nlpx.io import write_atomically, write_json
 from nlpx.models.checkpoints.checkpoint import SAFETENSORS, read_config
-from nlpx.models.checkpoints.report import LoadReport
 from nlpx.models.checkpoints.save import usual_rights
+from nlpx.models.encoder import Encoder, ModelOutput, one_input
 from nlpx.models.heads import masked_mean
-from nlpx.models.transformer import ModelOutput
+from nlpx.models.load_report import LoadReport
 
 OWN_MODEL_TYPE = "nlpx_backbone"  # what `save` writes: an encoder of transformers with our classifier
 
 
-class Backbone(nn.Module):
+class Backbone(Encoder):
     """Wraps a transformers model. Masks other than its own, conditions and choices of parts are refused."""
 
     def __init__(self, model: Any, *, num_labels: int | None = None) -> None:
         super().__init__()
         self.model = model
+        self.config = model.config
         size = model.config.hidden_size
         self.classifier = nn.Linear(size, num_labels) if num_labels else None
         self.load_report = LoadReport("transformers", f"model_type {model.config.model_type}")
@@ -47,6 +48,15 @@ class Backbone(nn.Module):
             if own.get("model_type") == OWN_MODEL_TYPE:
                 return cls._load_own(path, own).eval()
             return cls(_from_pretrained(path, head), num_labels=num_labels).eval()
+
+    @classmethod
+    def load_own(cls, path: Path) -> Backbone:
+        """What `save` wrote, classifier included. Raises `InputError` for anything else."""
+        own = read_config(path)
+        if own.get("model_type") != OWN_MODEL_TYPE:
+            raise InputError(f"{path}: not the checkpoint of a run: {path / 'config.json'} names another model")
+        with _quiet_transformers(), _explained(path):
+            return cls._load_own(path, own).eval()
 
     @classmethod
     def _load_own(cls, path: Path, own: dict[str, Any]) -> Backbone:
@@ -72,40 +82,62 @@ class Backbone(nn.Module):
 
     def forward(
         self,
-        token_ids: Tensor,
+        token_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         mask: str | Tensor | None = None,
         position_ids: Tensor | None = None,
         condition: Tensor | None = None,
         *,
+        inputs_embeds: Tensor | None = None,
         return_hidden_states: bool = False,
+        heads: Sequence[str] | None = None,
         lm_positions: Tensor | None = None,
     ) -> ModelOutput:
-        """As `Transformer.forward`, with `mask` and `condition` left to the encoder's own.
+        """As `Encoder.forward`, with `mask` and `condition` left to the encoder's own.
 
         The product with the vocabulary is theirs as well: `lm_positions` only chooses from it.
         """
         if mask not in (None, "bidirectional") or condition is not None:
             raise UsageError("an encoder loaded through transformers takes no mask name and no condition")
-        arguments: dict[str, Any] = {"input_ids": token_ids, "attention_mask": attention_mask}
+        one_input(token_ids, inputs_embeds)
+        arguments: dict[str, Any] = {"attention_mask": attention_mask}
+        arguments |= {"input_ids": token_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         if self._takes_segments and segment_ids is not None:
             arguments["token_type_ids"] = segment_ids
         if position_ids is not None:
             arguments["position_ids"] = position_ids
         output = self.model(**arguments, output_hidden_states=True)
         states = output.hidden_states
-        logits = getattr(output, "logits", None)
-        if self.classifier is not None:
-            logits = self.classifier(masked_mean(states[-1], attention_mask))
-        elif logits is not None and lm_positions is not None:
-            logits = logits.flatten(0, 1)[lm_positions]
         return ModelOutput(
-            last_hidden_state=states[-1],
+            last_hidden_state=states[-1],  # (B, T, D)
             hidden_states=tuple(states[1:]) if return_hidden_states else None,
             pooled=getattr(output, "pooler_output", None),
-            logits=logits,
+            heads=self._heads(output, states[-1], attention_mask, heads, lm_positions),
         )
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The encoder's word table."""
+        return cast(nn.Embedding, self.model.get_input_embeddings())
+
+    def _heads(
+        self,
+        output: Any,
+        states: Tensor,
+        attention_mask: Tensor | None,
+        wanted: Sequence[str] | None,
+        lm_positions: Tensor | None,
+    ) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        logits = getattr(output, "logits", None)  # (B, T, V) of a masked language model
+        if logits is not None:
+            found["lm"] = logits if lm_positions is None else logits.flatten(0, 1)[lm_positions]
+        if self.classifier is not None:
+            found["classification"] = self.classifier(masked_mean(states, attention_mask))  # (B, num_labels)
+        missing = [name for name in wanted or () if name not in found]
+        if missing:
+            raise UsageError(f"an encoder loaded through transformers has no head `{missing[0]}`")
+        return found if wanted is None else {name: found[name] for name in wanted}
 
 
 def _from_pretrained(path: Path, head: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Which entries of a vocabulary a corpus uses, so that the others can go without a text changing its tokens."""
+"""Trimming a vocabulary to the entries that a corpus uses, so that no text of it changes its tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Usage:
         self.tokenizer = tokenizer
         self.counts: NDArray[np.int64] = np.zeros(tokenizer.vocab_size, dtype=np.int64)
         self.num_texts = self.num_characters = 0
-        self._passed: set[int] = set()
+        self._needed_for_unknown: set[int] = set()
         self._unknown_words: set[str] = set()
 
     @property
@@ -56,7 +56,7 @@ class Usage:
         their `##` forms, and entries without which an unknown word would come apart into known pieces.
         """
         vocab = self.tokenizer.vocab
-        used = {int(index) for index in np.flatnonzero(self.counts >= max(1, min_count))} | self._passed
+        used = {int(index) for index in np.flatnonzero(self.counts >= max(1, min_count))} | self._needed_for_unknown
         used |= {index for token, index in vocab.ids.items() if _is_single_ascii(token)}
         special = [vocab.ids[token] for token in SPECIAL_TOKENS if token in vocab.ids]
         return special + sorted(used - set(special))
@@ -67,16 +67,16 @@ class Usage:
         for word in {text[start:end] for index, (start, end) in spans if index == self.tokenizer.unk_token_id}:
             if len(word) > 1 and word not in self._unknown_words:
                 self._unknown_words.add(word)
-                self._passed |= set(pieces_until_failure(self._normalised(word), self.tokenizer.vocab.ids))
+                self._needed_for_unknown |= set(pieces_until_failure(self._normalised(word), self.tokenizer.vocab.ids))
 
     def _normalised(self, word: str) -> str:
         word = "".join(character for character in word if not is_dropped(character))
         return lower_and_strip(word) if self.tokenizer.do_lower_case else word
 
 
-def cut_vocabulary(vocab: Vocab, keep_tokens: Iterable[int]) -> Vocab:
+def trimmed(vocab: Vocab, keep_tokens: Iterable[int]) -> Vocab:
     """The entries of `keep_tokens`, in that order."""
-    return Vocab([vocab.tokens[index] for index in keep_tokens], source=f"{vocab.source}, cut")
+    return Vocab([vocab.tokens[index] for index in keep_tokens], source=f"{vocab.source}, trimmed")
 
 
 def pieces_until_failure(word: str, ids: Mapping[str, int]) -> list[int]:

@@ -3,8 +3,8 @@
 The six derived optimizers of bert4keras (Su Jianlin) patch the assignment inside the parent's update. Here a step has
 two halves instead, and nothing is patched:
 
-    gather(share)    the rule takes the gradients into what it remembers (moments)
-    move()           the rule proposes a change, each wrapper changes it in turn, innermost first, and it is added
+    accumulate(fraction)    the rule takes the gradients into its moments
+    move()                  the rule proposes a change, each wrapper alters it, innermost first, and it is added
 
 That one gradient and one change suffice for all wrappers is what lets them nest in any order, and that the two halves
 are apart is what hides gradient accumulation in the moments (`hidden_accumulation`). Decoupled weight decay is a
@@ -37,7 +37,7 @@ class Proposal:
 
     names: list[str]
     parameters: list[Tensor]
-    gradients: list[Tensor]  # fewer than parameters where hidden accumulation has let them go
+    gradients: list[Tensor]  # fewer than parameters where hidden accumulation has freed them
     states: list[dict[str, Any]]  # what is remembered of each parameter: by the rule, and by wrappers under their name
     group: dict[str, Any]
     changes: list[Tensor] = field(default_factory=list)  # to be added to the parameters
@@ -61,22 +61,26 @@ class Proposal:
 
     def decays(self, decay: float) -> list[float]:
         """The factor on each moment: `decay` once in an update, at its first gradient, then 1."""
-        return [1.0 if state["gathering"] else decay for state in self.states]
+        return [1.0 if state["is_accumulating"] else decay for state in self.states]
 
 
 class Rule(Protocol):
     """What `optim/<name>.py` calls `Rule`: a base optimizer in two halves, without weight decay."""
 
-    can_gather: bool  # whether `gather` may be called several times before `propose`
+    can_accumulate: bool  # whether `accumulate` may be called several times before `propose`
 
-    def gather(self, proposal: Proposal, share: float) -> None: ...
+    def accumulate(self, proposal: Proposal, fraction: float) -> None: ...
     def propose(self, proposal: Proposal) -> None: ...
 
 
 Wrapper = Callable[[Proposal], None]  # what `optim/<name>.py` calls `Wrapper`, built from its config
 
 
-class Chain(Optimizer):
+# Names in the saved states of earlier versions, from which runs can still be resumed.
+RENAMED_STATE = {"gathering": "is_accumulating", "num_gathered": "num_accumulated"}
+
+
+class DerivedOptimizer(Optimizer):
     """A rule inside wrappers, innermost first.
 
     groups: as `nlpx.optim.groups` makes them, or as torch takes them with named parameters. Raises `UsageError` if a
@@ -84,45 +88,53 @@ class Chain(Optimizer):
     """
 
     def __init__(self, groups: list[dict[str, Any]], rule: Rule, wrappers: Sequence[Wrapper] = ()) -> None:
-        super().__init__(groups, {"weight_decay": 0.0, "num_gathered": 0})
+        super().__init__(groups, {"weight_decay": 0.0, "num_accumulated": 0})
         decaying = any(isinstance(wrapper, WeightDecay) for wrapper in wrappers)
         self.rule = rule
         self.wrappers: list[Wrapper] = list(wrappers) if decaying else [WeightDecay(), *wrappers]
         self.window: int = max(getattr(wrapper, "window", 1) for wrapper in self.wrappers)
-        if self.window > 1 and not rule.can_gather:
+        if self.window > 1 and not rule.can_accumulate:
             raise UsageError("`hidden_accumulation` works in the moments of the optimizer, and this one keeps its own")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, in this version or an earlier one."""
+        groups = [_with_new_names(group) for group in state_dict["param_groups"]]
+        states = {key: _with_new_names(state) for key, state in state_dict["state"].items()}
+        super().load_state_dict({"state": states, "param_groups": groups})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take the gradients in; of every `window` calls the last one moves the weights."""
+        """Accumulate the gradients in the moments; of every `window` calls the last one moves the weights."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.gather(1 / self.window)
-        if self.param_groups[0]["num_gathered"] == self.window:
+        self.accumulate(1 / self.window)
+        if self.param_groups[0]["num_accumulated"] == self.window:
             self.move()
         return loss
 
     @torch.no_grad()
-    def gather(self, share: float = 1.0) -> None:
-        """Let the moments take in the gradients, which count for `share` of the coming update; no weight moves."""
+    def accumulate(self, fraction: float = 1.0) -> None:
+        """Add the gradients to the moments, as `fraction` of the coming update; no weight moves."""
         for group in self.param_groups:
-            group["num_gathered"] += 1
+            group["num_accumulated"] += 1
             for proposal in self._proposals(group, lambda parameter: parameter.grad is not None):
-                self.rule.gather(proposal, share)
+                self.rule.accumulate(proposal, fraction)
                 for state in proposal.states:
-                    state["gathering"] = True
+                    state["is_accumulating"] = True
 
     @torch.no_grad()
     def move(self) -> None:
-        """Change the parameters that have gathered gradients since the last move; the others stay untouched."""
+        """Change the parameters that have accumulated gradients since the last move; the others stay untouched."""
         for group in self.param_groups:
-            group["num_gathered"] = 0
-            for proposal in self._proposals(group, lambda parameter: self.state[parameter].get("gathering", False)):
+            group["num_accumulated"] = 0
+            for proposal in self._proposals(
+                group, lambda parameter: self.state[parameter].get("is_accumulating", False)
+            ):
                 for state in proposal.states:
                     state["updates"] += 1
-                    state["gathering"] = False
+                    state["is_accumulating"] = False
                 self.rule.propose(proposal)
                 for wrapper in self.wrappers:
                     wrapper(proposal)
@@ -135,7 +147,7 @@ class Chain(Optimizer):
         for part in _parts(members):
             for _, parameter in part:
                 if not self.state[parameter]:
-                    self.state[parameter].update(updates=0, gathering=False)
+                    self.state[parameter].update(updates=0, is_accumulating=False)
             yield Proposal(
                 names=[name for name, _ in part],
                 parameters=[parameter for _, parameter in part],
@@ -145,13 +157,17 @@ class Chain(Optimizer):
             )
 
 
-def derive(groups: list[dict[str, Any]], name: str, options: Any, wrappers: Mapping[str, Section]) -> Chain:
+def derive(groups: list[dict[str, Any]], name: str, options: Any, wrappers: Mapping[str, Section]) -> DerivedOptimizer:
     """The optimizer of `optim/<name>.py` inside the configured wrappers, innermost first."""
     module = registry.load("optim", name)
     own = [dict(group) for group in groups]  # torch changes the groups it is given
     rule = module.Rule(options) if hasattr(module, "Rule") else Foreign(module.build(own, options))
     around = [registry.load("optim", wrapper).Wrapper(settings) for wrapper, settings in wrappers.items()]
-    return Chain(groups, rule, around)
+    return DerivedOptimizer(groups, rule, around)
+
+
+def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
+    return {RENAMED_STATE.get(name, name): value for name, value in values.items()}
 
 
 def _parts(members: list[tuple[str, Tensor]]) -> list[list[tuple[str, Tensor]]]:
@@ -161,5 +177,5 @@ def _parts(members: list[tuple[str, Tensor]]) -> list[list[tuple[str, Tensor]]]:
 
 
 def _is_cheap_alone(parameter: Tensor) -> bool:
-    # The norm of a parameter that is shared out is a talk of all processes: better one for the whole group.
+    # The norm of a sharded parameter needs communication between all processes: better once for the whole group.
     return parameter.device.type == "cpu" and not hasattr(parameter, "full_tensor")

@@ -9,22 +9,22 @@ import pytest
 import tiny
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
-from nlpx.tokenizers.vocabulary_cut import Usage, cut_vocabulary, pieces_until_failure
-from nlpx.tokenizers.vocabulary_extend import with_vocabulary
-from nlpx.tokenizers.vocabulary_kinds import duplicates, entries_by_kind
+from nlpx.tokenizers.vocabulary.extend import with_vocabulary
+from nlpx.tokenizers.vocabulary.kinds import duplicates, entries_by_kind
+from nlpx.tokenizers.vocabulary.trim import Usage, pieces_until_failure, trimmed
 from nlpx.tokenizers.word import WordTokenizer
 
 
-def cut(tokenizer, texts, min_count=1):
+def trim(tokenizer, texts, min_count=1):
     usage = Usage(tokenizer)
     usage.add(texts)
     kept = usage.kept(min_count)
-    return usage, kept, with_vocabulary(tokenizer, cut_vocabulary(tokenizer.vocab, kept))
+    return usage, kept, with_vocabulary(tokenizer, trimmed(tokenizer.vocab, kept))
 
 
 def test_what_stays():
     vocab = Vocab(["春", "夏", "秋", "，", "a", "##a", "b", "ab", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "é"])
-    usage, kept, small = cut(CharTokenizer(vocab, do_lower_case=False), ["春，秋秋", "ab"])
+    usage, kept, small = trim(CharTokenizer(vocab, do_lower_case=False), ["春，秋秋", "ab"])
     assert small.vocab.tokens == [*SPECIAL_TOKENS, "春", "秋", "，", "a", "##a", "b", "ab"]
     assert [vocab.tokens[index] for index in kept] == small.vocab.tokens
     assert (usage.num_texts, usage.num_tokens, usage.num_unknown, usage.num_characters) == (2, 5, 0, 6)
@@ -32,19 +32,20 @@ def test_what_stays():
 
 
 def test_rare_entries_go_with_a_minimum_count():
-    _, _, small = cut(CharTokenizer(Vocab(tiny.VOCAB)), ["春春夏", "春秋秋"], min_count=2)
+    _, _, small = trim(CharTokenizer(Vocab(tiny.VOCAB)), ["春春夏", "春秋秋"], min_count=2)
     assert small.vocab.tokens == [*SPECIAL_TOKENS, "春", "秋"]
 
 
 def test_an_unknown_word_stays_unknown():
-    """`xy` is used by no token, but without it `xyz` would be cut as `x ##yz`."""
+    """`xy` is used by no token, but without it `xyz` would be trim as `x ##yz`."""
     vocab = Vocab([*SPECIAL_TOKENS, "xy", "x", "##yz", "wyz", "##z1", "ww", "##ww"])
     tokenizer = CharTokenizer(vocab)
     texts = ["XYz", "x", "x y", "xyzyz", "ww"]
-    usage, _, small = cut(tokenizer, texts)
+    usage, _, small = trim(tokenizer, texts)
     assert "[UNK]" in tokenizer.tokenize("xyz")
     assert [small.tokenize(text) for text in texts] == [tokenizer.tokenize(text) for text in texts]
-    assert "xy" in small.vocab.ids and "##z1" not in small.vocab.ids
+    assert "xy" in small.vocab.ids
+    assert "##z1" not in small.vocab.ids
     assert usage.num_unknown == 3
     assert pieces_until_failure("xyq", vocab.ids) == [vocab.ids["xy"]]
 
@@ -65,7 +66,7 @@ def test_no_text_changes_its_tokens(kind):
         )
         for _ in range(60)
     ] + ["春风 山川", "ÀB\u200bcd", "吹"]
-    usage, kept, small = cut(tokenizer, texts)
+    usage, kept, small = trim(tokenizer, texts)
     assert usage.num_unknown > 5
     assert len(kept) < len(tokenizer.vocab)
     assert [small.tokenize(text) for text in texts] == [tokenizer.tokenize(text) for text in texts]

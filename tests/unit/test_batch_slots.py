@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from gibbs_models import model_of
+from nlpx.decode.batch_slots import CPU_SLOTS, BatchSlots, side_by_side, width_for
 from nlpx.decode.conditionals import conditionals_of
 from nlpx.decode.gibbs.chains import Chain, Sampler
 from nlpx.decode.gibbs.draw import Draw
-from nlpx.decode.gibbs.lanes import CPU_LANES, Lanes, side_by_side, width_for
 from nlpx.decode.pseudo_likelihood import PseudoLikelihood
 
-MASK, PAD, LANES = 4, 0, 8
+MASK, PAD, SLOTS = 4, 0, 8
 # Wide enough for the blocked kernels of the linear algebra library, which is where rounding could differ.
 WIDE: dict[str, Any] = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 512, "vocab_size": 700}
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -34,8 +34,8 @@ class Listening:
 
     def __call__(self, token_ids: Tensor, attention_mask: Tensor, places: Tensor) -> Tensor:
         logits: Tensor = self.found(token_ids, attention_mask, places)
-        for lane, ids in enumerate(token_ids.tolist()):
-            self.rows[(lane, *ids, *places[lane].tolist())].append(logits[lane])
+        for slot, ids in enumerate(token_ids.tolist()):
+            self.rows[(slot, *ids, *places[slot].tolist())].append(logits[slot])
         return logits
 
 
@@ -51,7 +51,7 @@ def history(numbers: range, *, device: str, precision: str, block: int, **choice
     conditionals = Listening(
         conditionals_of(model_of(std=0.05, **(WIDE | choices)), device=torch.device(device), precision=precision)
     )
-    sampler = Sampler(conditionals, Draw(), MASK, PAD, lanes=LANES, block=block)
+    sampler = Sampler(conditionals, Draw(), MASK, PAD, slots=SLOTS, block=block)
     states: dict[int, Any] = defaultdict(list)
     for state in sampler.run([chain(number, block=block) for number in numbers], 6, lambda step: 1.0):
         states[state.number].append(list(state.token_ids))
@@ -70,7 +70,7 @@ def test_single_chains_equal_batched_ones_bit_for_bit(device, precision, block, 
     for number in (0, 5, 13, 20):
         alone, own = history(range(number, number + 1), device=device, precision=precision, block=block, **choices)
         assert alone[number] == together[number]
-        asked = [key for key in own if key[0] == number % LANES]
+        asked = [key for key in own if key[0] == number % SLOTS]
         assert len(asked) >= 5
         for key in asked:  # not only the tokens: every logit
             assert torch.equal(own[key][0], rows[key][0])
@@ -78,7 +78,7 @@ def test_single_chains_equal_batched_ones_bit_for_bit(device, precision, block, 
 
 def test_a_score_does_not_depend_on_what_else_is_scored():
     conditionals = conditionals_of(model_of(std=0.05, **WIDE), device=torch.device("cpu"))
-    likelihood = PseudoLikelihood(conditionals, MASK, PAD, lanes=4)
+    likelihood = PseudoLikelihood(conditionals, MASK, PAD, slots=4)
     text, others = chain(11).token_ids, chain(3).token_ids
     first = likelihood(text, range(1, len(text) - 1), width=16)
     likelihood(others, range(1, len(others) - 1), width=16)
@@ -101,7 +101,7 @@ def test_the_command_gives_a_chain_the_same_words_among_any_number_of_others():
     for more in ({}, {"block": 4, "top_k": 50}, {"moves": True, "thin": 4}):
         alone = rows(2, **more)
         assert alone == rows(2, **more)
-        assert alone == rows(CPU_LANES + 3, **more)
+        assert alone == rows(CPU_SLOTS + 3, **more)
 
 
 @dataclass
@@ -110,13 +110,13 @@ class Item:
     width: int
 
 
-def test_chains_keep_the_lane_of_their_number():
+def test_chains_keep_the_slot_of_their_number():
     items = [Item(number, 8 if number in (3, 11, 12) else 16) for number in range(20)]
     calls = side_by_side(items, 8)
     assert sorted(item.number for call in calls for item in call.values()) == list(range(20))
     for call in calls:
         assert len({item.width for item in call.values()}) == 1
-        assert all(lane == item.number % 8 for lane, item in call.items())
+        assert all(slot == item.number % 8 for slot, item in call.items())
     assert len(calls) == 2 + 3
 
 
@@ -127,9 +127,9 @@ def test_widths(longest, exact, width):
     assert width_for(longest, exact=exact) == width
 
 
-def test_a_lane_forgets_what_it_held():
-    lanes = Lanes(2, 5, pad_token_id=PAD)
-    lanes.write(1, [2, 9, 9, 9, 3])
-    lanes.write(1, [2, 7, 3])
-    assert lanes.token_ids.tolist() == [[0] * 5, [2, 7, 3, 0, 0]]
-    assert lanes.attention_mask.int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 1, 0, 0]]
+def test_a_slot_forgets_what_it_held():
+    slots = BatchSlots(2, 5, pad_token_id=PAD)
+    slots.write(1, [2, 9, 9, 9, 3])
+    slots.write(1, [2, 7, 3])
+    assert slots.token_ids.tolist() == [[0] * 5, [2, 7, 3, 0, 0]]
+    assert slots.attention_mask.int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 1, 0, 0]]

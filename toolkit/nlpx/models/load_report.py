@@ -14,7 +14,7 @@ class LoadReport:
     used: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
-    left_over: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     reshaped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

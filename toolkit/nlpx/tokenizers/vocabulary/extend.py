@@ -159,7 +159,7 @@ def _check_base(tokenizer: Tokenizer, *, add_special: bool) -> None:
     if isinstance(tokenizer, CharTokenizer) and not tokenizer.tokenize_chinese_chars:
         raise InputError(
             f"{tokenizer.vocab.source}: its tokenizer does not set Chinese characters apart, so none is redundant",
-            hint="only BERT's way of cutting Chinese (tokenize_chinese_chars true) can be extended by words",
+            hint="only BERT's way of splitting Chinese (tokenize_chinese_chars true) can be extended by words",
         )
 
 
@@ -169,7 +169,7 @@ class _Taking:
     def __init__(self, pure: Tokenizer, *, teach: bool) -> None:
         self.pure, self.teach = pure, teach
         user_words = pure.user_words if isinstance(pure, WordTokenizer) else ()
-        self.cut = build_segmenter(pure.segmenter if isinstance(pure, WordTokenizer) else "rjieba", user_words)
+        self.segment = build_segmenter(pure.segmenter if isinstance(pure, WordTokenizer) else "rjieba", user_words)
         self.known = set(pure.vocab.ids)
         self.skipped: Counter[str] = Counter()
         self.untaught: set[str] = set()
@@ -198,10 +198,10 @@ class _Taking:
                 yield word, count
 
     def _is_found(self, word: str) -> bool:
-        if self.cut(word) == [word]:
+        if self.segment(word) == [word]:
             return True
         if not self.teach:
-            self.skipped["never cut out by the segmenter"] += 1
+            self.skipped["never a word of the segmenter"] += 1
             return False
         self.untaught.add(word)
         return True

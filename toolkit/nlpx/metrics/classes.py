@@ -1,0 +1,76 @@
+"""Metrics of a classifier of any number of classes: accuracy, macro F1, each class, and what is taken for what.
+
+Macro F1 is the plain mean over the classes that occur among labels or predictions, so that a rare class counts as much
+as a common one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from nlpx.metrics.binary import calibration_error, reliability
+
+SCORE = "accuracy"
+MACRO = ("f1", "precision", "recall")
+NUM_CONFUSED = 10
+
+
+def evaluate(
+    predictions: Sequence[str], probabilities: Sequence[float], labels: Sequence[str], *, known: Sequence[str]
+) -> dict[str, Any]:
+    """Return all metrics of one evaluation as JSON values; the first three are parallel, one entry a row.
+
+    `known` orders the classes; labels beyond them follow. `probabilities` are those of the predictions. Keys: `score`
+    (accuracy, which `score_is` says), `macro_f1`, `macro_precision`, `macro_recall`, `rows`, `classes` by name,
+    `confused` (the most frequent mistakes), `reliability` (fraction of right predictions by probability),
+    `calibration_error`.
+    """
+    names = list(dict.fromkeys([*known, *sorted(set(labels))]))
+    right = [int(prediction == label) for prediction, label in zip(predictions, labels, strict=True)]
+    classes = _by_class(predictions, labels, names)
+    present = [found for found in classes.values() if found["support"] or found["answers"]]
+    bins = reliability(probabilities, right)
+    return {
+        "score": _mean(right),
+        "score_is": SCORE,
+        **{f"macro_{name}": _mean([found[name] for found in present]) for name in MACRO},
+        "rows": len(labels),
+        "classes": classes,
+        "confused": _confused(predictions, labels),
+        "reliability": bins,
+        "reliability_of": "share of right answers",
+        "calibration_error": calibration_error(bins),
+    }
+
+
+def _by_class(predictions: Sequence[str], labels: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    if not len(labels):
+        empty = dict.fromkeys(MACRO, 0.0) | {"support": 0, "answers": 0}
+        return {name: dict(empty) for name in names}
+    parts = precision_recall_fscore_support(labels, predictions, labels=list(names), average=None, zero_division=0)
+    predicted = Counter(predictions)
+    return {
+        name: {
+            "f1": float(f1),
+            "precision": float(precision),
+            "recall": float(recall),
+            "support": int(support),
+            "answers": predicted[name],
+        }
+        for name, precision, recall, f1, support in zip(names, *parts, strict=True)
+    }
+
+
+def _confused(predictions: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
+    pairs = Counter(zip(labels, predictions, strict=True))
+    wrong = [(count, label, prediction) for (label, prediction), count in pairs.items() if label != prediction]
+    worst = sorted(wrong, key=lambda found: (-found[0], *found[1:]))[:NUM_CONFUSED]
+    return [{"label": label, "answer": prediction, "count": count} for count, label, prediction in worst]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,28 @@
+"""The weights of any module under its own names, for a run to go on with; nothing is renamed or recognised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import nn
+
+from nlpx.errors import InputError
+
+WEIGHT_FILE = "model.safetensors"
+
+
+def save_weights(model: nn.Module, directory: Path) -> None:
+    """The weights of any module as `model.safetensors`, tied ones once."""
+    safetensors.torch.save_model(model, str(directory / WEIGHT_FILE))
+
+
+def load_weights(model: nn.Module, directory: Path) -> None:
+    """What `save_weights` wrote, into a module of the same shape; anything else is an `InputError`."""
+    path = directory / WEIGHT_FILE
+    try:
+        safetensors.torch.load_model(model, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not the weights of this model ({first_line})") from error
