@@ -166,6 +166,10 @@ class Task:
         probabilities: list[float] = self.forward(model, batch)["logits"].float().softmax(-1)[:, 1].tolist()
         return probabilities
 
+    def class_probabilities(self, prediction: float) -> list[tuple[int, float]]:
+        """That a pair does not match, and that it does."""
+        return [(0, 1 - prediction), (1, prediction)]
+
     def calibrate(self, rows: Sequence[Pair], predictions: Sequence[float]) -> None:
         """Choose the thresholds of A and of B on dev pairs, if the configuration asks for the best."""
         if self.config.threshold != "best":
