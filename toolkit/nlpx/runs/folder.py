@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
+from nlpx.data.opening.remote import without_password
 from nlpx import __version__
 
 from nlpx.configuration import registry
@@ -233,7 +234,7 @@ def _outcome(error: BaseException) -> tuple[State, int]:
 def _first_manifest() -> dict[str, Any]:
     return {
         "state": "running",
-        "command_line": ["nlpx", *sys.argv[1:]],
+        "command_line": ["nlpx", *map(without_password, sys.argv[1:])],
         "version": __version__,
         "git": run_facts.git_state(),
         "libraries": run_facts.library_versions(),

@@ -16,7 +16,7 @@ from nlpx.configuration.section import Section
 from nlpx.data.batches.padding import padded
 from nlpx.data.rows.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
 from nlpx.data.rows.reading import Row
-from nlpx.data.rows.splits import Splits
+from nlpx.data.rows.splits import Paths, Splits
 from nlpx.metrics.classes import SCORE, evaluate
 from nlpx.report import classes
 from nlpx.report.tables import Table
@@ -81,9 +81,19 @@ class Task:
         self.labels: list[Label] = []
         self.with_probabilities = False  # of all classes; many rows of many classes would fill the memory
 
-    def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Splits[Labelled]:
+    def read(
+        self,
+        data: Paths,
+        *,
+        dev: Paths = (),
+        test: Paths = (),
+        encoding: str,
+        on_bad_row: OnBadRow,
+        report: RowReport,
+    ) -> Splits[Labelled]:
         """Train, dev and test rows; the classes are learned from the training rows."""
-        splits = read_splits(data, self.fields, encoding=encoding, on_bad_row=on_bad_row, report=report)
+        options: dict[str, Any] = {"encoding": encoding, "on_bad_row": on_bad_row, "report": report}
+        splits = read_splits(data, self.fields, dev=dev, test=test, **options)
         first = splits.train[0]
         self.fields = self.fields.settled(Row(first.row, first.place))
         self.labels = labels_of(splits.train)

@@ -52,7 +52,7 @@ def check_encoding(encoding: str) -> None:
         return
     try:
         canonical = codecs.lookup(encoding).name
-        is_text = is_wide(canonical) or "\n".encode(encoding) == b"\n"
+        is_text = canonical == "utf-8-sig" or is_wide(canonical) or "\n".encode(encoding) == b"\n"
     except LookupError as error:
         if "is not a text encoding" in str(error):
             is_text = False

@@ -7,6 +7,7 @@ from typing import Any
 
 Probabilities = list[tuple[Any, float]]
 _ADDED = ("label", "probability")
+_GIVEN = "given_label"
 _DIGITS = 6
 
 
@@ -17,7 +18,12 @@ def answered(
 
     `every_class` adds `probabilities`, of each class by name; `top_k` adds `top`, the likeliest classes in order.
     """
-    found = {key: value for key, value in row.items() if key not in _ADDED}
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if key == "label" and _GIVEN in row:  # where the label that the row came with stood
+            found[_GIVEN] = row[_GIVEN]
+        elif key not in (*_ADDED, _GIVEN):
+            found[key] = value
     found |= {key: row[key] for key in _ADDED if key in row}
     if probabilities is None:
         return found
@@ -30,10 +36,10 @@ def answered(
 
 
 def flat(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The same rows for a table: `probability_<class>` for each class, `label_1`, `probability_1`, ... for the top."""
+    """The same rows for a table: columns `probability_<class>`, and `top_1`, `top_1_probability`, `top_2`, ..."""
     for row in rows:
         probabilities, top = row.pop("probabilities", {}), row.pop("top", [])
         row |= {f"probability_{label}": value for label, value in probabilities.items()}
         for rank, found in enumerate(top, start=1):
-            row |= {f"label_{rank}": found["label"], f"probability_{rank}": found["probability"]}
+            row |= {f"top_{rank}": found["label"], f"top_{rank}_probability": found["probability"]}
         yield row
