@@ -31,17 +31,23 @@ from nlpx_cli.training import (
 )
 
 Data = Annotated[
-    str | None, typer.Option("--data", help="A folder, a JSONL file, or - for stdin.  [default: the shipped sample]")
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Rows: a folder, a file, a URL, or - for stdin. Repeatable.  [default: the shipped sample]",
+        metavar="PATH",
+    ),
 ]
+Dev = Annotated[
+    list[str] | None, typer.Option("--dev", help="Rows to evaluate on. Repeatable.  [default: those --data names]")
+]
+Test = Annotated[list[str] | None, typer.Option("--test", help="Rows to answer at the end. Repeatable.")]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="A checkpoint directory, a shipped model, a hub name, or new.  [default: char-tiny]"),
 ]
-# Short for data.encoding and data.on_bad_row; hidden because the errors that call for them name them.
-Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the rows, such as gb18030.", hidden=True)]
-OnBadRow = Annotated[
-    Literal["fail", "skip"] | None, typer.Option("--on-bad-row", help="Stop, or leave the row out.", hidden=True)
-]
+Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the rows, such as gb18030, or auto.")]
+OnBadRow = Annotated[Literal["fail", "skip"] | None, typer.Option("--on-bad-row", help="Stop, or leave the row out.")]
 Require = Annotated[
     float | None, typer.Option("--require", help="Exit with 5 if the best dev score is lower.", metavar="SCORE")
 ]
@@ -55,6 +61,8 @@ def register(app: typer.Typer) -> None:
 def finetune(
     task: Task = None,
     data: Data = None,
+    dev: Dev = None,
+    test: Test = None,
     model: Model = None,
     preset: Preset = None,
     set_: Set = None,
@@ -83,6 +91,7 @@ def finetune(
       nlpx finetune --task sohu
       nlpx finetune --task sohu --data rows.jsonl --model path/to/checkpoint
       nlpx finetune --task classify --data titles.jsonl
+      nlpx finetune --task classify --data train.csv --dev dev.csv
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """
@@ -93,7 +102,9 @@ def finetune(
     options = RunOptions(out=out, overwrite=overwrite, resume=resume, require=require)
     flags = {
         "task": task,
-        "data.path": Flag(data, "--data"),
+        "data.path": Flag(_one_or_several(data), "--data"),
+        "data.dev": Flag(dev or None, "--dev"),
+        "data.test": Flag(test or None, "--test"),
         "data.encoding": encoding,
         "data.on_bad_row": on_bad_row,
         "model.name": Flag(model, "--model"),
@@ -112,6 +123,10 @@ def finetune(
     finished = finetune(resolved, options, console)
     if finished is not None:
         show_finished(finished, console, score="best dev score", following=f"nlpx predict {finished.run} rows.jsonl")
+
+
+def _one_or_several(paths: list[str] | None) -> str | list[str] | None:
+    return paths[0] if paths is not None and len(paths) == 1 else paths or None
 
 
 def _default_preset(task: str | None, model: str | None, console: Console) -> str:

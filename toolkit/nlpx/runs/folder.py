@@ -25,6 +25,7 @@ from typing import Any, Literal, TextIO
 
 from nlpx import __version__
 from nlpx.configuration import registry
+from nlpx.data.opening.remote import without_password
 from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, UsageError, UserError
 from nlpx.io import finite, full_disk_named, process_is_alive, write_atomically, write_json, write_text
 from nlpx.runs import facts as run_facts
@@ -237,7 +238,7 @@ def _outcome(error: BaseException) -> tuple[State, int]:
 def _first_manifest() -> dict[str, Any]:
     return {
         "state": "running",
-        "command_line": ["nlpx", *sys.argv[1:]],
+        "command_line": ["nlpx", *map(without_password, sys.argv[1:])],
         "version": __version__,
         "git": run_facts.git_state(),
         "libraries": run_facts.library_versions(),
