@@ -60,6 +60,7 @@ class Job:
         follower = Follower(
             training=training,
             config=self.config.train,
+            optim=self.config.optim,
             run=run,
             messages=self.messages,
             evaluate=self.evaluate,

@@ -95,6 +95,7 @@ class Job:
         follower = Follower(
             training=training,
             config=config.train,
+            optim=config.optim,
             run=run,
             messages=self.messages,
             evaluate=lambda: aside.evaluate(model),
