@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpx.seed import LARGEST_SEED
 from nlpx_cli import training
 from nlpx_cli.chess_lm_games import games_or_stdin
 from nlpx_cli.console import Console
@@ -218,7 +219,7 @@ def evaluate(
     search: Search = 0,
     temperature: Annotated[float, typer.Option("--temperature", help="In matches; 0: the best.", min=0, max=5)] = 0.0,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.", min=0)] = 7,
+    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.", min=0, max=LARGEST_SEED)] = 7,
     device: Device = None,
     json: Json = False,
     quiet: Quiet = False,
