@@ -107,7 +107,7 @@ def test_a_terminal_is_not_waited_for(nlpx, monkeypatch):
 def test_csv_of_the_contest(nlpx, tmp_path):
     folder = tiny.contest(tmp_path / "contest")
     source = folder / tiny.FOLDERS[1] / "test_with_id.txt"
-    outcome = nlpx("predict", "last", str(source), "--format", "csv")
+    outcome = nlpx("predict", "last", str(source), "--format", "csv", "--columns", "id,label")
     lines = list(csv.reader(io.StringIO(outcome.out)))
     assert (outcome.code, outcome.err, lines[0]) == (0, "", ["id", "label"])
     assert [line[0] for line in lines[1:]] == [f"{tiny.FOLDERS[1]}{number}" for number in range(4)]
@@ -117,10 +117,10 @@ def test_csv_of_the_contest(nlpx, tmp_path):
     assert {answer["variant"] for answer in got} == {"ssB"}  # from the folder's name
 
 
-def test_csv_needs_an_id(nlpx):
+def test_columns_must_be_there(nlpx):
     tiny.write_rows(Path("bare.jsonl"), [{"source": "春", "target": "夏", "variant": "ssA"}])
-    assert nlpx("predict", "last", "bare.jsonl", "--format", "csv") == (
-        3, "", "Error: row 1 has no `id`, which the CSV needs\n  --format jsonl does without\n",
+    assert nlpx("predict", "last", "bare.jsonl", "--columns", "id,label") == (
+        3, "", "Error: row 1 has no `id`\n  its columns: source, target, variant, label, probability\n",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from nlpx.counting import small
 from nlpx.counting.engine import count
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.small import count_small
-from nlpx.data.corpus.sources import find_sources
+from nlpx.data.opening.sources import find_sources
 from nlpx.errors import InputError
 from nlpx.messages import Silent
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from nlpx.data.rows.reading import RowReport, RowWriter, excerpt, format_of, read_rows
+from nlpx.data.rows.reading import RowReport, excerpt, format_of, read_rows
+from nlpx.data.rows.writing import RowWriter
 from nlpx.errors import InputError, UsageError
 
 
@@ -58,7 +59,7 @@ def test_tables_and_plain_lines(tmp_path: Path) -> None:
         {"source": "第一行\n\n第三行", "target": "a,b"},
         {"source": "末", "target": "尾"},
     ]
-    assert [row.place for row in rows] == [f"{table}:4", f"{table}:6"]
+    assert [row.place for row in rows] == [f"{table}:2", f"{table}:6"]
     assert values(lines) == [{"text": "一"}, {"text": "二"}]
 
 
@@ -82,9 +83,9 @@ def test_format_follows_the_suffix() -> None:
         "tsv",
         "jsonl",
         "txt",
-        "jsonl",
-        "jsonl",
-        "jsonl",
+        None,
+        None,
+        None,
     ]
 
 
@@ -149,8 +150,8 @@ def test_bytes_of_no_known_encoding(tmp_path: Path) -> None:
 
 def test_utf16_and_unknown_encodings(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", '{"a": 1}'.encode("utf-16"))
-    assert "UTF-16" in refusal(path).message
-    for encoding in ("utf-16", "no-such-code"):
+    assert values(path) == [{"a": 1}]
+    for encoding in ("base64", "no-such-code"):
         with pytest.raises(UsageError):
             read_rows(path, encoding=encoding)
 
@@ -185,7 +186,8 @@ def test_tables_with_wrong_rows(tmp_path: Path) -> None:
     assert f"{path}:2: 3 cells where the header names 2" in refusal(path).message
     assert values(path, on_bad_row="skip") == [{"a": "4", "b": "5"}]
     assert "names `a` twice" in refusal(write(tmp_path, "b.tsv", "a\ta\n1\t2\n")).message
-    assert "without a name" in refusal(write(tmp_path, "c.tsv", "a\t\n1\t2\n")).message
+    assert values(write(tmp_path, "c.tsv", "a\t\n1\t2\n")) == [{"a": "1"}]  # as pandas writes its index
+    assert "names no column" in refusal(write(tmp_path, "e.csv", ",\n1,2\n")).message
     broken_header = write(tmp_path, "d.tsv", b"\xff\xfe\xfd\n1\n2\n")
     assert refusal(broken_header, on_bad_row="skip")
 
@@ -220,12 +222,10 @@ def test_stdin_hands_on_the_first_row_while_the_pipe_is_open() -> None:
         assert process.wait() == 0
 
 
-def test_stdin_refuses_packed_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_stdin_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = io.BytesIO(gzip.compress(b'{"a": 1}\n'))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(packed))
-    error = refusal("-")
-    assert "stdin: compressed data (.gz)" in error.message
-    assert "gzip -dc" in str(error.hint)
+    assert values(Path("-")) == [{"a": 1}]
 
 
 class CountingStream(io.StringIO):

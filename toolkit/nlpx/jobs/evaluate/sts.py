@@ -79,7 +79,7 @@ def _stem(file: str) -> str:
 
 def _read(file: str, name: str, pairs: dict[str, list[tuple[str, str, float]]], settings: Settings) -> None:
     """Add the pairs of one file to the sets they belong to."""
-    from nlpx.data.rows.lines import bad_row
+    from nlpx.data.opening.refusals import bad_row
     from nlpx.data.rows.text_pairs import read_pairs, score_of
 
     splits, num_before = set(), sum(map(len, pairs.values()))
@@ -103,8 +103,8 @@ def _load(name: str, settings: Settings, device: str) -> SentenceEncoder:
     from nlpx.embed.encoder import SentenceEncoder
     from nlpx.embed.pooling import POOLINGS
 
-    asked = tuple(settings.poolings) or POOLINGS[:-1]
-    encoder = SentenceEncoder.load(name, poolings=asked, max_length=settings.max_length, device=device)
+    poolings = tuple(settings.poolings) or POOLINGS[:-1]
+    encoder = SentenceEncoder.load(name, poolings=poolings, max_length=settings.max_length, device=device)
     if not settings.poolings and encoder.pooler is not None:
         encoder.poolings = POOLINGS
     return encoder

@@ -38,7 +38,7 @@ class Job:
         self.name = "-".join(config.objectives)
         if not config.data.paths:
             raise UsageError("there is no corpus", hint="--data corpus.jsonl: a file, a folder, or - for stdin")
-        self.sources = find_sources(config.data.paths, format=config.data.format)
+        self.sources = find_sources(config.data.paths, format=config.data.format, encoding=config.data.encoding)
         self.reading = Reading(field=config.data.field, encoding=config.data.encoding)
         self.start = self._starting_model()
         self.tokenizer = self._tokenizer()
@@ -58,7 +58,7 @@ class Job:
             missing = "train on" if not len(self.rows) else "evaluate with"
             raise InputError(
                 f"the corpus has {self.shards.num_documents} documents: none is left to {missing}",
-                hint="give more texts, or another share: --set data.held_out=0.1",
+                hint="give more texts, or another fraction: --set data.held_out=0.1",
             )
 
     def inputs(self) -> Sequence[str]:

@@ -11,6 +11,7 @@ from nlpx.jobs.sample.settings import Settings
 from nlpx.train.config import Precision
 
 if TYPE_CHECKING:
+    from nlpx.data.opening.sources import Source
     from nlpx.jobs.sample.chains import Run, Start, State
     from nlpx.jobs.sample.record import Record
 
@@ -26,25 +27,25 @@ def sample(
     precision: Precision = "auto",
     record: Record | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Samples as they are drawn: text, chain, step, places changed and, if asked for, the pseudo-energy.
+    """Samples as they are drawn: text, chain, step, places changed and, on request, the pseudo-energy.
 
-    `record` takes what diagnostics are made of. Everything is checked before the first is drawn: raises `UsageError`
+    `record` collects the traces for diagnostics. Everything is checked before the first is drawn: raises `UsageError`
     and `InputError`.
     """
     from nlpx.decode.prompts import parse_length, parse_span, read_prompt
     from nlpx.jobs.sample.chains import Run
 
     keep = [parse_span(span) for span in settings.keep]
-    asked = None if settings.length is None else parse_length(settings.length)
+    bounds = None if settings.length is None else parse_length(settings.length)
     if keep and settings.text is None:
-        raise UsageError("--keep has no text to hold", hint="give one with --from, or lines with --rewrite")
+        raise UsageError("--keep has no text to keep", hint="give one with --from, or lines with --rewrite")
     run = Run.load(model, settings, device=device, precision=precision)
     numbers = range(settings.chains or CHAINS)
     if settings.text is None:
-        starts = {number: run.from_nothing(number, asked) for number in numbers}
+        starts = {number: run.from_nothing(number, bounds) for number in numbers}
     else:
         prompt = read_prompt(settings.text, run.model.tokenizer, run.model.special, keep)
-        starts = dict.fromkeys(numbers, run.from_prompt(prompt, asked))
+        starts = dict.fromkeys(numbers, run.from_prompt(prompt, bounds))
     return _distinct(_samples(run, starts, record), wanted=settings.unique)
 
 
@@ -59,17 +60,17 @@ def rewrite(
 ) -> Iterator[dict[str, Any]]:
     """Every line of `source` (a path or `-`) as the last state of a chain that began with it, in order.
 
-    Empty lines stay. What becomes of a line depends on its text, its number and the seed alone.
+    Empty lines stay. The result of a line depends on its text, its number and the seed alone.
     """
     from nlpx.decode.prompts import parse_length, parse_span
     from nlpx.jobs.sample.chains import Run
 
     settings.for_lines()
     keep = [parse_span(span) for span in settings.keep]
-    asked = None if settings.length is None else parse_length(settings.length)
+    bounds = None if settings.length is None else parse_length(settings.length)
     windows = _windows(source, encoding)
     run = Run.load(model, settings, device=device, precision=precision)
-    return (row for window in windows for row in _rewritten(run, window, keep, asked))
+    return (row for window in windows for row in _rewritten(run, window, keep, bounds))
 
 
 def _samples(run: Run, starts: dict[int, Start], record: Record | None) -> Iterator[dict[str, Any]]:
@@ -93,7 +94,7 @@ def _distinct(rows: Iterator[dict[str, Any]], *, wanted: bool) -> Iterator[dict[
 
 
 def _rewritten(
-    run: Run, window: list[tuple[int, str, str]], keep: list[slice], asked: tuple[int, int] | None
+    run: Run, window: list[tuple[int, str, str]], keep: list[slice], bounds: tuple[int, int] | None
 ) -> Iterator[dict[str, Any]]:
     from nlpx.decode.prompts import read_prompt
 
@@ -101,7 +102,7 @@ def _rewritten(
     for number, place, text in window:
         if text.strip():
             prompt = read_prompt(text, run.model.tokenizer, run.model.special, keep, place=place)
-            starts[number] = run.from_prompt(prompt, asked, place=place)
+            starts[number] = run.from_prompt(prompt, bounds, place=place)
     last: dict[int, State] = {state.chain: state for state in run.states(starts)}
     for number, _, text in window:
         blank = {"text": text, "chain": number, "step": 0, "changed": []}
@@ -110,15 +111,25 @@ def _rewritten(
 
 def _windows(source: str, encoding: str) -> Iterator[list[tuple[int, str, str]]]:
     """Number from 0, place and text of some lines at a time; from stdin of those that have arrived."""
-    from nlpx.data.rows.lines import Lines, RowReport, check_encoding, open_source
+    from nlpx.data.opening.encodings import check_encoding
+    from nlpx.data.opening.sources import find_sources
     from nlpx.jobs.predict import as_they_arrive, detach_stdin
 
     check_encoding(encoding)
     if source == "-":
         detach_stdin()
-    name, stream = open_source(source)
-    lines = Lines(stream, name, encoding, RowReport(), skip=False, keep_empty=True)
-    rows = ((number - 1, lines.place(number), text) for number, text in lines)
+    (found,) = find_sources([source], format="txt", encoding=encoding)
+    rows = _numbered(found, encoding)
     if source == "-":
         return as_they_arrive(rows, LINES_AT_ONCE)
     return iter(lambda: list(islice(rows, LINES_AT_ONCE)), [])
+
+
+def _numbered(source: Source, encoding: str) -> Iterator[tuple[int, str, str]]:
+    from nlpx.data.opening.streams import open_source
+    from nlpx.data.rows.lines import Lines, RowReport
+
+    with open_source(source, encoding=encoding) as (opened, stream):
+        lines = Lines(stream, opened.name, opened.lines_encoding(encoding), RowReport(), skip=False, keep_empty=True)
+        for number, text in lines:
+            yield number - 1, lines.place(number), text

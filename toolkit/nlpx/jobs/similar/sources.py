@@ -68,12 +68,12 @@ class Sources:
 
         reading = Reading(field=self.settings.field, encoding=self.settings.encoding)
         reading.check()
-        for found in find_sources([source], format=self.settings.input_format):
+        for found in find_sources([source], format=self.settings.input_format, encoding=reading.encoding):
             yield from read_texts(found, reading, keep_empty=True)
 
     def windows(self, source: str) -> Iterator[NDArray[Any]]:
         """Vectors of a source in order, some thousand at a time, (N, d); what is yielded holds until the next."""
-        from nlpx.embed.search import WINDOW_ROWS
+        from nlpx.embed.search.exact import WINDOW_ROWS
         from nlpx.embed.vectors import open_vectors
         from nlpx.embed.windows import windows
 

@@ -1,4 +1,4 @@
-"""The work of building shards, divided: each job makes one shard, and the same one whoever does it.
+"""The work of building shards in items: each makes one shard, and the same one in whichever process.
 
 Files that can be read from the middle are divided into ranges, which the workers read themselves. What has to be
 read from its beginning (compressed files) is read by one process, which hands portions of texts to the workers.
@@ -15,10 +15,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
-from nlpx.data.corpus.compression import NUM_MAGIC_BYTES, compression_of_bytes
-from nlpx.data.corpus.pieces import Reading, open_stream
-from nlpx.data.corpus.sources import Source
+from nlpx.data.corpus.pieces import Reading
 from nlpx.data.corpus.texts import Block, plan_blocks, read_block
+from nlpx.data.opening.sources import Source
+from nlpx.data.opening.streams import open_source
 from nlpx.io import full_disk_named, process_is_alive
 
 SMALLEST = 1 << 21  # bytes of text in a shard
@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkItem:
     """The texts of one shard: ranges to read, or texts that were read already."""
 
     blocks: tuple[Block, ...] = ()
@@ -42,13 +42,13 @@ class Job:
         return chain(self.texts, *(read_block(block, reading) for block in self.blocks))
 
 
-def plan(sources: Sequence[Source], reading: Reading) -> Iterator[Job]:
-    """All jobs in the order of the corpus; they depend on nothing but the sources."""
-    for number, job in enumerate(_unnumbered(sources, reading, _bytes_per_shard(sources))):
-        yield replace(job, name=f"{number:06d}")
+def plan(sources: Sequence[Source], reading: Reading) -> Iterator[WorkItem]:
+    """All items in the order of the corpus; they depend on nothing but the sources."""
+    for number, item in enumerate(_unnumbered(sources, reading, _bytes_per_shard(sources))):
+        yield replace(item, name=f"{number:06d}")
 
 
-def _unnumbered(sources: Sequence[Source], reading: Reading, size: int) -> Iterator[Job]:
+def _unnumbered(sources: Sequence[Source], reading: Reading, size: int) -> Iterator[WorkItem]:
     for is_range, blocks in groupby(plan_blocks(sources, block_bytes=size), key=lambda block: block.end is not None):
         if is_range:
             yield from _ranges(blocks, size)
@@ -57,8 +57,8 @@ def _unnumbered(sources: Sequence[Source], reading: Reading, size: int) -> Itera
             yield from _portions(texts, size // BYTES_PER_CHARACTER)
 
 
-def num_jobs(sources: Sequence[Source]) -> int | None:
-    """How many jobs there are, where that is known before reading."""
+def num_items(sources: Sequence[Source]) -> int | None:
+    """How many items there are, where that is known before reading."""
     if not all(source.splittable for source in sources):
         return None
     return sum(1 for _ in plan(sources, Reading()))
@@ -69,15 +69,15 @@ def _bytes_per_shard(sources: Sequence[Source]) -> int:
     return max(SMALLEST, total // MOST_SHARDS)
 
 
-def _ranges(blocks: Iterable[Block], size: int) -> Iterator[Job]:
-    """Small files share a job."""
+def _ranges(blocks: Iterable[Block], size: int) -> Iterator[WorkItem]:
+    """Small files share an item."""
     for some in _grouped(blocks, lambda block: (block.end or 0) - block.start, size):
-        yield Job(blocks=some)
+        yield WorkItem(blocks=some)
 
 
-def _portions(texts: Iterable[str], num_characters: int) -> Iterator[Job]:
+def _portions(texts: Iterable[str], num_characters: int) -> Iterator[WorkItem]:
     for some in _grouped(texts, len, num_characters):
-        yield Job(texts=some)
+        yield WorkItem(texts=some)
 
 
 def _grouped(items: Iterable[Item], size_of: Callable[[Item], int], size: int) -> Iterator[tuple[Item, ...]]:
@@ -95,7 +95,7 @@ def _grouped(items: Iterable[Item], size_of: Callable[[Item], int], size: int) -
 
 
 @contextmanager
-def repeatable(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]]:
+def repeatable(sources: Sequence[Source], folder: Path, reading: Reading) -> Iterator[list[Source]]:
     """The sources, those that can be read only once (stdin, pipes) copied to files in `folder` for as long as it lasts.
 
     What they hold must be known before shards made of it can be found.
@@ -107,7 +107,8 @@ def repeatable(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]
     try:
         with full_disk_named(folder, "stdin could not be kept there"):
             files = [
-                source if source.repeatable else _spooled(source, spool / str(n)) for n, source in enumerate(sources)
+                source if source.repeatable else _spooled(source, spool / str(n), reading)
+                for n, source in enumerate(sources)
             ]
         yield files
     finally:
@@ -124,9 +125,17 @@ def _clean_spool(folder: Path) -> Path:
     return spool
 
 
-def _spooled(source: Source, file: Path) -> Source:
-    with open_stream(source) as stream, file.open("wb") as copy:
+def _spooled(source: Source, file: Path, reading: Reading) -> Source:
+    opening = open_source(source, encoding=reading.encoding, errors=reading.errors)
+    with opening as (opened, stream), file.open("wb") as copy:
         shutil.copyfileobj(stream, copy)
-    with file.open("rb") as copy:
-        packed = compression_of_bytes(copy.read(NUM_MAGIC_BYTES))
-    return replace(source, path=str(file), size=file.stat().st_size, compression=packed)
+    # What was unpacked and recoded on the way is plain in the copy.
+    return replace(
+        opened,
+        path=str(file),
+        size=file.stat().st_size,
+        compression=None,
+        encoding="utf-8" if opened.is_recoded else opened.encoding,
+        is_array=False,
+        is_told=True,
+    )
