@@ -53,7 +53,8 @@ class ArrayLines(io.RawIOBase):
     def _lines(self, data: bytes) -> bytes:
         if self._depth == 0:
             data = data.removeprefix(_MARK)
-        made, done, end = [], 0, len(data)
+        made: list[bytes] = []
+        done, end = 0, len(data)
         for found in _TOKEN.finditer(data):
             if found.lastgroup == "cut" and not self._at_end:
                 end = found.start()
