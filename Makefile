@@ -3,7 +3,10 @@
 #   make demo        set up, then train on what the package ships
 #   make test        set up, then lint, types and tests
 #   make test-slow   the tests that take minutes
+#   make test-lowest the tests with the lowest versions that pyproject.toml promises
+#   make test-python PYTHON=python3.13    the tests with another interpreter
 #   make bench       measurements against peers
+#   make docs        the site of docs/, in site/
 #   make bundled CORPUS='corpus_*.jsonl.gz'    the weights that ship, anew: two CPU cores and two hours
 #   make lint        style and types only
 #   make clean       remove caches and build outputs; runs/ and .venv stay
@@ -18,9 +21,11 @@ BIN := .venv/bin
 READY := .venv/ready
 
 # One thread per worker: several tests at once gain more than several threads in one.
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+TESTS ?=
+RUN_TESTS = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(1)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+PYTEST := $(call RUN_TESTS,.venv)
 
-.PHONY: demo test test-slow bench bundled lint clean
+.PHONY: demo test test-slow test-lowest test-python bench docs bundled lint clean
 
 demo: $(READY)
 	$(BIN)/nlpx finetune --task sohu
@@ -31,9 +36,34 @@ test: lint
 test-slow: $(READY)
 	$(PYTEST) -m slow
 
+# An environment of its own, without the pinned versions: pip takes the lowest that is promised of each requirement.
+test-lowest: .venv-lowest/ready
+	$(call RUN_TESTS,.venv-lowest)
+
+.venv-lowest/ready: pyproject.toml tests/lowest.py
+	"$(PYTHON)" -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check --quiet packaging
+	.venv-lowest/bin/python tests/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check -c .venv-lowest/constraints.txt -e '.[dev]'
+	@touch $@
+
+# The pinned versions under another interpreter, in an environment named after it.
+OTHER := .venv-$(notdir $(PYTHON))
+test-python: $(OTHER)/ready
+	$(call RUN_TESTS,$(OTHER))
+
+$(OTHER)/ready: pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv $(OTHER)
+	$(OTHER)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	for script in tokenizers finetune attention bookkeeping; do echo "== $$script"; $(BIN)/python "bench/$$script.py" || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 # Each step of it is a command that users have; what is there already is not made again.
 BUNDLED := runs/bundled
@@ -70,5 +100,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +

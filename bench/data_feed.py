@@ -32,10 +32,10 @@ from nlpx.data.shards.build import build_shards
 from nlpx.data.shards.reading import Shards
 from nlpx.messages import Silent
 from nlpx.tokenizers.base import Tokenizer
-from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.segment import jieba_engine
 from nlpx.tokenizers.vocab import Vocab
+from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 from nlpx.tokenizers.word import WordTokenizer
 
 NUM_WORDS = 20_000

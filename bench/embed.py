@@ -62,7 +62,7 @@ def build(folder: Path, shape: str, texts: Sequence[str]) -> Any:
     """A BertModel with random weights, saved with a vocabulary of the texts' characters."""
     import transformers
 
-    from nlpx.tokenizers.build import character_vocabulary
+    from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 
     num_layers, size, num_heads, num_entries = SHAPES[shape]
     transformers.logging.set_verbosity_error()

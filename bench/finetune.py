@@ -45,8 +45,8 @@ def prepare_data(folder: Path, out: Path) -> None:
     """Encode the training pairs once; all workers read the ids, and the peers' collator the tokenizer."""
     from nlpx.data.rows.sohu import read_splits
     from nlpx.tasks.sohu import Config, Task
-    from nlpx.tokenizers.build import character_vocabulary
     from nlpx.tokenizers.char import CharTokenizer
+    from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 
     task = Task(Config())
     rows = [pair for name in FILES for pair in read_splits(folder / name).train]

@@ -41,8 +41,8 @@ def prepare_data(options: argparse.Namespace, out: Path) -> None:
     from nlpx.data.batches.packing import pack
     from nlpx.data.corpus.flatten import documents_of
     from nlpx.data.corpus.texts import Reading, find_sources, read_texts
-    from nlpx.tokenizers.build import character_vocabulary
     from nlpx.tokenizers.char import CharTokenizer
+    from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 
     name, field = CORPORA[options.texts]
     texts = list(read_texts(find_sources([str(options.data / name)])[0], Reading(field=field)))[:NUM_TEXTS]

@@ -22,7 +22,7 @@ os.environ.update(ONE_THREAD | {"OPENBLAS_NUM_THREADS": "1"})
 
 import numpy as np
 
-from nlpx.embed.search import INDEX_ROWS, QUERY_ROWS, search
+from nlpx.embed.search.exact import INDEX_ROWS, QUERY_ROWS, search
 from nlpx.embed.unit_vectors import UnitVectors, exactly_unit
 from nlpx.embed.vectors import open_vectors, write_vectors
 

@@ -1,4 +1,4 @@
-"""Entry point: runs the command and turns whatever ends it into one clear message and an exit code.
+"""Entry point: runs the command and turns every error into one clear message and an exit code.
 
 0 done    1 bug    2 usage or configuration    3 input    4 machine    5 result unusable    130 interrupted
 """
@@ -176,7 +176,7 @@ def _reader_has_left() -> bool:
 
 
 def _silence_stdout() -> None:
-    # What is still buffered goes to the null device, so that the interpreter's last flush says nothing.
+    # What is still buffered goes to the null device, so that the interpreter's last flush prints no error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -1,4 +1,4 @@
-"""The Typer application. A command is a file beside this one that defines `register(app)`; no table names them."""
+"""The Typer application. A command is a file beside this one that defines `register(app)`; there is no list of them."""
 
 from __future__ import annotations
 

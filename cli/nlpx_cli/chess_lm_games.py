@@ -91,8 +91,8 @@ def stats(
 ) -> None:
     """Count games, results and lengths, and show the opening tree.
 
-    Each line of the tree has its games, their share of the games that came
-    to the position before, and Red's mean score (1 a win, 0.5 a draw).
+    Each line of the tree has its games, the fraction of the games that
+    came to the position before, and Red's mean score (1 a win, 0.5 a draw).
 
     \b
     Examples:
@@ -146,6 +146,6 @@ def _tree_line(row: dict[str, Any]) -> dict[str, Any]:
         "opening": "  " * (row["ply"] - 1) + row["chinese"],
         "move": row["move"],
         "games": f"{row['games']:,}",
-        "share": f"{row['share']:.1%}",
+        "fraction": f"{row['fraction']:.1%}",
         "red score": "-" if row["red_score"] is None else f"{row['red_score']:.1%}",
     }

@@ -27,7 +27,7 @@ SEARCH = 2  # the shipped model by itself loses to a player that takes what it c
 
 
 def add_commands(group: typer.Typer) -> None:
-    """Add what plays to `nlpx chess-lm`."""
+    """Add the commands that play to `nlpx chess-lm`."""
     group.command("play")(play)
     group.command("uci")(uci)
 
@@ -104,13 +104,13 @@ def uci(
 
     Console()
     how = Choosing(temperature=temperature, search=search)
-    engine = Engine(lambda: MoveModel.load(model, device or "auto"), how, _say, seed=seed)
+    engine = Engine(lambda: MoveModel.load(model, device or "auto"), how, _write_line, seed=seed)
     for line in _lines():
         if not engine.answer(line):
             break
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     print(line, flush=True)
 
 
@@ -122,7 +122,7 @@ def _lines() -> Iterable[str]:
 
 
 def _typed(console: Console) -> Iterator[str]:
-    """What a person types, asked for on stderr where that is a terminal."""
+    """The lines a person types, with a prompt on stderr where that is a terminal."""
     asks = sys.stdin.isatty() and console.mode == "text"
     lines = iter(_lines())
     while True:

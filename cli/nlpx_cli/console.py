@@ -1,7 +1,7 @@
 """All output goes through one object: the product to stdout, everything for people to stderr, in one of three modes.
 
 *text* is for people. *json* gives rows as JSON lines, a result as one object, errors and warnings as one object each on
-stderr. *quiet* gives the single most useful value and nothing but errors on stderr. Whatever people are told is also
+stderr. *quiet* gives the single most useful value and nothing but errors on stderr. Every message is also
 written to the run's log, in every mode, without control codes.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Where a command says things; `Console.current` is the latest one made, which also prints its errors."""
+    """The output of a command; `Console.current` is the latest one made, which also prints its errors."""
 
     current: ClassVar[Console | None] = None
 
@@ -34,22 +34,22 @@ class Console:
         self.verbose = verbose
         self._warned: set[str] = set()
         self._log: TextIO | None = None
-        self._before_log: deque[str] = deque(maxlen=100)  # said before the run had a folder
+        self._before_log: deque[str] = deque(maxlen=100)  # messages before the run had a folder
         self._progress: Progress | None = None
         Console.current = self
         notes.listen(self.note)
         warnings.showwarning = self._library_warning  # type: ignore[assignment]
 
     def note(self, text: str) -> None:
-        """Tell people something, on stderr."""
-        self._tell(text, shown=self.mode == "text")
+        """Print a note on stderr."""
+        self._emit(text, shown=self.mode == "text")
 
     def detail(self, text: str) -> None:
-        """A note for those who asked with --verbose."""
-        self._tell(text, shown=self.mode == "text" and self.verbose)
+        """Print a note that only --verbose shows."""
+        self._emit(text, shown=self.mode == "text" and self.verbose)
 
     def hint(self, text: str) -> None:
-        """What to try next, on stderr."""
+        """Print what to try next, on stderr."""
         self.note(f"Next: {text}")
 
     def warn(self, text: str) -> None:
@@ -59,15 +59,15 @@ class Console:
         self._warned.add(text)
         if self.mode == "json":
             self._write(_json({"warning": text}))
-        self._tell(f"Warning: {text}", shown=self.mode == "text")
+        self._emit(f"Warning: {text}", shown=self.mode == "text")
 
     def error(self, message: str, *, hint: str | None = None, exit_code: int = 1) -> None:
-        """Say on stderr what ended the command: one `Error:` line per unindented line of `message`, then the hint."""
+        """Print on stderr what ended the command: one `Error:` line per unindented line of `message`, then the hint."""
         lines = [line if line.startswith(" ") else f"Error: {line}" for line in message.splitlines()]
         lines += [f"  {line}" for line in (hint or "").splitlines()]
         if self.mode == "json":
             self._write(_json({"error": message, "hint": hint, "exit": exit_code}))
-        self._tell("\n".join(lines), shown=self.mode != "json")
+        self._emit("\n".join(lines), shown=self.mode != "json")
 
     def result(self, data: Mapping[str, Any], *, value: object) -> None:
         """The product of a command that has one: `value` alone, or all of `data` in json mode."""
@@ -103,10 +103,10 @@ class Console:
         with_bar = self.mode == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         plain_lines = self.mode == "text" and not with_bar
 
-        def say(text: str) -> None:
-            self._tell(text, shown=plain_lines)
+        def write_line(text: str) -> None:
+            self._emit(text, shown=plain_lines)
 
-        self._progress = Progress(total, description, initial=initial, bar=with_bar, say=say)
+        self._progress = Progress(total, description, initial=initial, bar=with_bar, write_line=write_line)
         try:
             with self._progress:
                 yield self._progress
@@ -114,14 +114,14 @@ class Console:
             self._progress = None
 
     def log_to(self, path: str | Path) -> None:
-        """Append to this file what people were told so far and are told from now on."""
+        """Append all messages to this file, those so far included."""
         if self._log is not None:
             self._log.close()
         self._log = open(path, "a", encoding="utf-8", buffering=1)  # noqa: PTH123, SIM115 - open until the end
         self._log.writelines(f"{text}\n" for text in self._before_log)
         self._before_log.clear()
 
-    def _tell(self, text: str, *, shown: bool) -> None:
+    def _emit(self, text: str, *, shown: bool) -> None:
         text = clean(text)
         if shown:
             self._write(text)
@@ -140,8 +140,8 @@ class Console:
         print(text, file=sys.stdout)
 
     def _library_warning(self, message: Warning | str, *_: Any) -> None:
-        # Libraries address their programmers: the log keeps it, the screen only for those who asked.
-        self._tell(f"Warning: {message}", shown=self.mode == "text" and self.verbose)
+        # Libraries address their programmers: the log keeps it, the screen shows it with --verbose only.
+        self._emit(f"Warning: {message}", shown=self.mode == "text" and self.verbose)
 
 
 def _json(data: Mapping[str, Any]) -> str:

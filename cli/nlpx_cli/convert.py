@@ -27,7 +27,7 @@ def convert(
     family: Family = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a part, such as pooler=none. Repeatable.", metavar="KEY=VALUE"),
+        typer.Option("--set", help="Change a setting, such as pooler=none. Repeatable.", metavar="KEY=VALUE"),
     ] = None,
     allow_partial: Annotated[
         list[str] | None,

@@ -42,7 +42,9 @@ def embed(
     shard: Annotated[
         int | None, typer.Option("--shard", help="Files of so many rows: emb-00000.npy, ...", min=1, metavar="ROWS")
     ] = None,
-    max_length: Annotated[int, typer.Option("--max-length", help="Tokens of a text that count.", min=3)] = 128,
+    max_length: Annotated[
+        int, typer.Option("--max-length", help="Tokens of a text; longer ones are truncated.", min=3)
+    ] = 128,
     batch_tokens: Annotated[
         int | None, typer.Option("--batch-tokens", help="Of one forward pass.  [default: by device]", min=1)
     ] = None,

@@ -30,7 +30,7 @@ def mlm(
     by: Annotated[
         str | None, typer.Option("--by", help="Also one line per value of this field.", metavar="FIELD")
     ] = None,
-    rate: Annotated[float, typer.Option("--rate", help="Share of the words to hide.", min=0.01, max=0.9)] = 0.15,
+    rate: Annotated[float, typer.Option("--rate", help="Fraction of the words to hide.", min=0.01, max=0.9)] = 0.15,
     max_length: Annotated[
         int, typer.Option("--max-length", help="Tokens of a row; longer texts make several.", min=8)
     ] = 128,
@@ -43,7 +43,7 @@ def mlm(
     held_out: Annotated[
         float | None,
         typer.Option(
-            "--held-out", help="Only the texts that pretraining held out at this share.", metavar="SHARE", max=1
+            "--held-out", help="Only the texts that pretraining held out at this fraction.", metavar="FRACTION", max=1
         ),
     ] = None,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",

@@ -54,8 +54,8 @@ def sts(
 ) -> None:
     """Correlate cosines of sentence pairs with their scores.
 
-    Spearman and Pearson times 100 with 95 % intervals, for every pooling: as
-    the vectors are, whitened, whitened and truncated, only rotated and truncated.
+    Spearman and Pearson times 100 with 95 % intervals, for every pooling:
+    plain, whitened, whitened and truncated, only rotated and truncated.
 
     \b
     Examples:
@@ -79,7 +79,7 @@ def sts(
     if json:
         console.result(result, value="")
     elif quiet:
-        console.result(result, value=_headline(result))
+        console.result(result, value=_primary_metric(result))
     else:
         console.listing(list(_table(result)))
 
@@ -106,7 +106,7 @@ def _shown(estimate: dict[str, float | None]) -> str:
     return f"{value:.2f} ({low:.1f} to {high:.1f})"
 
 
-def _headline(result: dict[str, Any]) -> str:
+def _primary_metric(result: dict[str, Any]) -> str:
     """Spearman of the first pooling without a map, over all sets."""
     *_, (_, last) = _groups(result)
     value = next(iter(last["poolings"].values()))["plain"]["spearman"]["value"]

@@ -11,7 +11,7 @@ from nlpx_cli.options import Json, complete_devices
 
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint directory, file, or hub name.", metavar="DIR|NAME")]
 Family = Annotated[
-    str | None, typer.Option("--family", help="Read it as this family, where it does not say.", metavar="NAME")
+    str | None, typer.Option("--family", help="Read it as this family, if it names none.", metavar="NAME")
 ]
 
 
@@ -25,7 +25,7 @@ def inspect(
         str, typer.Argument(help="A checkpoint, or, with --cost, a preset too.", metavar="DIR|NAME|PRESET")
     ],
     family: Family = None,
-    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor and what becomes of it.")] = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor and how it is used.")] = False,
     cost: Annotated[bool, typer.Option("--cost", help="Print what it costs, next to a BERT of its shape.")] = False,
     length: Annotated[
         list[int] | None,
@@ -42,12 +42,11 @@ def inspect(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say what a checkpoint is and what loading it would do.
+    """Describe a checkpoint and what loading it would do.
 
     Reads safetensors, PyTorch files (weights only) and TensorFlow bundles.
-    Warns of what is known to go wrong with published checkpoints.
-    With --cost, what it takes of disk, memory and time, also of the new
-    model of a preset.
+    Warns of known problems of published checkpoints. With --cost, the disk
+    space, memory and time it takes, also for the new model of a preset.
 
     \b
     Examples:

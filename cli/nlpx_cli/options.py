@@ -1,6 +1,6 @@
 """Options that several commands share, declared once, and what the shell completes for them.
 
-Completion reads file names only: it answers while a key is held down, so it can afford no heavy import.
+Completion reads file names only: it must answer at once, so it has no heavy import.
 """
 
 from __future__ import annotations
@@ -60,6 +60,21 @@ Set = Annotated[
         metavar="KEY=VALUE",
         autocompletion=complete_overrides,
     ),
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", help="Passes over the data.  [default: the preset's]", min=1, metavar="N")
+]
+Steps = Annotated[int | None, typer.Option("--steps", help="Updates, instead of --epochs.", min=1, metavar="N")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--learning-rate", help="The highest of the run.  [default: the preset's]", metavar="RATE"),
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", help="Rows in a batch.  [default: the preset's]", min=1, metavar="N")
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option("--max-length", help="Tokens of a row at most.  [default: the preset's]", min=1, metavar="N"),
 ]
 Encoder = Annotated[
     str, typer.Option("--model", help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")

@@ -21,7 +21,7 @@ _Name = Annotated[
 ]
 _For = Annotated[
     str | None,
-    typer.Option("--for", help="The command it is for.  [default: told by its folder or parent]", metavar="COMMAND"),
+    typer.Option("--for", help="The command it is for.  [default: by its folder or parent]", metavar="COMMAND"),
 ]
 
 
@@ -51,13 +51,13 @@ def show(
     preset: _Name,
     set_: Set = None,
     section: Annotated[str | None, typer.Option("--section", help="Only this part, such as optim.")] = None,
-    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
+    origin: Annotated[bool, typer.Option("--origin", help="Show where each value comes from.")] = False,
     command: _For = None,
     json: Json = False,
 ) -> None:
     """Print a preset with all parents and defaults merged.
 
-    --set changes it on the way; the YAML printed is a preset again.
+    --set changes it first; the YAML printed is a preset again.
 
     \b
     Examples:
@@ -71,7 +71,7 @@ def show(
     resolved, problems = examine(_schema(preset, command), preset=preset, overrides=set_ or ())
     if resolved is not None:
         _print(console, resolved, section=section, origin=origin)
-    if problems:  # what is right was shown all the same: the errors point here for the keys there are
+    if problems:  # the valid part was shown all the same: error messages refer to this listing
         raise configuration_error(problems)
 
 

@@ -13,16 +13,16 @@ _SHARE = 0.05
 class Progress:
     """Counts from `initial` towards `total` (None: unknown). Made by `Console.progress`.
 
-    `say` gets a plain line every 10 seconds, and every 5 % where those take longer than a second.
+    `write_line` gets a plain line every 10 seconds, and every 5 % where those take longer than a second.
     """
 
     def __init__(
-        self, total: int | None, description: str, *, initial: int = 0, bar: bool, say: Callable[[str], None]
+        self, total: int | None, description: str, *, initial: int = 0, bar: bool, write_line: Callable[[str], None]
     ) -> None:
         self.total = total
         self.description = description
         self.completed = self._initial = self._last_completed = initial
-        self._say = say
+        self._write_line = write_line
         self._start = self._last_time = time.monotonic()
         self._values: dict[str, Any] = {}
         self._bar = _rich_bar(description, total, initial) if bar else None
@@ -34,7 +34,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self.completed, values=self._shown_values())
         if self._is_due():
-            self._say_line()
+            self._print_line()
 
     def write_above(self, text: str) -> bool:
         """Print above the bar without breaking it; False if there is no bar."""
@@ -52,17 +52,17 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         if self.completed != self._last_completed:
-            self._say_line()
+            self._print_line()
 
     def _is_due(self) -> bool:
         if self.total is not None and self.completed - self._last_completed >= max(1, self.total * _SHARE):
             return time.monotonic() - self._last_time >= 1
         return time.monotonic() - self._last_time >= _SECONDS
 
-    def _say_line(self) -> None:
+    def _print_line(self) -> None:
         count = f"{self.completed}/{self.total}" if self.total is not None else str(self.completed)
         parts = [f"{self.description} {count}", self._shown_values(), self._remaining()]
-        self._say("  ".join(part for part in parts if part))
+        self._write_line("  ".join(part for part in parts if part))
         self._last_time, self._last_completed = time.monotonic(), self.completed
 
     def _shown_values(self) -> str:

@@ -55,7 +55,7 @@ def show(run: Run = "last", root: Root = Path("runs"), json: Json = False) -> No
     if json:
         console.result(manifest, value="")
     else:
-        console.text("\n".join(f"{name}: {value}" for name, value in _facts(manifest)))
+        console.text("\n".join(f"{name}: {value}" for name, value in _facts(folder, manifest)))
 
 
 @app.command("report")
@@ -73,7 +73,6 @@ def report(
       nlpx runs report last --open
     """
     from nlpx.jobs.runs import rebuild
-
     from nlpx.runs.folder import RunFolder
 
     folder = RunFolder.open(run, root=root)
@@ -85,23 +84,23 @@ def report(
 
 def _row(run: RunFolder, *, json: bool) -> dict[str, Any]:
     manifest = run.manifest
-    headline = manifest.get("headline")
-    row = {"run": run.path.name, "state": run.state, "score": headline, "start": manifest.get("start")}
+    metric = run.primary_metric
+    row = {"run": run.path.name, "state": run.state, "score": metric, "start": manifest.get("start")}
     if not json:
-        row["score"] = _score(headline)
+        row["score"] = _score(metric)
         row["start"] = (manifest.get("start") or "")[:16].replace("T", " ")
         row["took"] = _duration(manifest)
     return row
 
 
-def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
+def _facts(run: RunFolder, manifest: dict[str, Any]) -> list[tuple[str, Any]]:
     peak = manifest.get("peak_memory")
     git = manifest.get("git")
     facts = {
         "run": manifest["path"],
         "state": manifest["state"],
         "exit code": manifest.get("exit_code"),
-        "score": _score(manifest.get("headline")),
+        "score": _score(run.primary_metric),
         "command": " ".join(manifest.get("command_line", [])),
         "presets": ", ".join(manifest.get("presets", [])),
         "seed": manifest.get("seed"),
@@ -116,11 +115,11 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in facts.items() if value not in (None, "", "-")]
 
 
-def _score(headline: dict[str, Any] | None) -> str:
-    if headline is None:
+def _score(metric: dict[str, Any] | None) -> str:
+    if metric is None:
         return "-"
-    value = headline["value"]
-    return f"{headline['name']} {'-' if value is None else format(value, '.4f')}"
+    value = metric["value"]
+    return f"{metric['name']} {'-' if value is None else format(value, '.4f')}"
 
 
 def _duration(manifest: dict[str, Any]) -> str:

@@ -24,22 +24,22 @@ From = Annotated[
     str | None, typer.Option("--from", help="Start here; only its [MASK]s change, if it has any.", metavar="TEXT")
 ]
 Keep = Annotated[
-    list[str] | None, typer.Option("--keep", help="Hold these characters, such as 0:4. Repeatable.", metavar="A:B")
+    list[str] | None, typer.Option("--keep", help="Keep these characters, such as 0:4. Repeatable.", metavar="A:B")
 ]
 Rewrite = Annotated[
     str | None, typer.Option("--rewrite", help="One chain a line; every line comes back.", metavar="FILE|-")
 ]
 Temperature = Annotated[float, typer.Option("--temperature", help="0: always the most probable token.")]
-Anneal = Annotated[bool, typer.Option("--anneal", help="Let the temperature fall to 0, and print where that ends.")]
+Anneal = Annotated[bool, typer.Option("--anneal", help="Let the temperature fall to 0; print the last state.")]
 TopK = Annotated[int | None, typer.Option("--top-k", help="Draw from the K most probable tokens.", metavar="K")]
 Block = Annotated[int, typer.Option("--block", help="Positions drawn in one step, as if independent.", metavar="N")]
 Moves = Annotated[bool, typer.Option("--moves", help="Replace, insert, delete: the length may change.")]
-Diagnostics = Annotated[bool, typer.Option("--diagnostics", help="Say on stderr how well the chains mix.")]
+Diagnostics = Annotated[bool, typer.Option("--diagnostics", help="Print on stderr how well the chains mix.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0)]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 # Rare ones; the page of the command has them all.
-TopP = Annotated[float | None, typer.Option("--top-p", help="Draw from the most probable tokens with this share.",
+TopP = Annotated[float | None, typer.Option("--top-p", help="Draw from the most probable tokens of this mass.",
                                             metavar="P", hidden=True)]  # fmt: skip
 BurnIn = Annotated[int | None, typer.Option("--burn-in", help="Steps that are not printed.", hidden=True)]
 Thin = Annotated[int | None, typer.Option("--thin", help="Print every Nth state.", hidden=True)]
@@ -88,8 +88,8 @@ def sample(
 ) -> None:
     """Draw text from any masked language model.
 
-    Gibbs sampling: a position is hidden and drawn anew from what the model
-    says, again and again; samples are printed as they are drawn. The
+    Gibbs sampling: a position is hidden and drawn anew from the model's
+    conditional, again and again; samples are printed as they are drawn. The
     conditionals of a masked model belong to no one joint distribution, so the
     chain has no exact target. --block N is faster and less exact: its
     positions, far apart, are drawn as if none depended on another.
@@ -154,7 +154,7 @@ def _refuse_diagnostics(record: Record | None) -> None:
     from nlpx.errors import UsageError
 
     if record is not None:
-        hint = "a chain a line is too short to say anything of"
+        hint = "the chain of a line is too short for diagnostics"
         raise UsageError("--diagnostics and --plot cannot go with --rewrite", hint=hint)
 
 

@@ -18,9 +18,9 @@ EngineName = Literal["exact", "faiss", "usearch"]
 
 Pooling = Annotated[PoolingName, typer.Option("--pooling", help="How the vectors of tokens become one.")]
 Whitening = Annotated[
-    Path | None, typer.Option("--whitening", help="Send all vectors through this map first.", metavar="FILE")
+    Path | None, typer.Option("--whitening", help="Apply this map to all vectors first.", metavar="FILE")
 ]
-MaxLength = Annotated[int, typer.Option("--max-length", help="Tokens of a text that count.", min=3)]
+MaxLength = Annotated[int, typer.Option("--max-length", help="Tokens of a text; longer ones are truncated.", min=3)]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of the texts, such as gb18030.")]
 Field = Annotated[str, typer.Option("--field", help="The field of rows that holds the text.")]
 Input = Annotated[
@@ -87,12 +87,12 @@ def search(
     texts: Annotated[
         Path | None, typer.Option("--texts", help="The texts of the index, shown beside the hits.", metavar="FILE")
     ] = None,
-    engine: Annotated[EngineName, typer.Option("--engine", help="Who searches; usearch is approximate.")] = "exact",
+    engine: Annotated[EngineName, typer.Option("--engine", help="What searches; usearch is approximate.")] = "exact",
     model: Encoder = "char-tiny",
     pooling: Pooling = "first-last-avg",
     whitening: Whitening = None,
     whitened_index: Annotated[
-        bool, typer.Option("--whitened-index", help="The index went through the map already.")
+        bool, typer.Option("--whitened-index", help="The map was applied to the index already.")
     ] = False,
     field: Field = "text",
     input_format: Input = None,
@@ -168,7 +168,7 @@ def _print(batches: Iterator[list[dict[str, Any]]], *, json: bool, line: Callabl
     for rows in batches:
         for row in rows:
             print(dumps(row, ensure_ascii=False) if json else line(row))
-        sys.stdout.flush()  # whoever reads the pipe need not wait for the next
+        sys.stdout.flush()  # the reader of a pipe need not wait for the next
 
 
 def _columns(row: dict[str, Any]) -> str:

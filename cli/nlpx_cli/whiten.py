@@ -38,7 +38,7 @@ def whiten(
     ] = None,
     dim: Annotated[int | None, typer.Option("--dim", help="Keep so many dimensions.  [default: all]", min=1)] = None,
     variance: Annotated[
-        float | None, typer.Option("--variance", help="Keep as many as explain this share, such as 0.95.")
+        float | None, typer.Option("--variance", help="Keep as many as explain this fraction, such as 0.95.")
     ] = None,
     beta: Annotated[float, typer.Option("--beta", help="How much of the mean is taken off.")] = 1.0,
     gamma: Annotated[float, typer.Option("--gamma", help="How far variances are made equal; 0: only turn.")] = 1.0,
@@ -76,7 +76,7 @@ def whiten(
       nlpx whiten emb.npy --dim 8 -o small.npy
       nlpx whiten new.npy --load emb.whitening.safetensors
 
-    docs/commands/whiten.md has the rarer options.
+    `nlpx help whiten` has the rarer options.
     """
     from nlpx.embed.kernels import prefer_wide_kernels
 
@@ -112,7 +112,7 @@ def whiten(
 
 
 def _text(facts: dict[str, Any]) -> str:
-    needed = ", ".join(f"{dim} for {float(share):.0%}" for share, dim in facts["dimensions_for"].items())
+    needed = ", ".join(f"{dim} for {float(fraction):.0%}" for fraction, dim in facts["dimensions_for"].items())
     fitted = f"{facts['rows']:,} vectors of {facts['columns']} dimensions, products in {facts['precision']}"
     lines = [
         f"fitted on        {fitted}",

@@ -25,7 +25,7 @@ Format = Annotated[
 ]
 WordsOnly = Annotated[bool, typer.Option("--words-only", help="Leave out punctuation and digits.")]
 NoHmm = Annotated[bool, typer.Option("--no-hmm", help="Dictionary words only; guess no new ones.")]
-Segmenter = Annotated[Literal["auto", "rjieba", "jieba"], typer.Option(help="What cuts words.", hidden=True)]
+Segmenter = Annotated[Literal["auto", "rjieba", "jieba"], typer.Option(help="The segmenter.", hidden=True)]
 UserDictionary = Annotated[str | None, typer.Option(help="More words, a file in jieba's format.", metavar="FILE")]
 Field = Annotated[str | None, typer.Option(help="Field or column of the texts.  [default: text]", metavar="NAME")]
 InputFormat = Annotated[
@@ -84,7 +84,7 @@ def wordfreq(
 
     Prints word<TAB>count, the most frequent first, and a table with bars
     on a terminal. Reads text, JSON lines, CSV, TSV and Parquet, also
-    packed. docs/commands/wordfreq.md has the rarer options.
+    packed. `nlpx help wordfreq` has the rarer options.
 
     \b
     Examples:

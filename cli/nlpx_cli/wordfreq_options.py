@@ -1,4 +1,4 @@
-"""What can be asked of `nlpx wordfreq`, and a reader of plain command lines.
+"""The options of `nlpx wordfreq`, and a reader of plain command lines.
 
 A small file is counted in less time than it takes to import Typer and build all commands. So a command line that holds
 nothing but known options and files is read here, by the annotations below; anything else, such as `--help`, a misspelt

@@ -133,7 +133,7 @@ def test_stats(nlpx):
     outcome = nlpx("chess-lm", "stats", "games.jsonl", "--depth", "2", "--min-games", "2")
     assert outcome.code == 0
     assert [line.split() for line in outcome.out.splitlines()] == [
-        ["opening", "move", "games", "share", "red", "score"],
+        ["opening", "move", "games", "fraction", "red", "score"],
         ["炮二平五", "h2e2", "3", "50.0%", "50.0%"],
         ["马8进7", "h9g7", "2", "66.7%", "75.0%"],
     ]
@@ -145,13 +145,13 @@ def test_stats(nlpx):
 def test_stats_as_json_and_quiet(nlpx):
     facts = json.loads(nlpx("chess-lm", "stats", "games.pgn", "--json", "--merge-mirrored", "--depth", "1").out)
     assert (facts["games"], facts["plies"]["max"], facts["red_score"]) == (6, 10, 0.5)
-    assert facts["openings"][0] | {"share": 0} == {
+    assert facts["openings"][0] | {"fraction": 0} == {
         "ply": 1,
         "move": "h2e2",
         "chinese": "炮二平五",
         "line": "h2e2",
         "games": 4,
-        "share": 0,
+        "fraction": 0,
         "red_score": 0.625,
     }
     assert nlpx("chess-lm", "stats", "games.pgn", "--quiet") == (0, "6\n", "")

@@ -62,7 +62,7 @@ def test_the_report_speaks_of_classes(nlpx, data):
     for word in ("variant", "pair", "A counts", "match", "ssA", "positives"):
         assert word not in report, word
     manifest = json.loads(Path("run/manifest.json").read_text(encoding="utf-8"))
-    assert (manifest["name"], manifest["headline"]["name"]) == ("classify", "accuracy")
+    assert (manifest["name"], manifest["primary_metric"]["name"]) == ("classify", "accuracy")
     evaluated = [record for record in tiny.metrics(Path("run")) if record["split"] == "dev"]
     assert table[-1]["f1"] in [record["macro_f1"] for record in evaluated]
 

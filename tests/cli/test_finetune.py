@@ -51,7 +51,7 @@ def test_the_run_folder(nlpx, data):
         ("rows.jsonl", Path(data).stat().st_size)
     ]
     records = tiny.metrics(run)
-    assert manifest["headline"]["value"] == max(r["score"] for r in records if r["split"] == "dev")
+    assert manifest["primary_metric"]["value"] == max(r["score"] for r in records if r["split"] == "dev")
     assert [r["step"] for r in records if r["split"] == "train"] == list(range(1, records[-1]["step"] + 1))
     assert "nlpx predict " + str(run) in outcome.err  # the line that says what to try next
     assert "mean of F1 A and F1 B" in outcome.err

@@ -70,7 +70,7 @@ def test_the_run_folder(nlpx):
     dev = [r for r in records if r["split"] == "dev"]
     assert [r["step"] for r in dev] == [10, 20]
     assert dev[0]["objectives"].keys() == {"mlm"}
-    assert manifest["headline"] == {"name": "masked accuracy", "value": max(r["score"] for r in dev)}
+    assert manifest["primary_metric"] == {"name": "masked accuracy", "value": max(r["score"] for r in dev)}
 
 
 @pytest.mark.parametrize("which", ["best", "last"])

@@ -63,7 +63,7 @@ def test_the_run_and_what_it_leaves(nlpx):
     words = [load_file(folder / "model.safetensors") for folder in folders]
     assert torch.equal(*(part["embeddings.word_embeddings.weight"] for part in words))
     assert (
-        json.loads(Path("run/manifest.json").read_text("utf-8"))["headline"]["name"]
+        json.loads(Path("run/manifest.json").read_text("utf-8"))["primary_metric"]["name"]
         == "explained share of what is replaced"
     )
 

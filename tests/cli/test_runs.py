@@ -16,7 +16,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunFolder]:
     folders = []
     for name, score in (("first", 0.5), ("second", float("nan"))):
         with RunFolder.create(command="finetune", name=name, config_yaml="a: 1\n", seed=7, device="cpu") as run:
-            run.headline("f1", score)
+            run.set_primary_metric("f1", score)
             run.metrics({"step": 1, "split": "train", "loss": 0.7})
         folders.append(run)
     return folders
@@ -43,11 +43,12 @@ def test_show(nlpx, runs):
     assert (outcome.code, outcome.err) == (0, "")
     assert f"run: {runs[1].path}\nstate: finished\nexit code: 0\nscore: f1 -\n" in outcome.out
     manifest = json.loads(nlpx("runs", "show", runs[0].path.name, "--json").out)
-    assert manifest["headline"] == {"name": "f1", "value": 0.5}
+    assert manifest["primary_metric"] == {"name": "f1", "value": 0.5}
 
 
 def test_report(nlpx, runs):
     outcome = nlpx("runs", "report", str(runs[0].path))
+    assert outcome.code == 0, outcome.err
     assert outcome == (0, f"{runs[0].path / 'report.md'}\n", "")
     assert runs[0].report.read_text(encoding="utf-8").startswith("#")
 

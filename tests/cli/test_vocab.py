@@ -95,7 +95,7 @@ def test_extending_a_checkpoint(run, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_cutting_a_checkpoint(run, family):
+def test_trimming_a_checkpoint(run, family):
     before = made(family)
     facts = run("trim", "base", "--corpus", "corpus.txt", "-o", "small")
     after, old, new = whole("small"), load_tokenizer("base"), load_tokenizer("small")
@@ -328,7 +328,7 @@ def test_counts_from_stdin(nlpx, monkeypatch):
     assert load_tokenizer("wider").vocab.tokens[-1] == "雷电"
 
 
-def test_a_word_the_segmenter_cuts_up_is_no_entry(nlpx):
+def test_a_word_the_segmenter_splits_is_no_entry(nlpx):
     Path("guessed.tsv").write_text("云鱼鸟\t9\n春风\t2\n春\t1\n", encoding="utf-8")
     assert nlpx("vocab", "build", "guessed.tsv", "--kind", "word", "-o", "made", "--quiet").code == 0
     tokens = load_tokenizer("made").vocab.tokens
@@ -337,6 +337,7 @@ def test_a_word_the_segmenter_cuts_up_is_no_entry(nlpx):
 
 
 def test_the_earlier_name_of_trim_works_and_says_the_new_one(nlpx):
+    made("bert")
     outcome = nlpx("vocab", "cut", "base", "--corpus", "corpus.txt", "-o", "small")
     assert outcome.code == 0
     assert "is now called `nlpx vocab trim`" in outcome.err

@@ -193,12 +193,12 @@ def test_a_plot(nlpx):
     assert not Path("out.npy").exists()
 
 
-def test_copies_are_warned_of_and_refused(nlpx):
+def test_duplicates_are_warned_of_and_refused(nlpx):
     rows = write()
     np.save("twice.npy", np.concatenate([rows, rows[:60]]))
     outcome = nlpx("whiten", "twice.npy")
     assert outcome.code == 0
-    assert "17% of the vectors are copies of others" in outcome.err
+    assert "17% of the vectors are duplicates of others" in outcome.err
     np.save("few.npy", np.repeat(rows[:6], 50, axis=0))
     outcome = nlpx("whiten", "few.npy", "-o", "out.npy")
     assert (outcome.code, outcome.out) == (3, "")

@@ -158,7 +158,7 @@ def test_folders_and_patterns(nlpx):
         (("corpus.txt", "--encoding", "klingon"), 2, "unknown encoding", "gb18030"),
         (("--merge",), 2, "--merge without files", "outputs"),
         (("-", "--timings"), 2, "can be read again", "file"),
-        (("corpus.txt", "--timings", "--unit", "char"), 2, "compares ways to count words", "leave out"),
+        (("corpus.txt", "--timings", "--unit", "char"), 2, "compares methods to count words", "leave out"),
     ],
 )
 def test_one_sentence_a_hint_and_the_code(nlpx, words, code, message, hint):
@@ -369,6 +369,6 @@ def test_the_table_on_a_terminal():
         pass  # a terminal whose other end is closed
     text = shown.decode()
     assert "count" in text
-    assert "share" in text
+    assert "fraction" in text
     assert "█" in text
     assert "\t" not in text

@@ -11,7 +11,7 @@ from pathlib import Path
 import jieba
 import pytest
 
-from nlpx.counting.segmenters import WordSegmenter, build_word_segmenter
+from nlpx.counting.segmentation.segmenters import WordSegmenter, build_word_segmenter
 from real_texts import FILES, texts
 
 SAMPLE = 150  # strings a file in the run that is always made

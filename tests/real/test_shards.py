@@ -15,10 +15,10 @@ from nlpx.data.corpus.sentences import split_sentences
 from nlpx.data.corpus.texts import Reading, find_sources, read_texts
 from nlpx.data.shards.build import build_shards
 from nlpx.messages import Silent
-from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.segment import build_segmenter
 from nlpx.tokenizers.vocab import Vocab
+from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 from nlpx.tokenizers.word import WordTokenizer
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from nlpx.runs.objective import task_objective
 from pydantic import ValidationError
 
 import tiny
@@ -16,9 +15,10 @@ from nlpx.data.rows.labelled import Label, Labelled
 from nlpx.data.rows.reading import RowReport
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
+from nlpx.runs.objective import task_objective
 from nlpx.tasks.classify import Config, Prediction, Task
-from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
+from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 
 TEXTS = ["春风又绿江南岸", "明月何时照我还", "一江春水"]
 TOKENIZER = CharTokenizer(character_vocabulary(TEXTS))

@@ -16,7 +16,7 @@ import pytest
 from nlpx.counting import engine, workers
 from nlpx.counting.engine import count
 from nlpx.counting.settings import CountSettings
-from nlpx.counting.tasks import read_task
+from nlpx.counting.work import read_item
 from nlpx.data.corpus.texts import find_sources
 from nlpx.errors import InputError, UsageError
 from nlpx.messages import Silent
@@ -48,28 +48,28 @@ def settings(folder: Path, **changes) -> CountSettings:
     return CountSettings(**{**usual, **changes})
 
 
-def counted(text: str, chosen: CountSettings, read=read_task) -> list[tuple[str, int]]:
+def counted(text: str, chosen: CountSettings, read=read_item) -> list[tuple[str, int]]:
     with count(find_sources([text]), chosen, Silent(), read=read) as found:
         assert found.num_texts == len(LINES)
         return list(found.ranked())
 
 
-def _note_and_stop(task, reading, *, folder: Path, at: int):
-    """Reads like `read_task`, notes each task, and stops the whole count at one."""
-    if task.index == at:
+def _note_and_stop(item, reading, *, folder: Path, at: int):
+    """Reads like `read_item`, notes each item, and stops the whole count at one."""
+    if item.index == at:
         raise InputError("stop here")
-    (folder / str(task.index)).touch(exist_ok=False)
-    yield from read_task(task, reading)
+    (folder / str(item.index)).touch(exist_ok=False)
+    yield from read_item(item, reading)
 
 
-def _note(task, reading, *, folder: Path):
-    (folder / str(task.index)).touch(exist_ok=False)
-    yield from read_task(task, reading)
+def _note(item, reading, *, folder: Path):
+    (folder / str(item.index)).touch(exist_ok=False)
+    yield from read_item(item, reading)
 
 
 def tasks_in(folder: Path) -> list[int]:
     portions = [json.loads(path.read_text()) for path in folder.glob("portion-*.json")]
-    return sorted(index for portion in portions for index in portion["tasks"])
+    return sorted(index for portion in portions for index in portion["items"])
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -96,9 +96,9 @@ def _count_slowly(text: str, chosen: CountSettings) -> None:
     counted(text, chosen, _slowly)
 
 
-def _slowly(task, reading):
+def _slowly(item, reading):
     time.sleep(0.02)
-    yield from read_task(task, reading)
+    yield from read_item(item, reading)
 
 
 @pytest.mark.parametrize("num_portions", [1, 4])

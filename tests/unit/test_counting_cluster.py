@@ -57,14 +57,14 @@ def test_a_cluster_counts_what_one_process_counts(cluster, text):
 
 
 def test_a_worker_killed_in_the_middle_changes_nothing(cluster, text, monkeypatch):
-    # One task a group: many groups under way, some finished, some not, when one of the two dies.
+    # One item a group: many groups under way, some finished, some not, when one of the two dies.
     monkeypatch.setattr(counting_cluster, "_GROUPS_PER_WORKER", 1000)
     first = [worker.pid for worker in cluster.workers.values()]
     killed: list[int] = []
     real = counting_cluster._kept
 
     def keep_and_kill(found, folder):
-        if found.portion.tasks and not killed and len(list(Path(folder).glob("*.run"))) >= 10:
+        if found.portion.items and not killed and len(list(Path(folder).glob("*.run"))) >= 10:
             killed.append(first[0])
             os.kill(first[0], signal.SIGKILL)
         return real(found, folder)

@@ -23,7 +23,7 @@ import pytest
 from nlpx.counting import counts, engine, workers
 from nlpx.counting.engine import count
 from nlpx.counting.settings import LEAST_MEMORY, CountSettings, check
-from nlpx.counting.tasks import read_task
+from nlpx.counting.work import read_item
 from nlpx.data.corpus.texts import find_sources
 from nlpx.errors import InputError, MachineError, UsageError
 from nlpx.messages import Silent
@@ -62,7 +62,7 @@ def write(folder: Path, data: str | bytes = TEXT, name: str = "text.txt") -> str
     return str(path)
 
 
-def counted(*paths: str, top=None, min_count=1, read=read_task, **settings) -> list[tuple[str, int]]:
+def counted(*paths: str, top=None, min_count=1, read=read_item, **settings) -> list[tuple[str, int]]:
     with count(find_sources(paths), CountSettings(**settings), Silent(), read=read) as found:
         ranked = list(found.ranked(top, min_count))
         if top is None and min_count == 1:
@@ -196,7 +196,7 @@ def test_the_order_of_the_inputs_does_not_matter(tmp_path):
 
 @pytest.mark.usefixtures("with_pool")
 def test_one_packed_file_is_shared_by_several_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr("nlpx.counting.tasks._LEAST_SHARED", 1)
+    monkeypatch.setattr("nlpx.counting.work._LEAST_SHARED", 1)
     text = (TEXT.removeprefix("\ufeff") + "\n") * 3000
     path = write(tmp_path, gzip.compress(text.encode()), "text.txt.gz")
     expected = [(key, 3000 * number) for key, number in naive_grams(2)]
@@ -237,7 +237,7 @@ def test_standard_input_is_counted_like_a_file(monkeypatch, num_workers):
 @pytest.mark.parametrize("settings", [{}, {"unit": "ngram", "ngram": 3}, {"unit": "ngram", "ngram": 5}])
 @pytest.mark.usefixtures("with_pool")
 def test_a_tiny_table_spills_and_changes_nothing(tmp_path, monkeypatch, settings, num_workers):
-    monkeypatch.setattr("nlpx.counting.tasks.PIECE_CHARACTERS", 40)
+    monkeypatch.setattr("nlpx.counting.work.PIECE_CHARACTERS", 40)
     monkeypatch.setattr("nlpx.counting.runs.MOST_OPEN_RUNS", 3)
     path = write(tmp_path)
     usual = counted(path, **settings)
@@ -248,7 +248,7 @@ def test_a_tiny_table_spills_and_changes_nothing(tmp_path, monkeypatch, settings
 
 
 def test_the_tables_do_spill(tmp_path, monkeypatch, temporary_files):
-    monkeypatch.setattr("nlpx.counting.tasks.PIECE_CHARACTERS", 40)
+    monkeypatch.setattr("nlpx.counting.work.PIECE_CHARACTERS", 40)
     settings = CountSettings(workers=1, table_bytes=4000)
     with count(find_sources([write(tmp_path)]), settings, Silent()):
         (folder,) = temporary_files.glob("nlpx-count-*")
@@ -276,10 +276,10 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch, temporary_files, num_worker
 # Sure
 
 
-def _read_and_die(task, reading, *, folder: Path, at: int, times: int):
-    """Reads like `read_task`, and kills its process at the end of one task, not yet reported, the first few times."""
-    yield from read_task(task, reading)
-    if task.index == at and len(list(folder.iterdir())) < times:
+def _read_and_die(item, reading, *, folder: Path, at: int, times: int):
+    """Reads like `read_item`, and kills its process at the end of one item, not yet reported, the first few times."""
+    yield from read_item(item, reading)
+    if item.index == at and len(list(folder.iterdir())) < times:
         (folder / str(os.getpid())).touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -315,10 +315,10 @@ def test_a_stream_is_not_given_to_a_second_worker(tmp_path, monkeypatch):
         counted("-", unit="char", workers=2, read=read)
 
 
-def _read_and_fail(task, reading, *, error: Exception):
-    if task.index == 3:
+def _read_and_fail(item, reading, *, error: Exception):
+    if item.index == 3:
         raise error
-    yield from read_task(task, reading)
+    yield from read_item(item, reading)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -353,11 +353,11 @@ def test_bytes_that_are_no_text_are_named_by_line(tmp_path):
     assert found == [("好", 600), ("的", 600), ("\ufffd", 2)]
 
 
-def _interrupt_parent(task, reading, *, parent: int):
-    if task.index == 4:
+def _interrupt_parent(item, reading, *, parent: int):
+    if item.index == 4:
         os.kill(parent, signal.SIGINT)
         signal.pause()
-    yield from read_task(task, reading)
+    yield from read_item(item, reading)
 
 
 @pytest.mark.usefixtures("with_pool")

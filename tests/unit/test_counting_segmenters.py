@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jieba import finalseg
 
-from nlpx.counting import segmenters
-from nlpx.counting.new_words import find_new_words
-from nlpx.counting.new_words_at_once import NewWords
-from nlpx.counting.segmenters import WordSegmenter, build_word_segmenter
-from nlpx.counting.viterbi import find_word_ends
+from nlpx.counting.segmentation import segmenters
+from nlpx.counting.segmentation.new_words import find_new_words
+from nlpx.counting.segmentation.new_words_at_once import NewWords
+from nlpx.counting.segmentation.segmenters import WordSegmenter, build_word_segmenter
+from nlpx.counting.segmentation.viterbi import find_word_ends
 from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers import segment
 from nlpx.tokenizers.user_dictionary import read_user_dictionary
@@ -365,7 +365,7 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path) -> None:
 def test_a_small_text_loads_neither_numpy_nor_jiebas_dictionary() -> None:
     code = """
 import sys
-from nlpx.counting.segmenters import build_word_segmenter
+from nlpx.counting.segmentation.segmenters import build_word_segmenter
 segmenter = build_word_segmenter("auto", hmm=True, user_dictionary=None)
 assert segmenter.segment("常在此奋发，1-1.5倍") == ["常", "在", "此", "奋发", "，", "1", "-", "1.5", "倍"]
 import jieba

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from nlpx.data.corpus import flatten
 from nlpx.data.corpus.flatten import Flattener, digest, documents_of
-from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.segment import build_segmenter
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
+from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 from nlpx.tokenizers.word import WordTokenizer
 
 TEXTS = [

@@ -86,7 +86,7 @@ def test_special_tokens_are_never_hidden():
 
 def test_random_tokens_are_any_ordinary_one_alike():
     drawn = np.concatenate(
-        [ids[positions] for _, ids, positions in masked(random_rows(600), rate=0.9, mask_share=0, random_share=1)]
+        [ids[positions] for _, ids, positions in masked(random_rows(600), rate=0.9, mask_fraction=0, random_fraction=1)]
     )
     counts = np.bincount(drawn, minlength=VOCAB)
     assert set(np.flatnonzero(counts == 0)) == set(SPECIAL.specials)

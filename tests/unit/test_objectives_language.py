@@ -135,7 +135,7 @@ def test_what_is_to_be_said_is_not_seen_before(name):
 
 def test_hidden_words_are_not_seen_at_all():
     """Other words behind the same masks: the same predictions."""
-    made = objective("mlm", mask_share=1.0, random_share=0.0)
+    made = objective("mlm", mask_fraction=1.0, random_fraction=0.0)
     rows, network = packed.random_rows((12, 8)), packed.model().eval()
     batch = made.batch(rows, packed.generators(1))
     other = packed.row(*[[int(t) for t in part] for part in _documents(rows[0])])

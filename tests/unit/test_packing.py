@@ -14,8 +14,8 @@ from nlpx.data.batches.packing import pack
 from nlpx.data.corpus.documents import Documents, TokenArrays, offsets_of
 from nlpx.data.corpus.flatten import documents_of
 from nlpx.errors import UsageError
-from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
+from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 SPECIAL = SpecialIds(PAD, UNK, CLS, SEP, MASK, 60_000, frozenset(range(5)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -372,3 +372,39 @@ def test_the_engine_needs_no_torch():
     code = f"import {modules}; print('torch' in sys.modules or 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+class Length(Section):
+    ALTERNATIVES: ClassVar = (("epochs", "steps"), ("steps", "passes"))
+    epochs: int | None = None
+    steps: int | None = None
+    passes: int | None = None
+
+
+class Trained(Section):
+    train: Length = Length()
+    seed: int = 7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "flags", "expected"),
+    [
+        (["train.steps=5"], {}, (None, 5, None)),  # the preset's epochs no longer count
+        (["train.epochs=5"], {}, (5, None, None)),
+        (["train.epochs=5"], {"train.steps": 2}, (None, 2, None)),  # an option is stronger than --set
+        (["train.passes=4"], {}, (3, None, 4)),  # no alternative of epochs
+        (["seed=1"], {}, (3, None, None)),
+        (["train.steps=null"], {}, (3, None, None)),  # clears, chooses nothing
+        (["train.epochs=5", "train.epochs=null"], {}, (None, None, None)),
+    ],
+)
+def test_a_stronger_layer_chooses_among_alternatives(tmp_path, overrides, flags, expected):
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("train:\n  epochs: 3\n", encoding="utf-8")
+    found = resolve(Trained, preset=str(preset), overrides=overrides, flags=flags).config.train
+    assert (found.epochs, found.steps, found.passes) == expected
+
+
+def test_alternatives_in_one_layer_are_left_to_the_schema():
+    found = resolve(Trained, flags={"train": {"epochs": 1, "steps": 2}}).config.train
+    assert (found.epochs, found.steps) == (1, 2)

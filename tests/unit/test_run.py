@@ -16,7 +16,7 @@ import pytest
 
 from nlpx.errors import InputError, MachineError, ResultError, UsageError
 from nlpx.runs import facts as run_facts
-from nlpx.runs.folder import RunFolder, active, list_runs, planned
+from nlpx.runs.folder import RunFolder, active, list_runs, planned, primary_metric
 
 
 @pytest.fixture(autouse=True)
@@ -133,10 +133,11 @@ def test_a_killed_run_is_told_from_a_running_one():
 
 def test_headline():
     run = make()
-    run.headline("f1", 0.5)
-    assert run.manifest["headline"] == {"name": "f1", "value": 0.5}
-    run.headline("f1", float("nan"))
-    assert run.manifest["headline"]["value"] is None
+    run.set_primary_metric("f1", 0.5)
+    assert run.manifest["primary_metric"] == {"name": "f1", "value": 0.5}
+    assert primary_metric(run.manifest) == primary_metric({"headline": {"name": "f1", "value": 0.5}})
+    run.set_primary_metric("f1", float("nan"))
+    assert run.manifest["primary_metric"]["value"] is None
 
 
 # --- metrics

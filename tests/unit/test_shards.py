@@ -19,16 +19,16 @@ from nlpx.data.batches.masking import SpecialIds
 from nlpx.data.batches.packing import pack
 from nlpx.data.corpus.flatten import digest
 from nlpx.data.corpus.texts import Reading, find_sources
-from nlpx.data.shards import jobs as shard_jobs
 from nlpx.data.shards import recipe as shard_recipe
+from nlpx.data.shards import work as shard_work
 from nlpx.data.shards import workers as shard_workers
 from nlpx.data.shards.build import build_shards, cache_folder
 from nlpx.data.shards.reading import open_shards
 from nlpx.errors import InputError, MachineError, UsageError
 from nlpx.messages import Silent
-from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocab import Vocab
+from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 from nlpx.tokenizers.word import WordTokenizer
 
 LINES = [f"第{number}篇：春眠不觉晓，处处闻啼鸟。夜来风雨声！花落知多少？" for number in range(400)]
@@ -61,8 +61,8 @@ class DeadlyTokenizer(CharTokenizer):
 
 @pytest.fixture(autouse=True)
 def _small_shards_in_a_cache_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(shard_jobs, "SMALLEST", 4000)
-    monkeypatch.setattr(shard_jobs, "MOST_SHARDS", 1000)
+    monkeypatch.setattr(shard_work, "SMALLEST", 4000)
+    monkeypatch.setattr(shard_work, "MOST_SHARDS", 1000)
     monkeypatch.setenv("NLPX_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
@@ -122,7 +122,7 @@ def test_a_document_is_on_one_side_by_its_text_alone():
     assert shards.facts["held_out_documents"] == len(aside)
 
 
-def test_another_share_needs_no_new_shards():
+def test_another_fraction_needs_no_new_shards():
     first, heard = build(held_out=0.1), Heard()
     again = build("corpus.txt", held_out=0.5, messages=heard)
     assert again.folder == first.folder
@@ -224,11 +224,11 @@ def test_an_interrupted_build_goes_on_where_it_was(monkeypatch):
     whole = build(corpus(), directory=Path("whole"))
     made = []
 
-    def stop_after_three(job, order, flatten, make=shard_workers._make):
+    def stop_after_three(item, order, flatten, make=shard_workers._make):
         if len(made) == 3:
             raise KeyboardInterrupt
-        made.append(job.name)
-        return make(job, order, flatten)
+        made.append(item.name)
+        return make(item, order, flatten)
 
     with monkeypatch.context() as patch:
         patch.setattr(shard_workers, "_make", stop_after_three)
@@ -239,9 +239,9 @@ def test_an_interrupted_build_goes_on_where_it_was(monkeypatch):
     Path("shards", made[1], "token_ids.npy").write_bytes(b"damaged")
     again = []
 
-    def note(job, order, flatten, make=shard_workers._make):
-        again.append(job.name)
-        return make(job, order, flatten)
+    def note(item, order, flatten, make=shard_workers._make):
+        again.append(item.name)
+        return make(item, order, flatten)
 
     monkeypatch.setattr(shard_workers, "_make", note)
     shards = build("corpus.txt", directory=Path("shards"))
@@ -253,7 +253,7 @@ def test_an_interrupted_build_goes_on_where_it_was(monkeypatch):
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from nlpx.data.shards import jobs as shard_jobs
+from nlpx.data.shards import work as shard_work
 from nlpx.data.shards import workers as shard_workers
 from nlpx.data.corpus.texts import Reading, find_sources
 from nlpx.data.shards.build import build_shards
@@ -261,7 +261,7 @@ from nlpx.messages import Silent
 from nlpx.tokenizers.load import load_tokenizer
 
 if __name__ == "__main__":
-    shard_jobs.SMALLEST, shard_jobs.MOST_SHARDS = 4000, 1000
+    shard_work.SMALLEST, shard_work.MOST_SHARDS = 4000, 1000
     build_shards(
         find_sources(["corpus.txt"]), load_tokenizer("tokenizer"), reading=Reading(), directory=Path("theirs"),
         workers=2, whole_words=False, held_out=0.1, messages=Silent(),
@@ -378,7 +378,7 @@ def test_control_characters_leave_no_token():
 
 
 def test_one_endless_line(monkeypatch):
-    monkeypatch.setattr(shard_jobs, "SMALLEST", 100_000)
+    monkeypatch.setattr(shard_work, "SMALLEST", 100_000)
     shards = build(corpus(["春眠不觉晓" * 60_000]), held_out=0)
     rows = pack(shards.train, max_length=64, special=SpecialIds.of(TOKENIZER), keep_apart=True, seed=0)
     assert shards.num_tokens == 300_000 == int(rows.lengths.sum()) - 2 * len(rows)
@@ -397,9 +397,9 @@ def test_a_vocabulary_that_does_not_fit():
     heard = Heard()
     poor = CharTokenizer(Vocab(TOKENIZER.vocab.tokens[:90]))
     shards = build(tokenizer=poor, messages=heard)
-    assert shards.facts["unknown_share"] > 0.05
+    assert shards.facts["unknown_fraction"] > 0.05
     assert heard.warnings == [
-        f"{shards.facts['unknown_share']:.1%} of the tokens are [UNK]: the vocabulary does not fit the corpus"
+        f"{shards.facts['unknown_fraction']:.1%} of the tokens are [UNK]: the vocabulary does not fit the corpus"
     ]
     fitting = Heard()
     assert build(messages=fitting).facts["unknown_tokens"] == 0

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nlpx.embed import search as searching
 from nlpx.embed.moments import Moments
-from nlpx.embed.search import near_pairs, search
-from nlpx.embed.search_engines import open_engine
-from nlpx.embed.top_k import TopK, above
+from nlpx.embed.search import exact as searching
+from nlpx.embed.search.engines import open_engine
+from nlpx.embed.search.exact import near_pairs, search
+from nlpx.embed.search.top_k import TopK, above
 from nlpx.embed.unit_vectors import UnitVectors, exactly_unit, to_unit, whitened
 from nlpx.embed.vectors import open_vectors
 from nlpx.embed.whitening import Choices, fit

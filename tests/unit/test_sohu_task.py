@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from nlpx.runs.objective import task_objective
 
 from nlpx.data.rows.sohu import Pair
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
+from nlpx.runs.objective import task_objective
 from nlpx.tasks.sohu import Config, Task
-from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
+from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 
 TEXTS = ["春风又绿江南岸", "明月何时照我还", "一江春水"]
 TOKENIZER = CharTokenizer(character_vocabulary(TEXTS))

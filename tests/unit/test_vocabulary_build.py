@@ -6,7 +6,6 @@ from collections import Counter
 
 import pytest
 
-from nlpx.tokenizers.build import character_vocabulary
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS
 from nlpx.tokenizers.vocabulary.build import (
@@ -17,6 +16,7 @@ from nlpx.tokenizers.vocabulary.build import (
     count_characters,
     count_words,
 )
+from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 from nlpx.tokenizers.word import WordTokenizer
 
 TEXTS = [

@@ -189,11 +189,11 @@ def test_numbers_that_float32_cannot_square():
         assert is_resolved(moments_of(scaled), Choices()) == (factor > 1)
 
 
-def test_copies_are_named_and_refused():
+def test_duplicates_are_named_and_refused():
     rows = np.repeat(vectors(40, 6), 5, axis=0)
     assert moments_of(rows).num_different == 40
     found = " ".join(warnings_of(fit(moments_of(rows), Choices(dim=5))))
-    assert "80% of the vectors are copies of others" in found
+    assert "80% of the vectors are duplicates of others" in found
     assert "200 vectors, 40 different, for 5 dimensions" in found
     assert len(warnings_of(fit(moments_of(rows), Choices(dim=4)))) == 1
     few = np.repeat(vectors(6, 6), [1, 2, 3, 50, 5, 6], axis=0)

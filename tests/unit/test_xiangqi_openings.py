@@ -28,8 +28,8 @@ def test_counts_and_scores():
         ("h2e2 h7e7", 1),
         ("g0e2", 1),
     ]
-    assert (rows[0]["chinese"], rows[1]["chinese"], rows[0]["share"]) == ("炮二平五", "马8进7", 0.5)
-    assert rows[1]["share"] == pytest.approx(2 / 3)
+    assert (rows[0]["chinese"], rows[1]["chinese"], rows[0]["fraction"]) == ("炮二平五", "马8进7", 0.5)
+    assert rows[1]["fraction"] == pytest.approx(2 / 3)
     assert rows[0]["red_score"] == 0.5
     unknown = next(row for row in rows if row["line"] == "c3c4")
     assert unknown["red_score"] is None

@@ -119,7 +119,7 @@ def full_disk_named(target: Path, consequence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _says_full(error):
+        if not _is_full_disk(error):
             raise
         raise MachineError(
             f"{target}: no space left on the disk; {consequence}",
@@ -127,9 +127,9 @@ def full_disk_named(target: Path, consequence: str) -> Iterator[None]:
         ) from error
 
 
-def _says_full(error: BaseException | None) -> bool:
+def _is_full_disk(error: BaseException | None) -> bool:
     if isinstance(error, MachineError):  # of a file inside a directory: the directory is what the user knows
-        return _says_full(error.__cause__)
+        return _is_full_disk(error.__cause__)
     if isinstance(error, OSError):
         return error.errno in _FULL
     # safetensors writes outside Python: its error carries the system's number in its text alone.

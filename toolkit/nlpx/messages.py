@@ -24,7 +24,7 @@ class Messages(Protocol):
         ...
 
     def detail(self, text: str) -> None:
-        """Something only those want who asked for more."""
+        """A note that is shown only with --verbose."""
         ...
 
     def hint(self, text: str) -> None:

@@ -1,1 +1,1 @@
-"""Presets, `--set` and plug-ins: what a command was told, checked before anything heavy is imported."""
+"""Presets, `--set` and plug-ins: the settings of a command, checked before anything heavy is imported."""

@@ -84,6 +84,7 @@ def lineage(path: Path) -> list[Path]:
     """The preset and its parents, furthest first."""
     from nlpx.configuration import tree as preset_tree
 
+    # Not a recursion: the list of files seen so far is also what shows a circle.
     files = [path]
     while True:
         node = preset_tree.parse(read(files[0]), source=label(files[0])).value.get("extends")

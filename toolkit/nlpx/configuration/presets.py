@@ -2,7 +2,7 @@
 
 Precedence, weakest first: the defaults of the configuration class, the parent named by `extends`, the preset,
 `--set`, dedicated options. Mappings merge key by key, everything else is replaced; a list of plug-ins replaces
-the parent's, a mapping adds to it. `key: null` clears what weaker layers said. All errors are found and reported
+the parent's, a mapping adds to it. `key: null` clears the value of weaker layers. All errors are found and reported
 together.
 """
 
@@ -165,6 +165,7 @@ def _layers(
     schema: type[Section], *, preset: str | None, overrides: Sequence[str], flags: Mapping[str, Any]
 ) -> tuple[Node, list[str]]:
     from nlpx.configuration import tree as preset_tree
+    from nlpx.configuration.renamed import with_new_names
 
     files = lineage(find(preset)) if preset is not None else []
     layers = [preset_tree.parse(read(path), source=label(path)) for path in files]
@@ -175,9 +176,26 @@ def _layers(
     layers += _of_flags({key: flag for key, flag in given.items() if not flag.yields})
     place = preset_tree.Place(label(files[-1]) if files else "configuration")
     tree = preset_tree.Node({}, place)
-    for layer in layers:
-        tree = preset_tree.merge(tree, _with_mappings(layer, schema))
+    for layer in layers:  # from the weakest to the strongest
+        layer = with_new_names(_with_mappings(layer, schema))
+        tree = preset_tree.merge(_without_alternatives(tree, layer, schema), layer)
     return replace(tree, place=place), [label(path) for path in files]
+
+
+def _without_alternatives(tree: Node, layer: Node, schema: type[Section]) -> Node:
+    """`tree` without the keys for which the stronger `layer` sets an alternative, section by section."""
+    if not (tree.is_mapping and layer.is_mapping):
+        return tree
+    chosen = {key for key, node in layer.value.items() if not node.is_null}
+    gone = {other for pair in schema.ALTERNATIVES for key, other in (pair, pair[::-1]) if key in chosen}
+    children = {}
+    for key, child in tree.value.items():
+        inner = section_of(schema.model_fields[key].annotation) if key in schema.model_fields else None
+        if key in gone and key not in layer.value:
+            continue
+        below = layer.value.get(key)
+        children[key] = child if inner is None or below is None else _without_alternatives(child, below, inner)
+    return replace(tree, value=children)
 
 
 def _option(key: str) -> str:
@@ -195,7 +213,11 @@ def _of_flags(flags: Mapping[str, Flag]) -> list[Node]:
 
 
 def _with_mappings(node: Node, schema: type[Section]) -> Node:
-    """`node` with every list of plug-ins turned into a mapping that replaces weaker ones."""
+    """`node` with every list of plug-ins turned into a mapping that replaces weaker ones.
+
+    Node and schema are descended together: only the schema tells which lists name plug-ins. Keys that it does not know
+    stay as they are, for validation to report with their place.
+    """
     if not node.is_mapping:
         return node
     children = {}
@@ -236,7 +258,11 @@ def _validated(schema: type[Section], *, tree: Node, show: str | None) -> tuple[
 
 
 def _data(node: Node, annotation: Any) -> Any:
-    """Plain data for pydantic, each word read as the type of its field wants it."""
+    """Plain data for pydantic, each word read as the type of its field wants it.
+
+    Tree and types are descended together, because a word such as `1e3` or `off` has its meaning from the field alone;
+    the types of plug-in fields follow from the values beside them (`siblings`), which name the plug-ins.
+    """
     if node.text is not None and not node.is_null and takes_only_text(annotation):
         return node.text
     if isinstance(node.value, list):

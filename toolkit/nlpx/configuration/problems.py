@@ -1,4 +1,4 @@
-"""What pydantic found wrong, said in one sentence each, with the place and the way out."""
+"""Problems that pydantic found, in one sentence each, with the place and a hint."""
 
 from __future__ import annotations
 
@@ -97,6 +97,7 @@ class _Reader:
         kind: Any = self.schema
         data: Any = self.data
         plugins: Plugins | None = None
+        # Types and values are descended together: the type below a plug-in field depends on the name in the values.
         for key in parents:
             owner = section_of(kind)
             mark = marker(owner, key) if owner else None
@@ -144,7 +145,7 @@ def _brief(value: Any) -> str:
 
 
 def _without_shadows(found: list[Problem]) -> list[Problem]:
-    # A union reports one error per member: the deepest say most, and equal places are joined.
+    # A union reports one error per member: the deepest is the most exact, and equal places are joined.
     kept: dict[Path, Problem] = {}
     for problem in found:
         deeper = (

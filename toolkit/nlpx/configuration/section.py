@@ -18,7 +18,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 import pydantic
 import pydantic_core
@@ -28,7 +28,13 @@ from nlpx.configuration import registry
 
 
 class Section(pydantic.BaseModel):
-    """Base of every configuration class: immutable, and unknown keys are errors."""
+    """Base of every configuration class: immutable, and unknown keys are errors.
+
+    `ALTERNATIVES` lists pairs of keys of which only one may be set: where a stronger layer sets one, what weaker
+    layers say of the other no longer counts.
+    """
+
+    ALTERNATIVES: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
 

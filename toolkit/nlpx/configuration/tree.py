@@ -116,7 +116,7 @@ def merge(base: Node, over: Node) -> Node:
     """`over` laid onto `base`: mappings key by key, anything else replaced; the order of `base` comes first."""
     if not (base.is_mapping and over.is_mapping) or over.whole:
         return over
-    merged = dict(base.value)
+    merged = dict(base.value)  # a copy: `base` may be a layer that others share
     for key, node in over.value.items():
         merged[key] = merge(merged[key], node) if key in merged else node
     return replace(base, value=merged)
@@ -127,10 +127,10 @@ def without(tree: Node, path: Sequence[str]) -> Node:
     if not path or not tree.is_mapping or path[0] not in tree.value:
         return tree
     key, *rest = path
-    children = dict(tree.value)
-    child = children.pop(key)
-    if rest:
-        children = {**tree.value, key: without(child, rest)}
+    if rest:  # a mapping that becomes empty stays: it may have been written to switch something on
+        children = {**tree.value, key: without(tree.value[key], rest)}
+    else:
+        children = {name: child for name, child in tree.value.items() if name != key}
     return replace(tree, value=children)
 
 
@@ -170,12 +170,15 @@ _FLOAT_TAG = "tag:yaml.org,2002:float"
 _Dumper.add_implicit_resolver(_FLOAT_TAG, re.compile(f"(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
 
 
+MOST_LEVELS = 32  # no preset needs a tenth of it; an anchor inside itself would never end
+
+
 def _convert(node: yaml.Node, source: str, *, located: bool = True, depth: int = 0) -> Node:
     mark = node.start_mark
     place = Place(source, mark.line + 1, mark.column + 1) if located else Place(source)
     if node.tag not in _PLAIN_TAGS:
         raise UsageError(f"{place}: the tag `{node.tag}` is not allowed in a preset", hint="write plain values")
-    if depth > 32:
+    if depth > MOST_LEVELS:
         raise UsageError(f"{place}: nested too deeply", hint="does an anchor refer to itself?")
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node, place)

@@ -1,7 +1,7 @@
-"""The directory from which a killed count goes on: runs, and for each portion a list of the tasks that are in it.
+"""The directory from which a killed count goes on: runs, and for each portion a list of the items that are in it.
 
 A portion counts from the moment its list is renamed into place, after its runs were synced; a run that no list names
-was left by a kill and is deleted. So no task is ever missing or in the result twice.
+was left by a kill and is deleted. So no item is ever missing or in the result twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from nlpx.counting.portions import Portion
 from nlpx.counting.settings import CountSettings
-from nlpx.counting.tasks import choose_block_bytes, choose_num_parts
+from nlpx.counting.work import choose_block_bytes, choose_num_parts
 from nlpx.data.opening.remote import is_url
 from nlpx.data.opening.sources import Source
 from nlpx.errors import InputError, UsageError
@@ -39,13 +39,13 @@ class Checkpoint:
     def __init__(self, folder: Path, sources: Sequence[Source], settings: CountSettings) -> None:
         self.folder = folder
         state = _read(folder / _STATE) if (folder / _STATE).exists() else None
-        asked = _identity(sources, settings)
+        requested = _identity(sources, settings)
         if state is None:
             _refuse_foreign(folder)
             division = choose_block_bytes(sources, settings), choose_num_parts(sources, settings)
-            state = {**asked, "block_bytes": division[0], "num_parts": division[1]}
+            state = {**requested, "block_bytes": division[0], "num_parts": division[1]}
             write_json(folder / _STATE, state)
-        _refuse_other(folder, state, asked)
+        _refuse_other(folder, state, requested)
         self.block_bytes: int = state["block_bytes"]
         self.num_parts: int = state["num_parts"]
         self.portions = [_portion(_read(path)) for path in sorted(folder.glob("portion-*.json"))]
@@ -53,8 +53,8 @@ class Checkpoint:
 
     @property
     def finished(self) -> set[int]:
-        """The tasks whose counts are here."""
-        return {index for portion in self.portions for index in portion.tasks}
+        """The items whose counts are here."""
+        return {index for portion in self.portions for index in portion.items}
 
     def record(self, portion: Portion) -> None:
         """Keep a portion for good. Raises MachineError if the disk is full."""
@@ -133,14 +133,14 @@ def _refuse_foreign(folder: Path) -> None:
         raise UsageError(f"{folder} is no checkpoint of a count; it holds {others[0]}", hint=hint)
 
 
-def _refuse_other(folder: Path, state: dict[str, Any], asked: dict[str, Any]) -> None:
+def _refuse_other(folder: Path, state: dict[str, Any], requested: dict[str, Any]) -> None:
     hint = "name another folder, or delete this one"
-    for was, now in _pairs(state["inputs"], asked["inputs"]):
+    for was, now in _pairs(state["inputs"], requested["inputs"]):
         if was != now:
             what = f"{folder} belongs to another input: it was {was or 'none'} and is {now or 'none'}"
             raise UsageError(what, hint=hint)
-    for name in sorted({*state["settings"], *asked["settings"]}):
-        was, now = state["settings"].get(name), asked["settings"].get(name)
+    for name in sorted({*state["settings"], *requested["settings"]}):
+        was, now = state["settings"].get(name), requested["settings"].get(name)
         if was != now:
             raise UsageError(f"{folder} belongs to another count: `{name}` was {was} and is {now}", hint=hint)
 
@@ -151,7 +151,8 @@ def _pairs(was: list[str], now: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _portion(content: dict[str, Any]) -> Portion:
-    return Portion(tuple(content["runs"]), tuple(content["tasks"]), content["num_texts"])
+    # Checkpoints of earlier versions call the items tasks.
+    return Portion(tuple(content["runs"]), tuple(content.get("items", content.get("tasks", ()))), content["num_texts"])
 
 
 def _read(path: Path) -> dict[str, Any]:

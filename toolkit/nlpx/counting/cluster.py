@@ -1,6 +1,6 @@
-"""Counting on a Dask cluster: the same tasks, read by its workers from paths or URLs that all of them can open.
+"""Counting on a Dask cluster: the same items, read by its workers from paths or URLs that all of them can open.
 
-A task of the cluster is a group of ours; what comes back is the group's portion and its runs as bytes. Dask runs a
+An item of the cluster is a group of ours; what comes back is the group's portion and its runs as bytes. Dask runs a
 group again whose worker was lost, and its result is taken once, so that the counts stay exact.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from nlpx.counting.portions import OnBytes, Portion, PortionCounter
 from nlpx.counting.runs import spilling_to
 from nlpx.counting.settings import CountSettings
-from nlpx.counting.tasks import Task, read_task
+from nlpx.counting.work import WorkItem, read_item
 from nlpx.dask_client import connect
 from nlpx.data.opening.remote import is_url
 from nlpx.errors import MachineError, install_hint
@@ -30,30 +30,30 @@ _GROUPS_AHEAD = 2
 
 
 class Group(NamedTuple):
-    """What a group of tasks gave: its portion, the content of the runs, and what segmented the texts."""
+    """What a group of items gave: its portion, the content of the runs, and what segmented the texts."""
 
     portion: Portion
     contents: tuple[bytes, ...]
     segmenter: str
 
 
-def count_group(tasks: Sequence[Task], settings: CountSettings) -> Group:
-    """Count some tasks, on a worker of the cluster. Raises what counting raises."""
+def count_group(items: Sequence[WorkItem], settings: CountSettings) -> Group:
+    """Count some items, on a worker of the cluster. Raises what counting raises."""
     with TemporaryDirectory(prefix="nlpx-group-") as name:
-        counter = PortionCounter(settings, Path(name), read_task, name=f"group-{tasks[0].index}")
-        for task in tasks:
-            counter.count(task, on_bytes=_ignore)
-        portion = counter.hand_over()
+        counter = PortionCounter(settings, Path(name), read_item, name=f"group-{items[0].index}")
+        for item in items:
+            counter.count(item, on_bytes=_ignore)
+        portion = counter.finish_portion()
         contents = tuple((Path(name) / run).read_bytes() for run in portion.runs)
         return Group(portion, contents, counter.segmenter)
 
 
 def portions_from_cluster(
-    tasks: Sequence[Task], settings: CountSettings, folder: Path, on_bytes: OnBytes
+    items: Sequence[WorkItem], settings: CountSettings, folder: Path, on_bytes: OnBytes
 ) -> Iterator[tuple[Portion, str]]:
-    """Yield the portions of all tasks, their runs written to `folder`, and what segmented the texts.
+    """Yield the portions of all items, their runs written to `folder`, and what segmented the texts.
 
-    Raises the error of a task, and MachineError without the packages, without an answer from the scheduler, and for a
+    Raises the error of an item, and MachineError without the packages, without an answer from the scheduler, and for a
     group whose workers died again and again.
     """
     try:
@@ -65,8 +65,8 @@ def portions_from_cluster(
         memory = settings.memory // workers
         client = stack.enter_context(connect(settings.scheduler, num_workers=workers, memory_limit=memory))
         num_threads = max(1, sum(client.nthreads().values()))
-        waiting = iter(_groups([_everywhere(task) for task in tasks], num_threads))
-        places: dict[Any, list[Task]] = {}
+        waiting = iter(_groups([_everywhere(item) for item in items], num_threads))
+        places: dict[Any, list[WorkItem]] = {}
 
         def submit(number: int) -> list[Any]:
             futures = []
@@ -85,7 +85,7 @@ def portions_from_cluster(
                 raise MachineError(what, hint="was their memory used up? see the logs of the cluster") from None
             future.release()
             stream.update(submit(1))
-            on_bytes(sum(task.num_bytes for task in group))
+            on_bytes(sum(item.num_bytes for item in group))
             yield _kept(found, folder), found.segmenter
 
 
@@ -96,14 +96,14 @@ def _kept(found: Group, folder: Path) -> Portion:
     return found.portion
 
 
-def _groups(tasks: Sequence[Task], num_threads: int) -> Iterator[list[Task]]:
-    total = sum(task.num_bytes for task in tasks)
+def _groups(items: Sequence[WorkItem], num_threads: int) -> Iterator[list[WorkItem]]:
+    total = sum(item.num_bytes for item in items)
     most = min(_GROUP_BYTES, total // (num_threads * _GROUPS_PER_WORKER))
-    group: list[Task] = []
+    group: list[WorkItem] = []
     size = 0
-    for task in tasks:
-        group.append(task)
-        size += task.num_bytes
+    for item in items:
+        group.append(item)
+        size += item.num_bytes
         if size >= most:
             yield group
             group, size = [], 0
@@ -111,12 +111,12 @@ def _groups(tasks: Sequence[Task], num_threads: int) -> Iterator[list[Task]]:
         yield group
 
 
-def _everywhere(task: Task) -> Task:
-    """The task with a path that does not depend on a process's own folder."""
-    source = task.block.source
+def _everywhere(item: WorkItem) -> WorkItem:
+    """The item with a path that does not depend on a process's own folder."""
+    source = item.block.source
     if is_url(source.path):
-        return task
-    return replace(task, block=replace(task.block, source=replace(source, path=os.path.abspath(source.path))))  # noqa: PTH100
+        return item
+    return replace(item, block=replace(item.block, source=replace(source, path=os.path.abspath(source.path))))  # noqa: PTH100
 
 
 def _ignore(_: int) -> None:

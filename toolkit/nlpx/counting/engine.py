@@ -13,17 +13,17 @@ from nlpx.counting.counts import Counts, temporary_folder
 from nlpx.counting.portions import OnBytes, Portion, PortionCounter, reading_of
 from nlpx.counting.results import collect
 from nlpx.counting.settings import CountSettings, check
-from nlpx.counting.tasks import (
+from nlpx.counting.units import counts_character_grams
+from nlpx.counting.work import (
     PACKED_RATIO,
     Reader,
-    Task,
+    WorkItem,
     choose_block_bytes,
     choose_num_parts,
-    plan_tasks,
-    read_task,
-    stream_tasks,
+    plan_work,
+    read_item,
+    stream_work,
 )
-from nlpx.counting.units import counts_character_grams
 from nlpx.data.opening.sources import Source
 from nlpx.errors import UsageError
 from nlpx.messages import Messages
@@ -37,11 +37,11 @@ Portions = Generator[Portion, None, None]
 
 
 def count(
-    sources: Sequence[Source], settings: CountSettings, messages: Messages, *, read: Reader = read_task
+    sources: Sequence[Source], settings: CountSettings, messages: Messages, *, read: Reader = read_item
 ) -> Counts:
     """Count all texts of some sources, exactly.
 
-    `read` gives the texts of a task. Raises UsageError for settings that cannot be, InputError for what cannot be
+    `read` gives the texts of an item. Raises UsageError for settings that cannot be, InputError for what cannot be
     read, MachineError for a full disk, for lack of memory and for a worker that dies twice.
     """
     check(settings)
@@ -89,10 +89,10 @@ class _Job:
     def _resume(self, checkpoint: Checkpoint) -> tuple[list[Path], int]:
         self.folder, scratch = checkpoint.folder, self.folder
         finished = checkpoint.finished
-        tasks = [task for task in self._plan(checkpoint) if task.index not in finished]
+        items = [item for item in self._plan(checkpoint) if item.index not in finished]
         if finished:
-            self.messages.note(f"{checkpoint.folder}: {len(finished)} blocks are done, {len(tasks)} are left")
-        with closing(self._portions(tasks)) as portions:
+            self.messages.note(f"{checkpoint.folder}: {len(finished)} blocks are done, {len(items)} are left")
+        with closing(self._portions(items)) as portions:
             for portion in portions:
                 checkpoint.record(portion)
         self.folder = scratch
@@ -106,62 +106,62 @@ class _Job:
             num_texts += portion.num_texts
         return runs, num_texts
 
-    def _plan(self, checkpoint: Checkpoint | None) -> list[Task]:
+    def _plan(self, checkpoint: Checkpoint | None) -> list[WorkItem]:
         block_bytes = checkpoint.block_bytes if checkpoint else choose_block_bytes(self.sources, self.settings)
         num_parts = checkpoint.num_parts if checkpoint else choose_num_parts(self.sources, self.settings)
         lasting = [source for source in self.sources if source.repeatable]
-        tasks = plan_tasks(lasting, block_bytes=block_bytes, num_parts=num_parts)
+        items = plan_work(lasting, block_bytes=block_bytes, num_parts=num_parts)
         self.num_bytes = sum(source.size or 0 for source in lasting)
-        return tasks
+        return items
 
-    def _portions(self, planned: list[Task]) -> Portions:
+    def _portions(self, planned: list[WorkItem]) -> Portions:
         streams = [source for source in self.sources if not source.repeatable]
         if self.settings.engine == "dask":
             return self._on_cluster(planned, streams)
-        tasks: Iterable[Task] = planned
+        items: Iterable[WorkItem] = planned
         here = self.settings.num_workers == 1 or any(source.format not in ("txt", "jsonl") for source in streams)
         if streams:
-            flow = self._measured(stream_tasks(streams, reading_of(self.settings), first=len(planned)))
+            flow = self._measured(stream_work(streams, reading_of(self.settings), first=len(planned)))
             head = list(islice(flow, 2))
             here = here or (len(head) < 2 and self._is_small(planned))
-            tasks = chain(planned, head, flow)
+            items = chain(planned, head, flow)
         elif self._is_small(planned) or len(planned) == 1:
             here = True
-        total = None if streams or any(task.is_open_ended for task in planned) else _size(planned)
-        return self._in_this_process(tasks, total) if here else self._in_workers(tasks, total)
+        total = None if streams or any(item.is_open_ended for item in planned) else _size(planned)
+        return self._in_this_process(items, total) if here else self._in_workers(items, total)
 
-    def _measured(self, tasks: Iterator[Task]) -> Iterator[Task]:
-        for task in tasks:
-            self.num_bytes += task.num_bytes
-            yield task
+    def _measured(self, items: Iterator[WorkItem]) -> Iterator[WorkItem]:
+        for item in items:
+            self.num_bytes += item.num_bytes
+            yield item
 
-    def _is_small(self, tasks: Sequence[Task]) -> bool:
-        if any(task.block.source.size is None for task in tasks):
+    def _is_small(self, items: Sequence[WorkItem]) -> bool:
+        if any(item.block.source.size is None for item in items):
             return False
-        size = sum(task.num_bytes * (PACKED_RATIO if task.block.source.compression else 1) for task in tasks)
+        size = sum(item.num_bytes * (PACKED_RATIO if item.block.source.compression else 1) for item in items)
         return size <= _SMALL[self.settings.unit]
 
-    def _in_this_process(self, tasks: Iterable[Task], total: int | None) -> Portions:
+    def _in_this_process(self, items: Iterable[WorkItem], total: int | None) -> Portions:
         counter = PortionCounter(self.settings, self.folder, self.read, name=f"here-{time.time_ns()}")
         self.segmenter = counter.segmenter
         with self._progress(total) as on_bytes:
-            for task in tasks:
-                counter.count(task, on_bytes=on_bytes)
-                on_bytes(0 if task.is_open_ended else task.num_bytes)
+            for item in items:
+                counter.count(item, on_bytes=on_bytes)
+                on_bytes(0 if item.is_open_ended else item.num_bytes)
                 if counter.is_due:
-                    yield counter.hand_over()
-        yield counter.hand_over()
+                    yield counter.finish_portion()
+        yield counter.finish_portion()
 
-    def _in_workers(self, tasks: Iterable[Task], total: int | None) -> Portions:
+    def _in_workers(self, items: Iterable[WorkItem], total: int | None) -> Portions:
         from nlpx.counting.workers import Pool
 
         with Pool(self.settings, self.folder, self.read) as pool:
-            pool.start(tasks)  # before the bar: it has a thread, with which no process should be forked
+            pool.start(items)  # before the bar: it has a thread, with which no process should be forked
             with self._progress(total) as on_bytes:
                 yield from pool.portions(on_bytes)
             self.segmenter = pool.segmenter
 
-    def _on_cluster(self, planned: list[Task], streams: Sequence[Source]) -> Portions:
+    def _on_cluster(self, planned: list[WorkItem], streams: Sequence[Source]) -> Portions:
         from nlpx.counting.cluster import portions_from_cluster
 
         if streams:
@@ -191,5 +191,5 @@ class _Job:
             yield on_bytes
 
 
-def _size(tasks: Iterable[Task]) -> int:
-    return sum(task.num_bytes for task in tasks)
+def _size(items: Iterable[WorkItem]) -> int:
+    return sum(item.num_bytes for item in items)

@@ -1,4 +1,4 @@
-"""What one process does: count tasks into one table of its own, and hand the table over as sorted runs."""
+"""What one process does: count items into one table of its own, and hand the table over as sorted runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlpx.counting.settings import CountSettings
-from nlpx.counting.tasks import Reader, Task
 from nlpx.counting.units import build_unit
+from nlpx.counting.work import Reader, WorkItem
 from nlpx.data.corpus.texts import Reading
 
 OnBytes = Callable[[int], None]
@@ -16,15 +16,15 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Portion:
-    """Runs that hold the counts of whole tasks, exactly those, and of the number of texts in them."""
+    """Runs that hold the counts of whole items, exactly those, and of the number of texts in them."""
 
     runs: tuple[str, ...]
-    tasks: tuple[int, ...]
+    items: tuple[int, ...]
     num_texts: int
 
 
 class PortionCounter:
-    """Counts tasks; the table is spilled whenever it is full."""
+    """Counts items; the table is spilled whenever it is full."""
 
     def __init__(self, settings: CountSettings, folder: Path, read: Reader, *, name: str) -> None:
         self.unit, self.segmenter = build_unit(settings)
@@ -38,23 +38,23 @@ class PortionCounter:
 
     def _start_portion(self) -> None:
         self._runs: list[str] = []
-        self._tasks: list[int] = []
+        self._items: list[int] = []
         self._num_texts = self._num_bytes = 0
 
-    def count(self, task: Task, *, on_bytes: OnBytes) -> None:
-        """Count the texts of a task. Raises what reading raises, and MachineError if the disk is full.
+    def count(self, item: WorkItem, *, on_bytes: OnBytes) -> None:
+        """Count the texts of an item. Raises what reading raises, and MachineError if the disk is full.
 
-        `on_bytes` is told how far it is within a task of unknown length.
+        `on_bytes` is called with the progress within an item of unknown length.
         """
-        for text, num_texts in self._read(task, self._reading):
+        for text, num_texts in self._read(item, self._reading):
             self.unit.add(text)
             self._num_texts += num_texts
             if self.unit.is_full():
                 self._spill()
-            if task.is_open_ended:
+            if item.is_open_ended:
                 on_bytes(len(text.encode()))
-        self._tasks.append(task.index)
-        self._num_bytes += task.num_bytes
+        self._items.append(item.index)
+        self._num_bytes += item.num_bytes
 
     @property
     def is_due(self) -> bool:
@@ -62,10 +62,10 @@ class PortionCounter:
         wanted = bool(self._runs) or self.settings.checkpoint is not None
         return wanted and self._num_bytes >= self.settings.checkpoint_bytes
 
-    def hand_over(self) -> Portion:
+    def finish_portion(self) -> Portion:
         """Write out what is in the table; the runs are the receiver's then."""
         self._spill()
-        portion = Portion(tuple(self._runs), tuple(self._tasks), self._num_texts)
+        portion = Portion(tuple(self._runs), tuple(self._items), self._num_texts)
         self._start_portion()
         return portion
 

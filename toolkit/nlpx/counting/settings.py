@@ -55,8 +55,8 @@ class CountSettings:
     @property
     def num_workers(self) -> int:
         """How many processes count: at most as many as `memory` holds."""
-        asked = self.workers or available_cores()
-        return max(1, min(asked, self.memory // PROCESS_BYTES - 1))
+        requested = self.workers or available_cores()
+        return max(1, min(requested, self.memory // PROCESS_BYTES - 1))
 
     @property
     def worker_table_bytes(self) -> int:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from nlpx.counting.segmenters import build_word_segmenter
+from nlpx.counting.segmentation.segmenters import build_word_segmenter
 
 LARGEST = 1 << 17  # bytes
 # What is always read as plain lines, and what else may begin with although it reads as text: the engine looks closer.

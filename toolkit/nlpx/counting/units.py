@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from nlpx.counting.runs import write_run
-from nlpx.counting.segmenters import WordSegmenter, build_word_segmenter
+from nlpx.counting.segmentation.segmenters import WordSegmenter, build_word_segmenter
 from nlpx.counting.settings import CountSettings
 
 if TYPE_CHECKING:

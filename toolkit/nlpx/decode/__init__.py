@@ -1,1 +1,1 @@
-"""What a trained model says: scores of texts, samples, generated text."""
+"""Decoding: scores of texts, samples, and generated text from a trained model."""

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 CPU_SLOTS, ACCELERATOR_SLOTS = 16, 64  # measured: more slots are hardly faster, fewer are slower
-WIDTH_STEP = 8  # tokens
+WIDTH_STEP = 8  # tokens: lengths are rounded up to it, so that few shapes of calls occur
 
 
 class Numbered(Protocol):
-    """What can have a slot."""
+    """What can be put into a slot: its number decides which, its width the length of the row."""
 
     number: int
     width: int

@@ -1,6 +1,6 @@
 """p(token | the rest of its text) from a masked language model: the one call that sampling makes.
 
-Only the positions in question pay: the last block is computed for them alone, and so is the vocabulary product.
+The last block and the vocabulary product are computed at the positions in question alone.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Conditionals = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def conditionals_of(model: Any, *, device: torch.device, precision: str = "float32") -> Conditionals:
-    """The conditionals of a loaded masked language model, which is changed: it now belongs to them.
+    """The conditionals of a loaded masked language model, which is changed in place and must not be used otherwise.
 
     With `precision` bfloat16 the blocks compute in it; the vocabulary product stays float32, because three digits of a
-    logit would be seen in the probabilities. Models loaded through transformers stay float32 altogether.
+    logit would show in the probabilities. Models loaded through transformers stay float32 altogether.
     """
     model = model.to(device).eval()
     if isinstance(model, Transformer):

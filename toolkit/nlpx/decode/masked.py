@@ -1,4 +1,4 @@
-"""What a masked language model thinks of tokens that it cannot see."""
+"""Scores of hidden tokens by a masked language model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Scores:
 def score(
     model: Any, rows: Sequence[MaskedRow], *, pad_token_id: int, device: torch.device, batch_tokens: int = 8192
 ) -> list[Scores]:
-    """Score the hidden tokens of every row, in order; only their positions pay for the vocabulary."""
+    """Score the hidden tokens of every row, in order; the vocabulary product is computed at their positions only."""
     batches = sequential_batches([len(row.token_ids) for row in rows], batch_tokens=batch_tokens)
     with torch.inference_mode():
         outputs = [_score_batch(model, [rows[index] for index in batch], pad_token_id, device) for batch in batches]
@@ -40,7 +40,7 @@ def score(
 
 
 def one_at_a_time(token_ids: Sequence[int], positions: Sequence[int], *, mask_token_id: int) -> list[MaskedRow]:
-    """A row per position, in which only that one is hidden: what a pseudo-likelihood multiplies (arXiv 1910.14659)."""
+    """A row per position, in which only that one is hidden: the factors of a pseudo-likelihood (arXiv 1910.14659)."""
     return [
         MaskedRow([*token_ids[:position], mask_token_id, *token_ids[position + 1 :]], [position], [token_ids[position]])
         for position in positions

@@ -63,7 +63,7 @@ def open_prompt(length: int, mask_token_id: int) -> Prompt:
 def read_prompt(
     text: str, tokenizer: Tokenizer, special: SpecialIds, keep: Sequence[slice] = (), *, place: str = "--from"
 ) -> Prompt:
-    """A text as the user typed it: its [MASK]s are what changes, or without any all that `keep` does not hold.
+    """A text as the user typed it: its [MASK]s are what changes, or, without any, all that `keep` leaves free.
 
     Raises `InputError`, naming `place`, for a text without a free position and for a span outside of it.
     """
@@ -80,7 +80,7 @@ def read_prompt(
         for token_id, (start, end) in zip(token_ids, spans, strict=True)
     ]
     if not any(is_free):
-        hint = "write [MASK] where something is to be filled in, or hold less with --keep"
+        hint = "write [MASK] where something is to be filled in, or keep less with --keep"
         raise InputError(f"{place}: no position of the text is free to change", hint=hint)
     return Prompt(token_ids, is_free, text, spans)
 

@@ -1,6 +1,6 @@
 """Pseudo-log-likelihood of a text: sum of log p(token | all others), each hidden in its turn (arXiv 1910.14659).
 
-`nlpx.decode.masked` scores many texts as fast as it can; here the result of a text does not depend on what else is
+`nlpx.decode.masked` is faster for many texts; here the result of a text does not depend on what else is
 scored, bit for bit, as chains need it.
 """
 
@@ -33,11 +33,11 @@ class PseudoLikelihood:
 
     def _call(self, token_ids: Sequence[int], places: Sequence[int], width: int) -> list[float]:
         rows = BatchSlots(self.slots, width, pad_token_id=self.pad_token_id)
-        asked = torch.zeros(self.slots, 1, dtype=torch.long)
+        positions = torch.zeros(self.slots, 1, dtype=torch.long)
         for slot, place in enumerate(places):
             rows.write(slot, [*token_ids[:place], self.mask_token_id, *token_ids[place + 1 :]])
-            asked[slot] = place
-        logits = self.conditionals(rows.token_ids, rows.attention_mask, asked)[:, 0]
+            positions[slot] = place
+        logits = self.conditionals(rows.token_ids, rows.attention_mask, positions)[:, 0]
         targets = torch.zeros(self.slots, dtype=torch.long)
         targets[: len(places)] = torch.tensor([token_ids[place] for place in places])
         log_probabilities = logits.float().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]

@@ -42,7 +42,7 @@ def tensors_from_cluster(parts: Sequence[Range], scheduler: str | None) -> Gener
             try:
                 found = futures.popleft().result()
             except KilledWorker:
-                what = f"{part.file.name}: the workers of the cluster that read it died one after the other"
+                what = f"{part.file.name}: the workers of the cluster that read it died one after another"
                 raise MachineError(what, hint="was their memory used up? see the logs of the cluster") from None
             submit(1)
             yield found

@@ -36,7 +36,7 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 
 
 class SentenceEncoder:
-    """A model, its tokenizer, and the poolings that are asked of it. Nothing here has a gradient or a vocabulary."""
+    """A model, its tokenizer, and the poolings to compute. Nothing here has gradients or a vocabulary product."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class SentenceEncoder:
         else:
             model, device = load_model(path), choose(device).device
         if isinstance(model, Backbone) and not any("pooler" in key for key in open_checkpoint(path).names()):
-            model.model.pooler = None  # transformers makes one up where the checkpoint has none
+            model.model.pooler = None  # transformers starts one at random where the checkpoint has none
         return cls(
             model,
             load_tokenizer(path if path.exists() else path.parent),  # a TensorFlow bundle is only a prefix
@@ -205,7 +205,7 @@ def _pooler(model: Any) -> Callable[[ModelOutput], Any] | None:
 
 
 def _num_positions(model: Any) -> int | None:
-    """How many tokens the model can place; None: any number."""
+    """How many tokens the model has positions for; None: any number."""
     if isinstance(model, OnnxModel):
         return model.num_positions
     if not isinstance(model, Backbone):

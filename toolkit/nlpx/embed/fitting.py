@@ -61,9 +61,9 @@ def moments_of(files: Sequence[VectorFile], choices: Choices, place: Place, mess
     return exact
 
 
-def tensors_of(part: Range, on_rows: OnRows = lambda _count: None, *, copy_level: int = 0) -> Tensors:
+def tensors_of(part: Range, on_rows: OnRows = lambda _count: None, *, sample_level: int = 0) -> Tensors:
     """The moments of a range, as `Moments.tensors` gives them."""
-    moments = Moments(part.file.columns, precision=part.precision, shift=part.shift, copy_level=copy_level)
+    moments = Moments(part.file.columns, precision=part.precision, shift=part.shift, sample_level=sample_level)
     for rows in part.file.finite_chunks(moments.block_rows, start=part.start, stop=part.stop):
         moments.add(rows)
         on_rows(len(rows))
@@ -81,18 +81,18 @@ def _summed(
         with closing(_results(parts, place, lambda count: progress.update(advance=count))) as results:
             for number, tensors in enumerate(results):
                 total.merge(Moments.of_tensors(tensors))
-                is_telling = number in (0, len(parts) - 1)
-                if needed is not None and is_telling and not is_resolved(total, needed, rows=rows):
+                is_decisive = number in (0, len(parts) - 1)
+                if needed is not None and is_decisive and not is_resolved(total, needed, rows=rows):
                     return None
     return total
 
 
 def _results(parts: Sequence[Range], place: Place, on_rows: OnRows) -> Generator[Tensors, None, None]:
     if place.engine == "local":
-        copy_level = 0
+        sample_level = 0
         for part in parts:
-            tensors = tensors_of(part, on_rows, copy_level=copy_level)
-            copy_level = int(tensors["copies"][0, 0])
+            tensors = tensors_of(part, on_rows, sample_level=sample_level)
+            sample_level = int(tensors["copies"][0, 0])
             yield tensors
         return
     from nlpx.embed.cluster import tensors_from_cluster

@@ -68,4 +68,4 @@ def _hidden_size(source: Path) -> int:
     for name in ("hidden_size", "d_model", "n_embd"):
         if name in config:
             return int(config[name])
-    raise InputError(f"{source}: its configuration does not say how wide its vectors are")
+    raise InputError(f"{source}: its configuration does not name the width of its vectors")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpx.embed.copies import CopySample
+from nlpx.embed.duplicates import DuplicateSample
 from nlpx.errors import InputError
 
 Matrix = NDArray[Any]
@@ -67,11 +67,11 @@ class Moments:
 
     `rounded` (d,) is the sum over float32 panels of the square of a column's sum of squares.
     `precision` is that of the products inside a block of `block_rows` rows; `shift` is the mean of the first block
-    unless it is given, and `copy_level` what `CopySample` begins with.
+    unless it is given, and `sample_level` what `DuplicateSample` begins with.
     """
 
     def __init__(
-        self, columns: int, *, precision: Precision = "float64", shift: Matrix | None = None, copy_level: int = 0
+        self, columns: int, *, precision: Precision = "float64", shift: Matrix | None = None, sample_level: int = 0
     ) -> None:
         self.columns = columns
         self.precision = precision
@@ -82,7 +82,7 @@ class Moments:
         self.products = np.zeros((columns, columns))
         self.rounded = np.zeros(columns)
         self._cosine = MeanCosine(columns)
-        self._copies = CopySample(copy_level)
+        self._duplicates = DuplicateSample(sample_level)
         self._block: Matrix = np.empty((self.block_rows, columns), precision)
         self._filled = 0
 
@@ -119,7 +119,7 @@ class Moments:
         self.sums += other.sums + other.count * offset
         self.rounded += other.rounded
         self._cosine.merge(other._cosine)
-        self._copies.merge(other._copies)
+        self._duplicates.merge(other._duplicates)
         self.count += other.count
         if other.precision == "float32":
             self.precision = "float32"
@@ -148,7 +148,8 @@ class Moments:
         # Var(a^T E b) <= 2 sum_ij a_i^2 b_j^2 Var(E_ij), for E is symmetric, and Var(E_ij) <= rows * u^2 / 3 * sum over
         # the panels of |x_i|^2 |x_j|^2 <= rows * u^2 / 3 * sqrt(rounded_i rounded_j).
         deviation = UNIT * np.sqrt(2 * PANEL_ROWS / 3) * (np.sqrt(self.rounded) @ np.square(directions))
-        return _DEVIATIONS * deviation / max(1, self.count - 1)
+        uncertainty: Matrix = _DEVIATIONS * deviation / max(1, self.count - 1)
+        return uncertainty
 
     @property
     def mean_cosine(self) -> float:
@@ -167,7 +168,7 @@ class Moments:
         """How many different rows there are: exact up to some thousand, an estimate beyond; zeros are one row."""
         self._flush()
         others = self.count - self.num_zero
-        return round(others * self._copies.share_of_different) + min(1, self.num_zero)
+        return round(others * self._duplicates.fraction_of_distinct) + min(1, self.num_zero)
 
     def tensors(self) -> dict[str, Matrix]:
         """All of it, for saving."""
@@ -179,7 +180,7 @@ class Moments:
             "products": self.products,
             "rounded": self.rounded,
             "directions": self._cosine.directions,
-            "copies": self._copies.tensor(),
+            "copies": self._duplicates.tensor(),  # the name in files of moments since their first version
         }
 
     @classmethod
@@ -191,7 +192,7 @@ class Moments:
         moments.count = moments._cosine.count = count
         moments._cosine.num_zero, moments._cosine.directions = num_zero, tensors["directions"]
         moments.sums, moments.products, moments.rounded = (tensors[name] for name in ("sums", "products", "rounded"))
-        moments._copies = CopySample.of_tensor(tensors["copies"])
+        moments._duplicates = DuplicateSample.of_tensor(tensors["copies"])
         return moments
 
     @property
@@ -205,7 +206,7 @@ class Moments:
 
     def _sum(self, block: Matrix) -> None:
         self._cosine.add(block)
-        self._copies.add(block)
+        self._duplicates.add(block)
         if self.shift is None:
             # Exact in either precision: what is subtracted here is what is added to the mean.
             self.shift = block.mean(axis=0, dtype=np.float64).astype(block.dtype).astype(np.float64)

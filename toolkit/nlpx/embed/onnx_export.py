@@ -37,7 +37,7 @@ class States(nn.Module):
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """The outputs in the order of `STATES` and `POOLER`."""
-        # As a mask given as a tensor: whether a batch has padding is then not asked, which a graph could not do.
+        # As a tensor: the model then does not test whether a batch has padding, which a graph could not do.
         visible = attention_mask.to(torch.bool)[:, None, :]
         if self.model.config.mask == "causal":
             order = torch.arange(input_ids.shape[1])
@@ -90,7 +90,7 @@ def _refuse(model: Transformer) -> None:
 
 
 def _end_tables(model: Transformer) -> int | None:
-    """Make position tables that know no end long enough for a graph; how many tokens it can place, None: any number."""
+    """Extend position tables of any length for a graph; returns the number of its positions, None: any."""
     if model.rotary is not None:
         length = max(NUM_POSITIONS, model.config.max_position_embeddings)
         model.rotary.tables(torch.arange(length)[None], length)
@@ -106,7 +106,7 @@ def _end_tables(model: Transformer) -> int | None:
 
 def _traced(model: Transformer) -> Any:
     """The graph as protobuf, for any number of texts of any length."""
-    ids = torch.zeros(2, 3, dtype=torch.long)  # neither size is 1, which would be taken for a law
+    ids = torch.zeros(2, 3, dtype=torch.long)  # neither size is 1, which the exporter would take for a constant
     any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet(), torch.no_grad():
         program: Any = torch.onnx.export(
@@ -139,7 +139,7 @@ def _quantize(program: Any, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What exporter and quantizer say is for those who write them."""
+    """Silences exporter and quantizer, whose messages are for their developers."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

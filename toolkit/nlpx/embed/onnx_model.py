@@ -72,7 +72,7 @@ class OnnxModel(nn.Module):
 
 
 def read_facts(path: Path) -> tuple[ModelConfig, str, int | None]:
-    """Configuration, precision, and how many tokens it can place (None: any number), as they stand beside the graph.
+    """Configuration, precision, and the number of its positions (None: any), from the file beside the graph.
 
     Raises `InputError` if they are not as they were written.
     """

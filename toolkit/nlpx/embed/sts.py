@@ -21,7 +21,7 @@ from nlpx.errors import InputError
 Matrix = NDArray[Any]
 
 PAIRS_AT_ONCE = 8192
-DIGITS = 12  # of a cosine: two copies of a text are a tie with any other two, not 1 and 1 - 1e-16
+DIGITS = 12  # of a cosine: pairs of equal texts then tie at 1, instead of 1 and 1 - 1e-16
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def fit_maps(moments: Moments, chosen: Mapping[str, Choices | None]) -> dict[str
 
 @contextmanager
 def embedded(encoder: SentenceEncoder, texts: Sequence[str], *, advance: Any) -> Iterator[dict[str, Matrix]]:
-    """Vectors (N, d) of the texts for every pooling, in a temporary file; `advance(count)` hears how far it is."""
+    """Vectors (N, d) of the texts for every pooling, in a temporary file; `advance(count)` is called as it proceeds."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ def embedded(encoder: SentenceEncoder, texts: Sequence[str], *, advance: Any) ->
 
 
 def add_moments(moments: Moments, vectors: Matrix) -> None:
-    """Add vectors (N, d) without those of empty texts, which say nothing about where texts lie."""
+    """Add vectors (N, d) without those of empty texts, which would distort the moments."""
     moments.add(vectors[vectors.any(axis=1)])
 
 

@@ -89,7 +89,7 @@ class UnitVectors:
         return self.file.rows
 
     def blocks(self, num_rows: int, *, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Matrix]]:
-        """Yield the first row and the rows (num_rows, columns), float32, which hold only until the next are asked for.
+        """Yield the first row and the rows (num_rows, columns), float32, valid only until the next are read.
 
         Raises InputError for a NaN or an infinity, and for a truncated file.
         """
@@ -124,7 +124,7 @@ class UnitVectors:
 
 
 def _finite(rows: Matrix, name: str, first_row: int) -> Matrix:
-    """The rows themselves: a map would smear a NaN over all columns and hide where it stood."""
+    """The rows themselves: a map would spread a NaN over all columns and hide its place."""
     for row in np.flatnonzero(~np.isfinite(rows).all(axis=1))[:1]:
         _exactly(rows[row], f"{name}: row {first_row + row}")
     return rows

@@ -49,7 +49,7 @@ class VectorFile:
     def chunks(self, num_rows: int | None = None, *, start: int = 0, stop: int | None = None) -> Iterator[Matrix]:
         """Yield the rows from `start` to before `stop` in order, `num_rows` at a time; float16 as float32.
 
-        Buffers are used again: a chunk holds only until the next one is asked for. Raises InputError if the file is
+        Buffers are used again: a chunk is valid only until the next one is read. Raises InputError if the file is
         truncated, and for a stream in Fortran order.
         """
         step, stop = num_rows or self.chunk_rows, self.rows if stop is None else min(stop, self.rows)
@@ -78,7 +78,7 @@ class VectorFile:
             start += len(part)
 
     def _read_ahead(self, bounds: list[tuple[int, int]]) -> Iterator[Matrix]:
-        """One part is read while the one before it is in use; a stream, which may keep silent, only when asked."""
+        """One part is read while the one before it is in use; a stream, which may block, only on request."""
         buffers = [np.empty((stop - start, self.columns), self.dtype) for start, stop in bounds[:2]]
         with self._stream(bounds[0][0]) as stream, ThreadPoolExecutor(1) as reader:
 
@@ -171,7 +171,7 @@ def _header(name: str, stream: BinaryIO) -> tuple[Any, bool, np.dtype[Any]]:
 
 @contextmanager
 def write_vectors(target: str | Path, *, rows: int, columns: int, dtype: str = "float32") -> Iterator[VectorWriter]:
-    """Write an array of known shape in parts, to a file (aside, then renamed) or to stdout (`-`).
+    """Write an array of known shape in parts, to a file (under a temporary name, then renamed) or to stdout (`-`).
 
     Raises UsageError if stdout is a terminal.
     """
@@ -186,7 +186,7 @@ def write_vectors(target: str | Path, *, rows: int, columns: int, dtype: str = "
 
 
 class VectorWriter:
-    """Appends rows to an array whose shape was announced."""
+    """Appends rows to an array whose shape is known beforehand."""
 
     def __init__(self, stream: BinaryIO, *, rows: int, columns: int, dtype: str) -> None:
         self.stream, self.dtype = stream, np.dtype(dtype)

@@ -23,15 +23,15 @@ Matrix = NDArray[Any]
 
 VERSION = 2
 PROMISE = 1e-4  # how far the covariance of what is whitened may be from the identity
-RESOLUTION = 1e-9  # variances below this share of the largest are not told apart from the rounding of float64
+RESOLUTION = 1e-9  # variances below this fraction of the largest are not told apart from the rounding of float64
 ROWS_PER_DIMENSION = 10  # fewer make an estimate that is mostly noise
-COPIES = 0.01  # share of the rows from which on copies are worth a warning
+DUPLICATES = 0.01  # fraction of the rows from which on duplicates are warned of
 _TINY = 1e-30  # variances below it were squares that float32 could not hold
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Which map: `dim` columns, or as many as explain the share `variance`; neither: all."""
+    """Which map: `dim` columns, or as many as explain the fraction `variance`; neither: all."""
 
     dim: int | None = None
     variance: float | None = None
@@ -42,7 +42,7 @@ class Choices:
         if self.dim is not None and self.variance is not None:
             raise UsageError("--dim and --variance contradict each other", hint="give one of them")
         if self.variance is not None and not 0 < self.variance <= 1:
-            raise UsageError(f"--variance {self.variance} is no share", hint="such as 0.95")
+            raise UsageError(f"--variance {self.variance} is no fraction", hint="such as 0.95")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +100,15 @@ class Whitening:
 
     def facts(self) -> dict[str, Any]:
         """What people want to know of it."""
-        shares = explained(self.eigenvalues)
+        fractions = explained(self.eigenvalues)
         wanted = (0.5, 0.8, 0.9, 0.95, 0.99)
         return {
             "rows": self.moments.count,
             "columns": self.columns,
             "dim": self.dim,
             **{key: value for key, value in asdict(self.choices).items() if key in ("beta", "gamma")},
-            "explained_variance": float(shares[self.dim - 1]),
-            "dimensions_for": {str(share): int(np.searchsorted(shares, share) + 1) for share in wanted},
+            "explained_variance": float(fractions[self.dim - 1]),
+            "dimensions_for": {str(fraction): int(np.searchsorted(fractions, fraction) + 1) for fraction in wanted},
             "effective_rank": effective_rank(self.eigenvalues),
             "largest_eigenvalue": float(self.eigenvalues[0]),
             "smallest_kept_eigenvalue": float(self.eigenvalues[self.dim - 1]),
@@ -157,8 +157,8 @@ def is_resolved(moments: Moments, choices: Choices, *, rows: int | None = None) 
     values, vectors = values[::-1], vectors[:, ::-1]
     dim = _dimension(np.maximum(values, 0.0), choices) if choices.gamma else 1
     # Roundings are independent: what they do to a mean over more rows falls with the root of their number.
-    share = np.sqrt(moments.count / max(rows or 0, moments.count))
-    return bool(values[0] > _TINY and (values >= _floors(moments, values, vectors, share))[:dim].all())
+    fraction = np.sqrt(moments.count / max(rows or 0, moments.count))
+    return bool(values[0] > _TINY and (values >= _floors(moments, values, vectors, fraction))[:dim].all())
 
 
 def explained(eigenvalues: Matrix) -> Matrix:
@@ -169,9 +169,9 @@ def explained(eigenvalues: Matrix) -> Matrix:
 
 
 def effective_rank(eigenvalues: Matrix) -> float:
-    """exp of the entropy of the eigenvalues as shares: how many equal directions would be as spread (Roy, 2007)."""
-    shares = eigenvalues / eigenvalues.sum()
-    positive = shares[shares > 0]
+    """exp of the entropy of the eigenvalues as fractions: how many equal directions would be as spread (Roy, 2007)."""
+    fractions = eigenvalues / eigenvalues.sum()
+    positive = fractions[fractions > 0]
     return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
@@ -184,9 +184,9 @@ def warnings_of(whitening: Whitening) -> list[str]:
             f"{_numbered(moments)} for {dim} dimensions: below about {ROWS_PER_DIMENSION * dim:,} the map fits "
             f"their noise; --dim {max(1, different // ROWS_PER_DIMENSION)} would be safe"
         )
-    share = 1 - different / moments.count
-    if share >= COPIES:
-        found.append(f"{share:.0%} of the vectors are copies of others, and each copy counts; are texts repeated?")
+    fraction = 1 - different / moments.count
+    if fraction >= DUPLICATES:
+        found.append(f"{fraction:.0%} of the vectors are duplicates of others, and each counts; are texts repeated?")
     constant = int((np.diag(moments.second_moment()) == 0).sum())
     if constant:
         found.append(f"{constant} columns are constant: they carry nothing")
@@ -249,9 +249,10 @@ def _of_file(settings: dict[str, Any], tensors: dict[str, Matrix], path: Path) -
     return Whitening(bias, kernel, eigenvalues, Moments.of_tensors(moments), Choices(**settings), **rest)
 
 
-def _floors(moments: Moments, values: Matrix, vectors: Matrix, share: float = 1.0) -> Matrix:
+def _floors(moments: Moments, values: Matrix, vectors: Matrix, fraction: float = 1.0) -> Matrix:
     """What the eigenvalues (d,) must reach, (d,), for the covariance of their directions to keep the promise."""
-    return np.maximum(RESOLUTION * values[0], share * moments.uncertainty(vectors) / PROMISE)
+    floors: Matrix = np.maximum(RESOLUTION * values[0], fraction * moments.uncertainty(vectors) / PROMISE)
+    return floors
 
 
 def _dimension(values: Matrix, choices: Choices) -> int:
@@ -269,7 +270,7 @@ def _check_rows(moments: Moments, dim: int) -> None:
     if different - 1 > dim:
         return
     law = f"every two of them would get the cosine -1/{moments.count - 1}, whatever they mean"
-    if different < moments.count:  # with shares p and q of the rows: -1 / sqrt((1 / p - 1) (1 / q - 1))
+    if different < moments.count:  # with fractions p and q of the rows: -1 / sqrt((1 / p - 1) (1 / q - 1))
         law = "their cosines would follow from how often each occurs, whatever they mean"
     raise InputError(
         f"{_numbered(moments)} cannot be whitened to {dim} dimensions: {law}",

@@ -2,7 +2,7 @@
 
 A window is encoded as a whole, so its vectors depend on its texts and on the settings, on nothing else. Its file is
 named by a digest of both: whatever stops the work, the next run finds what is done, and never takes what was made of
-other texts or in another way. Several processes share one folder without a word to each other.
+other texts or in another way. Several processes share one folder without communicating.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """ELECTRA's pair (arXiv 2003.10555): a small generator fills masked places, the discriminator finds the fillings.
 
 No gradient passes through the choice of a filling, so the discriminator's loss reaches the generator only through the
-tables that both share. The generator must stay weak: once its fillings cannot be told from the original, the best
-discriminator says one half everywhere and learns nothing.
+tables that both share. The generator must stay weak: once its fillings look like the original, the best
+discriminator answers one half everywhere and learns nothing.
 """
 
 from __future__ import annotations

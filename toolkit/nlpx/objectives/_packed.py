@@ -71,7 +71,7 @@ def hidden_targets(rows: Sequence[PackedRow], places: Sequence[Ids], *, width: i
 def prediction_targets(token_ids: Ids, predicted: NDArray[np.bool_]) -> dict[str, Any]:
     """What is predicted from the position before it.
 
-    token_ids: (B, T); predicted: (B, T - 1), True where position i has to say what stands at i + 1.
+    token_ids: (B, T); predicted: (B, T - 1), True where position i has to predict what stands at i + 1.
     """
     import numpy as np
     import torch
@@ -87,13 +87,16 @@ def prediction_targets(token_ids: Ids, predicted: NDArray[np.bool_]) -> dict[str
 def call(model: Any, batch: dict[str, Any], *, mask: str, **more: Any) -> ModelOutput:
     """Run the model on a batch with a mask by name, which holds within each document."""
     output: ModelOutput = model(
-        batch["token_ids"], lm_positions=batch.get("lm_positions"), **sight(model, batch, mask=mask), **more
+        batch["token_ids"],
+        lm_positions=batch.get("lm_positions"),
+        **masking_arguments(model, batch, mask=mask),
+        **more,
     )
     return output
 
 
-def sight(model: Any, batch: dict[str, Any], *, mask: str) -> dict[str, Any]:
-    """The keywords of a model call that say who is where and sees whom."""
+def masking_arguments(model: Any, batch: dict[str, Any], *, mask: str) -> dict[str, Any]:
+    """The keywords of a model call for positions, segments and visibility."""
     keywords: dict[str, Any] = {name: batch.get(name) for name in ("segment_ids", "attention_mask")} | {"mask": mask}
     if "document_ids" in batch:
         keywords["mask"] = _within_documents(mask, batch)

@@ -1,4 +1,4 @@
-"""Language model: say each next token from those before it, from [CLS] to [SEP]."""
+"""Language model: predict each next token from those before it, from [CLS] to [SEP]."""
 
 from __future__ import annotations
 

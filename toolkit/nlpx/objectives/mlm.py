@@ -1,4 +1,4 @@
-"""Masked language model: say which words stood where some were hidden (arXiv 1810.04805, whole words: 1906.08101)."""
+"""Masked language model: predict the words that were hidden (arXiv 1810.04805, whole words: 1906.08101)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Config(Section):
     """How much is hidden, and behind what."""
 
-    weight: float = Field(1.0, ge=0, description="share of the updates, relative to the other objectives")
-    rate: float = Field(0.15, gt=0, lt=1, description="share of the words to predict")
-    mask_share: float = Field(0.8, ge=0, le=1, description="of their tokens, those that become [MASK]")
-    random_share: float = Field(0.1, ge=0, le=1, description="those that become any other token; the rest stays")
+    weight: float = Field(1.0, ge=0, description="fraction of the updates, relative to the other objectives")
+    rate: float = Field(0.15, gt=0, lt=1, description="fraction of the words to predict")
+    mask_fraction: float = Field(0.8, ge=0, le=1, description="of their tokens, those that become [MASK]")
+    random_fraction: float = Field(0.1, ge=0, le=1, description="those that become any other token; the rest stays")
 
 
 class Objective:
@@ -42,8 +42,10 @@ class Objective:
         from nlpx.data.batches.masking import mask_words
         from nlpx.objectives._packed import OUTSIDE, hidden_targets, inputs, padded
 
-        shares = self.config.model_dump(include={"rate", "mask_share", "random_share"})
-        hidden = [mask_words(row, random, self.special, **shares) for row, random in zip(rows, generators, strict=True)]
+        fractions = self.config.model_dump(include={"rate", "mask_fraction", "random_fraction"})
+        hidden = [
+            mask_words(row, random, self.special, **fractions) for row, random in zip(rows, generators, strict=True)
+        ]
         documents = padded([row.document_ids for row in rows], fill=OUTSIDE)
         batch = inputs([ids for ids, _ in hidden], documents, pad=self.special.pad)
         batch |= hidden_targets(rows, [where for _, where in hidden], width=documents.shape[1])

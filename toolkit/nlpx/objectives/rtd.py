@@ -1,4 +1,4 @@
-"""Replaced token detection: say of every token whether a small generator put it there (ELECTRA, arXiv 2003.10555)."""
+"""Replaced token detection: predict which tokens a small generator has put there (ELECTRA, arXiv 2003.10555)."""
 
 from __future__ import annotations
 
@@ -65,8 +65,10 @@ class Objective:
         from nlpx.data.batches.masking import mask_words
         from nlpx.objectives._packed import OUTSIDE, hidden_targets, inputs, padded
 
-        shares = {"rate": self.config.rate, "mask_share": 1.0, "random_share": 0.0}
-        hidden = [mask_words(row, random, self.special, **shares) for row, random in zip(rows, generators, strict=True)]
+        fractions = {"rate": self.config.rate, "mask_fraction": 1.0, "random_fraction": 0.0}
+        hidden = [
+            mask_words(row, random, self.special, **fractions) for row, random in zip(rows, generators, strict=True)
+        ]
         draws = [random.random(len(where)) for (_, where), random in zip(hidden, generators, strict=True)]
         documents = padded([row.document_ids for row in rows], fill=OUTSIDE)
         batch = inputs([row.token_ids for row in rows], documents, pad=self.special.pad)
@@ -86,7 +88,7 @@ class Objective:
         `model` is a `ReplacedTokenModel`; `outputs` holds its logits, `is_replaced`, and both losses as sums.
         """
         from nlpx.objectives import ObjectiveOutput
-        from nlpx.objectives._packed import sight
+        from nlpx.objectives._packed import masking_arguments
 
         found = model(
             batch["token_ids"],
@@ -94,7 +96,7 @@ class Objective:
             batch["lm_positions"],
             batch["uniform"],
             temperature=self.config.temperature,
-            **sight(model, batch, mask="bidirectional"),
+            **masking_arguments(model, batch, mask="bidirectional"),
         )
         sums = loss_sums(found.generator_logits, found.discriminator_logits, found.is_replaced, batch)
         num_targets, num_hidden = batch["num_targets"], batch["num_minor_targets"]

@@ -1,4 +1,4 @@
-"""Sentence order: say whether two parts of a text stand in their order or were swapped (ALBERT, arXiv 1909.11942)."""
+"""Sentence order: predict whether two parts of a text are in order or swapped (ALBERT, arXiv 1909.11942)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Objective:
         return ObjectiveOutput(mean_loss(logits, batch["targets"]), {"logits": logits})
 
     def num_correct(self, outputs: dict[str, Any], batch: dict[str, Any]) -> int:
-        """How many orders were told right."""
+        """How many orders were predicted right."""
         from nlpx.objectives._packed import num_correct
 
         return num_correct(outputs, batch)

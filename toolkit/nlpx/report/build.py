@@ -1,4 +1,4 @@
-"""`report.md` of a run: headline, the command that repeats it, what was changed, curve, tables, plots.
+"""`report.md` of a run: primary metric, the command that repeats it, what was changed, curve, tables, plots.
 
 Everything is read from the run folder (`manifest.json`, `config.yaml`, `metrics.jsonl`), so that a report can be
 made while the run goes on, afterwards, or on another machine. Without matplotlib the curves become block characters.
@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import install_hint
 from nlpx.io import write_text
@@ -18,7 +18,9 @@ from nlpx.report import plots
 from nlpx.report.changes import changes
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, Table, render
-from nlpx.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from nlpx.runs.folder import RunFolder
 
 Tables = Callable[[Mapping[str, Any]], Sequence[Table]]
 
@@ -30,7 +32,7 @@ def build(run: RunFolder, tables: Tables = lambda _: ()) -> Path:
     """
     manifest, history = run.manifest, History(list(run.records()))
     sections = [
-        _headline(run, manifest, history),
+        _first_line(run, manifest, history),
         _repeat(run, manifest),
         _changes(run),
         _curves(run, history),
@@ -43,7 +45,7 @@ def build(run: RunFolder, tables: Tables = lambda _: ()) -> Path:
 # --- sections --------------------------------------------------------------------------------------------------
 
 
-def _headline(run: RunFolder, manifest: Mapping[str, Any], history: History) -> str:
+def _first_line(run: RunFolder, manifest: Mapping[str, Any], history: History) -> str:
     title = " ".join(str(manifest[key]) for key in ("command", "name") if manifest.get(key)) or run.path.name
     facts = {
         "state": run.state,
@@ -57,16 +59,16 @@ def _headline(run: RunFolder, manifest: Mapping[str, Any], history: History) -> 
     }
     rows = [{"fact": name, "value": value} for name, value in facts.items() if value is not None]
     table = render(rows, (Column("fact", " "), Column("value", " ")), form="markdown")
-    return f"# {title}: {_result(manifest, history)}\n\n{table}"
+    return f"# {title}: {_result(run, history)}\n\n{table}"
 
 
-def _result(manifest: Mapping[str, Any], history: History) -> str:
+def _result(run: RunFolder, history: History) -> str:
     best = history.best
     if best is not None:
         how = f" ({best['score_is']})" if best.get("score_is") else ""
         return f"score {best['score']:.4f} on dev{how}, step {best.get('step')}"
-    headline = manifest.get("headline")
-    return f"{headline['name']} {headline['value']:.4f}" if headline else "no evaluation yet"
+    metric = run.primary_metric
+    return f"{metric['name']} {metric['value']:.4f}" if metric else "no evaluation yet"
 
 
 def _repeat(run: RunFolder, manifest: Mapping[str, Any]) -> str:

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 SIZE = (9.6, 7.2)  # inches
 _NUM_BINS = 40
-_SMALLEST_LABEL = 0.022  # share of all games that a bar needs to have room for its move
+_SMALLEST_LABEL = 0.022  # fraction of all games that a bar needs to have room for its move
 
 
 def plot_openings(rows: Sequence[Mapping[str, Any]], num_games: int, plies: Sequence[int], path: Path) -> bool:
-    """Draw the rows of `tree_rows` and the lengths of the games as PNG; return whether there was anything to draw.
+    """Draw the rows of `tree_rows` and the lengths of the games as PNG; return whether there was any.
 
-    A bar is a move, its width the share of `num_games`, its colour Red's score. Raises MachineError without matplotlib.
+    A bar is a move, its width the fraction of `num_games`, its colour Red's score. Raises MachineError without
+    matplotlib.
     """
     if not rows or not num_games:
         return False
@@ -49,7 +50,7 @@ def _draw_tree(axes: Axes, rows: Sequence[Mapping[str, Any]], num_games: int) ->
                 left + width / 2, row["ply"], _label(row, width), color=INK, fontsize=7.5, ha="center", va="center"
             )
     depth = max(row["ply"] for row in rows)
-    axes.set(xlim=(0, 1), ylim=(depth + 0.5, 0.5), yticks=range(1, depth + 1), ylabel="ply", xlabel="share of games")
+    axes.set(xlim=(0, 1), ylim=(depth + 0.5, 0.5), yticks=range(1, depth + 1), ylabel="ply", xlabel="fraction of games")
     axes.grid(visible=False)
     axes.text(
         1, 1.01, "red: Red scores more, blue: Black", color=MUTED, fontsize=8, ha="right", transform=axes.transAxes

@@ -54,7 +54,7 @@ def input_facts(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 
 
 def peak_memory() -> int | None:
-    """The most memory this process held so far, in bytes; None where the system does not say."""
+    """The most memory this process held so far, in bytes; None where the system does not tell it."""
     try:
         import resource
     except ImportError:

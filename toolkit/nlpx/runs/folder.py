@@ -2,7 +2,7 @@
 
 manifest.json   what ran, on what, with what outcome; written first (state running) and last, always whole
 config.yaml     the resolved configuration; feeding it back repeats the run
-metrics.jsonl   one object per record    log.txt        what stderr said
+metrics.jsonl   one object per record    log.txt        what was printed on stderr
 checkpoints/    last and best            samples.jsonl  what the model produced
 predictions/    dev and test rows with the best checkpoint's answers
 report.md plots/
@@ -23,14 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
-from nlpx.data.opening.remote import without_password
 from nlpx import __version__
-
 from nlpx.configuration import registry
-
-from nlpx.runs import facts as run_facts
+from nlpx.data.opening.remote import without_password
 from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, UsageError, UserError
 from nlpx.io import finite, full_disk_named, process_is_alive, write_atomically, write_json, write_text
+from nlpx.runs import facts as run_facts
 
 State = Literal["running", "finished", "failed", "interrupted"]
 
@@ -118,9 +116,15 @@ class RunFolder:
         """Write the manifest anew with these facts added or replaced."""
         write_json(self.path / "manifest.json", self.manifest | facts)
 
-    def headline(self, name: str, value: float) -> None:
+    @property
+    def primary_metric(self) -> dict[str, Any] | None:
+        """`name` and `value` of the best evaluation; None before the first. Earlier versions called it headline."""
+        found: dict[str, Any] | None = self.manifest.get("primary_metric", self.manifest.get("headline"))
+        return found
+
+    def set_primary_metric(self, name: str, value: float) -> None:
         """Store the one score that stands for this run."""
-        self.update(headline={"name": name, "value": value})
+        self.update(primary_metric={"name": name, "value": value})
 
     def reopen(self) -> None:
         """Go on in this folder: state running again, the new start and command line noted beside the first."""

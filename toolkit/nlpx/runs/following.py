@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from nlpx.io import replace_directory
-from nlpx.runs.tracking import TensorBoard
 from nlpx.messages import Messages, Progress
 from nlpx.runs.folder import RunFolder
+from nlpx.runs.tracking import TensorBoard
 from nlpx.tasks import Evaluation
 from nlpx.train import distributed
 from nlpx.train.config import TrainConfig
@@ -36,7 +36,7 @@ class Follower:
     evaluate: Callable[[], Evaluation]
     save_model: Callable[[nn.Module, Path], None]  # the model's own files, in a checkpoint for resuming
     publish: Callable[[Path], None]  # everything a prediction needs
-    facts: Callable[[StepInfo], dict[str, Any]] = lambda info: {}  # what else to record of a step
+    facts: Callable[[StepInfo], dict[str, Any]] = lambda _info: {}  # what else to record of a step
 
     def follow(self, objective: Objective, collate: Collate) -> Evaluation:
         """Train to the end, an interrupt, or the end of patience; returns the last evaluation.

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from nlpx.configuration import registry
 from nlpx.data.batches.bucketing import in_row_order, sequential_batches
 from nlpx.data.rows.writing import RowWriter
 from nlpx.errors import InputError
 from nlpx.io import write_atomically, write_json
-from nlpx.configuration import registry
 from nlpx.tasks import EncodedRows, Evaluation, Task
 from nlpx.train.config import Precision
 from nlpx.train.precision import autocast, resolve_precision

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nlpx.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from nlpx.messages import Messages
     from nlpx.configuration.presets import Resolved
+    from nlpx.messages import Messages
     from nlpx.runs.folder import RunFolder
 
 LENGTH_KEYS = ("steps", "epochs", "patience")  # of `train`: what can give a finished run more to do
@@ -88,17 +88,17 @@ def run_job(command: str, build: Build, resolved: Resolved, options: RunOptions,
         return _finished_before(earlier, messages)
     device = choose(config.device)
     with distributed.process_group(device=device.device):
-        said = messages if distributed.is_main() else Silent()
-        said.note(f"device {device.device} ({device.reason}), seed {config.seed}")
+        main_messages = messages if distributed.is_main() else Silent()
+        main_messages.note(f"device {device.device} ({device.reason}), seed {config.seed}")
         seed_everything(config.seed, deterministic=config.deterministic)
-        job = build(said, _local(device.device), earlier)
+        job = build(main_messages, _local(device.device), earlier)
         job.check()
         state = None if earlier is None else earlier.last_checkpoint
         if not distributed.is_main():
             job.train(None, state)
             return None
         with _open_run(command, job, resolved, options, device.device, earlier) as run:
-            said.log_to(run.log)
+            main_messages.log_to(run.log)
             job.train(run, state)
             return job.finish(run)
 
@@ -110,7 +110,7 @@ def conclude(run: RunFolder) -> dict[str, Any] | None:
 
     best = History(list(run.records())).best
     if best is not None:
-        run.headline(best["score_is"], best["score"])
+        run.set_primary_metric(best["score_is"], best["score"])
     run.finish("finished")
     build(run)
     return best
@@ -158,7 +158,7 @@ def _nothing_left(run: RunFolder, config: Any) -> bool:
 
 def _finished_before(run: RunFolder, messages: Messages) -> Finished:
     messages.note(f"{run.path} is finished, nothing is left to do; --set train.epochs=N or train.steps=N gives more")
-    return Finished(str(run.path), run.manifest.get("headline", {}).get("value"), [], ())
+    return Finished(str(run.path), (run.primary_metric or {}).get("value"), [], ())
 
 
 def _open_run(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError, UsageError
-from nlpx.runs.model_section import NEW, ModelSection
 from nlpx.models.config import ModelConfig
+from nlpx.runs.model_section import NEW, ModelSection
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
@@ -36,9 +36,9 @@ class StartingModel:
 
     def read_tokenizer(self, texts: Callable[[], Iterable[str]]) -> Tokenizer:
         """The tokenizer that was named, the checkpoint's own, or characters by their frequency in `texts`."""
-        from nlpx.tokenizers.build import character_vocabulary
         from nlpx.tokenizers.char import CharTokenizer
         from nlpx.tokenizers.load import load_tokenizer
+        from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary
 
         if self.section.tokenizer is not None or not self.is_new:
             self.tokenizer = load_tokenizer(self.section.tokenizer or self.section.name)
@@ -147,9 +147,7 @@ class StartingModel:
         asked = [key for key in self.parts.keys() - {"heads", "num_labels"} if self.parts[key] != defaults[key]]
         for key in sorted(asked, key=lambda key: key not in alternatives):
             hint = f"--set {alternatives[key]} does without" if key in alternatives else "take another model"
-            raise UsageError(
-                f"{name}: a model loaded through transformers has no `{key}` {self.parts[key]}", hint=hint
-            )
+            raise UsageError(f"{name}: a model loaded through transformers has no `{key}` {self.parts[key]}", hint=hint)
 
     def _check_vocabulary(self, rows: int) -> None:
         name, entries = self.section.name, self.tokenizer.vocab_size

@@ -1,4 +1,4 @@
-"""The records of a run for other eyes: TensorBoard beside `metrics.jsonl`. Optional, and imported when asked for."""
+"""The records of a run for TensorBoard, beside `metrics.jsonl`. Optional, and imported on request."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class CharTokenizer(Tokenizer):
             "tokenize_chinese_chars": self.tokenize_chinese_chars,
         }
         write_json(folder / "tokenizer_config.json", config)
-        # Written even where the vocabulary says the same: an older one may lie there and say otherwise.
+        # Written even where it follows from the vocabulary: an older file with other options may lie there.
         write_json(folder / "nlpx_tokenizer.json", {"kind": self.kind})
 
     def encode_flat(self, text: str) -> tuple[Array, Array]:

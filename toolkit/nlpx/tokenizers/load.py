@@ -33,7 +33,7 @@ def load_tokenizer(
     folder = _locate(path_or_name)
     saved = _read_json(folder / "nlpx_tokenizer.json")
     vocab, options = _read_vocabulary(folder, _vocabulary_file(path_or_name, folder))
-    chosen, reason = _choose_kind(vocab, asked=kind, saved=saved.get("kind"))
+    chosen, reason = _choose_kind(vocab, requested=kind, saved=saved.get("kind"))
     if chosen == "word":
         return _word(vocab, {**options, **saved}, user_dictionary, reason)
     if user_dictionary is not None:
@@ -44,14 +44,14 @@ def load_tokenizer(
     return _char(vocab, options, reason)
 
 
-def _choose_kind(vocab: Vocab, *, asked: str | None, saved: str | None) -> tuple[str, str]:
-    """The kind, first as asked for, then as saved, then as recognised; and the sentence that says why."""
+def _choose_kind(vocab: Vocab, *, requested: str | None, saved: str | None) -> tuple[str, str]:
+    """The kind, first as requested, then as saved, then as recognised; and the sentence that says why."""
     recognised, reason = vocab.recognise()
-    chosen = asked or saved or recognised
+    chosen = requested or saved or recognised
     if chosen not in ("char", "word"):
         raise UsageError(f"unknown tokenizer kind `{chosen}`", hint="choose char or word")
     if chosen != recognised:
-        origin = "asked for" if asked else "saved so in nlpx_tokenizer.json"
+        origin = "asked for" if requested else "saved so in nlpx_tokenizer.json"
         reason = f"{chosen} level: {origin} (the vocabulary itself reads as {reason})"
     return chosen, reason
 

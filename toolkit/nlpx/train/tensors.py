@@ -2,7 +2,7 @@
 
 Sharded tensors (`{"$parts": name, "of": n}`) lie in one file for each process, which writes its own
 rows; read in the order of the files they are the whole tensor, so that any number of processes can read it. Tensors
-are read only when they are asked for, and only the rows that are. Nothing is ever unpickled.
+are read on access, and only the rows in question. Nothing is ever unpickled.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class BatchLimits:
 
 @dataclass(frozen=True)
 class BatchRows:
-    """One process's share of a batch."""
+    """The rows of a batch that one process takes."""
 
     rows: list[int]
     num_tokens: int  # real tokens of the whole batch, over all processes
@@ -98,7 +98,7 @@ class BucketedBatches:
             self.epoch, self.position = self.epoch + 1, 0
         taken = self._current()[self.position : self.position + count]
         self.position += len(taken)
-        return [self._share(batch) for batch in taken]
+        return [self._rows_of_this_process(batch) for batch in taken]
 
     def plan(self, epoch: int) -> list[Rows]:
         """All batches of an epoch, over all processes."""
@@ -134,10 +134,10 @@ class BucketedBatches:
             self._planned = (self.epoch, self.plan(self.epoch))
         return self._planned[1]
 
-    def _share(self, batch: Rows) -> BatchRows:
-        share = batch[self.rank :: self.world_size]
-        rows = share if len(share) else batch[:1]
-        return BatchRows(rows.tolist(), int(self.lengths[batch].sum()), counts=len(share) > 0)
+    def _rows_of_this_process(self, batch: Rows) -> BatchRows:
+        own = batch[self.rank :: self.world_size]
+        rows = own if len(own) else batch[:1]
+        return BatchRows(rows.tolist(), int(self.lengths[batch].sum()), counts=len(own) > 0)
 
     def _fingerprint(self) -> int:
         settings = f"{self.limits} {self.seed} {self.shuffle} {BATCHES_PER_POOL} {JITTER}"

@@ -78,20 +78,20 @@ def mask_words(
     special: SpecialIds,
     *,
     rate: float = 0.15,
-    mask_share: float = 0.8,
-    random_share: float = 0.1,
+    mask_fraction: float = 0.8,
+    random_fraction: float = 0.1,
 ) -> tuple[Ids, Ids]:
     """Input ids (T,) and the positions (K,) whose tokens are to be predicted, ascending; the row stays as it is.
 
-    Each word is chosen with probability `rate`, at least one a row. Of the pieces of chosen words, each becomes
-    [MASK] with probability `mask_share`, a random ordinary token with `random_share`, and stays otherwise. Special
+    Each word is chosen with probability `rate`, at least one a row. Of the pieces of chosen words, each becomes [MASK]
+    with probability `mask_fraction`, a random ordinary token with `random_fraction`, and stays otherwise. Special
     tokens, [UNK] among them, belong to no word, so a row of nothing else has no position.
     """
     ids = row.token_ids.copy()
     positions = _chosen(row, random, rate)
     draw = random.random(len(positions))
-    ids[positions[draw < mask_share]] = special.mask
-    changed = positions[(draw >= mask_share) & (draw < mask_share + random_share)]
+    ids[positions[draw < mask_fraction]] = special.mask
+    changed = positions[(draw >= mask_fraction) & (draw < mask_fraction + random_fraction)]
     ids[changed] = special.ordinary[random.integers(len(special.ordinary), size=len(changed))]
     return ids, positions
 

@@ -88,7 +88,7 @@ def pack(documents: Documents, *, max_length: int, special: SpecialIds, keep_apa
     """Pack all sentences into rows of at most `max_length` tokens, the documents in an order drawn from `seed`.
 
     A sentence joins the row if it fits, else it begins the next one; one that is longer than a row is continued
-    in the next rows. With `keep_apart` each document's share of a row is `[CLS] ... [SEP]` with its own document
+    in the next rows. With `keep_apart` each document's part of a row is `[CLS] ... [SEP]` with its own document
     id; without, a row is one `[CLS] ... [SEP]` in which sentences run on over the borders of documents. No token
     is lost or repeated. Raises `UsageError` if there is no room beside [CLS] and [SEP].
     """

@@ -62,8 +62,8 @@ def columns_of(
     if not forms or is_named or (is_named is None and len(first) not in rows_if_unsure):
         return Columns(_named(first, name, place), has_header=True)
     if len(first) not in forms:
-        shown = " or ".join("<tab>".join(form) for form in forms.values())
-        hint = f"put a first line above it that names the columns, such as {shown}"
+        examples = " or ".join("<tab>".join(form) for form in forms.values())
+        hint = f"put a first line above it that names the columns, such as {examples}"
         raise InputError(f"{place}: the first line seems to hold a row, not the names of columns", hint=hint)
     names = forms[len(first)]
     if len(names) == 2 and names[1] == "label" and _is_label_first([first, *following]):

@@ -22,8 +22,8 @@ _PARQUET_BATCH = 1000
 def out_format_of(path: str | Path | None, chosen: OutFormat | None) -> OutFormat:
     """Return the format that was chosen, else the one that the suffix of a file says, else JSON lines."""
     suffix = "" if path is None else Path(path).suffix.lower().removeprefix(".")
-    by_suffix: dict[str, OutFormat] = {known: known for known in get_args(OutFormat)}
-    return chosen or by_suffix.get(suffix, "jsonl")
+    known: dict[str, OutFormat] = {name: name for name in get_args(OutFormat)}
+    return chosen or known.get(suffix, "jsonl")
 
 
 class RowWriter:

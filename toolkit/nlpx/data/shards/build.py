@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from nlpx.data.corpus.flatten import Counts
 from nlpx.data.corpus.pieces import Reading
 from nlpx.data.opening.sources import Source
-from nlpx.data.shards.jobs import num_jobs, plan, repeatable
 from nlpx.data.shards.reading import INDEX, TOKENIZER, Shards, open_shards
 from nlpx.data.shards.recipe import Recipe, differences, key_of, recipe
-from nlpx.data.shards.workers import Order, make_shards
+from nlpx.data.shards.work import num_items, plan, repeatable
+from nlpx.data.shards.workers import BuildSettings, make_shards
 from nlpx.errors import InputError, UsageError
 from nlpx.io import write_json
 from nlpx.messages import Messages
@@ -43,15 +43,15 @@ def build_shards(
     """The tokenized corpus, built by `workers` processes unless it is there already.
 
     Without `directory` it lies in the user's cache, in a folder named after corpus, tokenizer and settings (see
-    `shard_recipe.recipe`). Stdin is copied there first, so that the same input is found again. The share
-    `held_out` of documents, told by a hash of their text, is held out; another share needs no new shards.
+    `shard_recipe.recipe`). Stdin is copied there first, so that the same input is found again. The fraction
+    `held_out` of the documents is held out by a hash of their text; another fraction needs no new shards.
 
     Raises InputError for a corpus without text, a `directory` that holds other shards and shards that were
     damaged, MachineError if a worker process dies. Programs that ask for several workers need the usual
     `if __name__ == "__main__":`.
     """
     if not 0 <= held_out < 1:
-        raise UsageError(f"held_out is {held_out}: it is a share of the documents, from 0 to below 1")
+        raise UsageError(f"held_out is {held_out}: it is a fraction of the documents, from 0 to below 1")
     place = cache_folder() / "shards" if directory is None else directory.absolute().parent
     with repeatable(sources, place, reading) as files:
         made_of = recipe(files, tokenizer, reading=reading, whole_words=whole_words)
@@ -59,7 +59,7 @@ def build_shards(
         if _is_finished(folder, made_of):
             messages.detail(f"the tokenized corpus was found in {folder}")
         else:
-            order = Order(folder, tokenizer, reading, whole_words)
+            order = BuildSettings(folder, tokenizer, reading, whole_words)
             with _alone(folder, messages):
                 if not _is_finished(folder, made_of):  # the other one may have done it
                     _build(files, order, made_of, workers=workers, messages=messages)
@@ -115,13 +115,13 @@ def _alone(folder: Path, messages: Messages) -> Iterator[None]:
         yield
 
 
-def _build(files: Sequence[Source], order: Order, made_of: Recipe, *, workers: int, messages: Messages) -> None:
+def _build(files: Sequence[Source], order: BuildSettings, made_of: Recipe, *, workers: int, messages: Messages) -> None:
     description = {"made_of": made_of, "sources": [source.name for source in files]}
     order.folder.mkdir(parents=True, exist_ok=True)
     write_json(order.folder / INDEX, description | {"shards": None})
     order.tokenizer.save(order.folder / TOKENIZER)
     total, names = Counts(), []
-    with messages.progress(num_jobs(files), "tokenizing") as progress:
+    with messages.progress(num_items(files), "tokenizing") as progress:
         for name, counts in make_shards(plan(files, order.reading), order, workers=workers):
             names.append(name)
             total = _sum(total, counts)
@@ -139,6 +139,6 @@ def _sum(first: Counts, second: Counts) -> Counts:
 
 
 def _warn(shards: Shards, messages: Messages) -> None:
-    share = shards.facts["unknown_share"]
-    if share > MANY_UNKNOWN:
-        messages.warn(f"{share:.1%} of the tokens are [UNK]: the vocabulary does not fit the corpus")
+    fraction = shards.facts["unknown_fraction"]
+    if fraction > MANY_UNKNOWN:
+        messages.warn(f"{fraction:.1%} of the tokens are [UNK]: the vocabulary does not fit the corpus")

@@ -23,7 +23,7 @@ INDEX, TOKENIZER = "index.json", "tokenizer"
 
 
 class Shards:
-    """The opened shards of a corpus; the share `held_out` of its documents is held out by the hash of their text."""
+    """The opened shards of a corpus; the fraction `held_out` of its documents is held out by the hash of their text."""
 
     def __init__(self, folder: Path, counts: Counts, shards: Sequence[ShardTokens], *, held_out: float) -> None:
         self.folder, self._counts, self._shards = folder, counts, shards
@@ -56,7 +56,7 @@ class Shards:
             "sentences": counts.num_sentences,
             "tokens": counts.num_tokens,
             "unknown_tokens": counts.num_unknown,
-            "unknown_share": counts.num_unknown / max(1, counts.num_tokens),
+            "unknown_fraction": counts.num_unknown / max(1, counts.num_tokens),
         }
 
     def _documents(self, *, held_out: bool) -> Documents:

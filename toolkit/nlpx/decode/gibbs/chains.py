@@ -1,9 +1,9 @@
-"""Gibbs sampling from a masked language model: hide a position, draw it from what the model says, go on.
+"""Gibbs sampling from a masked language model: hide a position, draw it from the model's conditional, go on.
 
 The method and its defaults are of "BERT has a Mouth, and It Must Speak" (arXiv 1902.04094) and kexue.fm/archives/8119.
 One difference: positions are visited in sweeps of a fresh random order and not independently, so that after one sweep
-no [MASK] is left. Each single update leaves a joint distribution unchanged if it is that of the conditionals, so the
-order may be any that does not look at the text. The conditionals of a masked model belong to no one joint distribution,
+no [MASK] is left. Each single update leaves a joint distribution unchanged if it is that of the conditionals, so any
+order is right that does not depend on the text. The conditionals of a masked model belong to no one joint distribution,
 though: the chain has no exact target.
 """
 
@@ -49,7 +49,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """What all chains of a run share: the model's conditionals, how tokens are drawn, and the shape of a call."""
+    """Runs chains. They have the model's conditionals, how tokens are drawn and the shape of a call in common."""
 
     conditionals: Conditionals
     draw: Draw
@@ -61,7 +61,7 @@ class Sampler:
     def run(self, chains: Sequence[Chain], num_steps: int, temperature: Callable[[int], float]) -> Iterator[Chain]:
         """Step all chains `num_steps` times, and yield each after each of its steps.
 
-        `temperature` is asked with the number of the step, from 1. Chains longer than one call go in turn.
+        `temperature` is a function of the number of the step, from 1. Chains longer than one call go in turn.
         """
         groups = [_Group(self, by_slot) for by_slot in side_by_side(chains, self.slots)]
         for step in range(1, num_steps + 1):

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FEWEST = 4  # values of a trace below which nothing is said about its autocorrelation
+FEWEST = 4  # values; of a shorter trace no autocorrelation is estimated
 
 
 def distinct(texts: Sequence[Sequence[int]], size: int) -> float | None:
-    """Different n-grams of `size` tokens as a share of all of them (arXiv 1510.03055); None if there are none."""
+    """Different n-grams of `size` tokens as a fraction of all of them (arXiv 1510.03055); None if there are none."""
     grams = [tuple(text[start : start + size]) for text in texts for start in range(len(text) - size + 1)]
     return len(set(grams)) / len(grams) if grams else None
 
@@ -47,7 +47,7 @@ def autocorrelation_time(trace: Sequence[float]) -> float | None:
 
 
 def effective_sample_size(trace: Sequence[float]) -> float | None:
-    """Independent values that say as much about the mean as this trace does."""
+    """The effective sample size: independent values that would estimate the mean as precisely as this trace."""
     time = autocorrelation_time(trace)
     return None if time is None else len(trace) / time
 
@@ -69,7 +69,7 @@ def split_r_hat(traces: Sequence[Sequence[float]]) -> float | None:
 def summary(
     traces: Sequence[Sequence[float]], texts: Sequence[Sequence[int]], *, changed: Sequence[float]
 ) -> dict[str, Any]:
-    """Everything at once: traces by chain after the burn-in, the texts printed, shares of changes by chain."""
+    """Everything at once: traces by chain after the burn-in, the texts printed, fractions of changes by chain."""
     sizes = [size for trace in traces if (size := effective_sample_size(trace)) is not None]
     times = [time for trace in traces if (time := autocorrelation_time(trace)) is not None]
     values = [value for trace in traces for value in trace]

@@ -1,4 +1,4 @@
-"""From logits to tokens: what may not be drawn, temperature, the most probable k or p, and the draw itself."""
+"""From logits to tokens: banned ids, temperature, top-k and top-p, and the draw itself."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Draw:
         return logits if self.banned is None else logits.masked_fill(self.banned, -torch.inf)
 
     def probabilities(self, logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-        """What the draw follows, (..., V), from logits of `allowed`."""
+        """The probabilities of the draw, (..., V), from logits of `allowed`."""
         scaled = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
         if self.top_k is not None and self.top_k < scaled.shape[-1]:
             smallest = scaled.topk(self.top_k, dim=-1).values[..., -1:]

@@ -1,6 +1,6 @@
 """Metropolis-Hastings over texts: replace, insert and delete tokens by a score, so that the length can change.
 
-A step proposes one change; what is written in comes from the masked model, as does the probability of the way back.
+A step proposes one change; what is inserted comes from the masked model, as does the probability of the reverse move.
 It is accepted with probability min(1, exp(score(new) / t - score(old) / t) q(old | new) / q(new | old)). In contrast to
 Gibbs sampling by a model's conditionals this has an exact target, exp(score / t), whatever the proposals are; the score
 is the pseudo-log-likelihood of the text, the sum of log p(token | all others) (arXiv 2106.02736; moves as in
@@ -79,14 +79,14 @@ class Proposal:
 
 
 def propose(text: Text, move: Move, number: float, *, shortest: int, longest: int) -> Proposal | None:
-    """The proposal that `number` in [0, 1) picks, or None where the move is impossible from here or has no way back."""
+    """The proposal that `number` in [0, 1) picks, or None where the move is impossible from here or has no reverse."""
     if move == "insert":
         gaps = _gaps(text)
         if len(text) >= longest or not gaps:
             return None
         place = gaps[int(number * len(gaps))]
-        ways_back = _num_free(text) + 1
-        return Proposal(move, place, (*text[:place], None, *text[place:]), -math.log(len(gaps)), -math.log(ways_back))
+        num_reverse = _num_free(text) + 1
+        return Proposal(move, place, (*text[:place], None, *text[place:]), -math.log(len(gaps)), -math.log(num_reverse))
     free = [place for place, token in enumerate(text) if not token.is_kept]
     if not free:
         return None
@@ -128,7 +128,7 @@ class PseudoScore:
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """What all chains of a run share; `start` and `end` are the special tokens around every text."""
+    """Runs chains by moves; `start` and `end` are the special tokens around every text."""
 
     conditionals: Conditionals
     draw: Draw
@@ -227,6 +227,6 @@ def _num_free(text: Text) -> int:
 
 
 def _gaps(text: Text) -> list[int]:
-    """Where a token may be put in: beside one that may change, never inside or around what is kept."""
+    """Where a token may be inserted: beside one that may change, never inside or around what is kept."""
     kept = [True, *(token.is_kept for token in text), True]
     return [place for place in range(len(text) + 1) if not (kept[place] and kept[place + 1])]

@@ -32,10 +32,10 @@ def train(resolved: Resolved, options: RunOptions, messages: Messages) -> Finish
     Raises `UserError`s with the place and the way out, and `KeyboardInterrupt` once an interrupted run is saved.
     """
 
-    def build(said: Messages, device: Any, _earlier: RunFolder | None) -> Job:
+    def build(main_messages: Messages, device: Any, _earlier: RunFolder | None) -> Job:
         from nlpx.jobs.chess_lm.job import Job
 
-        return Job(resolved.config, said, device)
+        return Job(resolved.config, main_messages, device)
 
     return run_job(COMMAND, build, resolved, options, messages)
 

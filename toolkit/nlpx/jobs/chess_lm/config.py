@@ -29,7 +29,7 @@ class DataConfig(Section):
     learn: Literal["all", "winner"] = Field(
         "all", description="moves of both sides, or not those of a side that lost the game"
     )
-    results: bool = Field(False, description="begin each game with its result, so that one can ask for the winner's")
+    results: bool = Field(False, description="begin each game with its result: one can ask for the winner's moves")
     mirror: float = Field(0.5, ge=0, le=1, description="fraction of the games seen with left and right exchanged")
     held_out: float = Field(0.1, gt=0, lt=1, description="fraction of the games held out, by a hash of their moves")
     evaluation_games: PositiveInt = Field(1000, description="of them that an evaluation reads, at most")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlpx.xiangqi.model.tokens import MoveVocabulary
 
 PARTS = {"heads": ("lm",), "mask": "causal"}
-HEADS_OF_TEXT = ("lm_head.*",)  # what a text encoder may lack
+HEADS_OF_TEXT = ("lm_head.*",)  # parameters that may be missing in a text encoder
 
 
 class StartingMoveModel(StartingModel):

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from nlpx.data.opening.encodings import AUTO
 from nlpx.errors import InputError
 from nlpx.jobs.chess_lm.import_games import game_files
 from nlpx.messages import Messages
-from nlpx.xiangqi.formats.decoding import AUTO
 from nlpx.xiangqi.formats.games import Rejected, read_games
 from nlpx.xiangqi.formats.openings import OpeningNode, one_side, tree_rows
 
@@ -61,7 +61,7 @@ def collect(
                     found.root.add((one_side(game.moves) if merge_mirrored else game.moves)[:depth], game.result)
                 progress.update(len(found.plies))
     if not found.plies:
-        raise InputError(f"no game in {', '.join(paths)}", hint="nlpx chess-lm import says what is wrong with each")
+        raise InputError(f"no game in {', '.join(paths)}", hint="nlpx chess-lm import names what is wrong with each")
     if found.num_rejected:
         messages.warn(f"{found.num_rejected:,} games are not legal and were left out: nlpx chess-lm import names them")
     return found

@@ -83,7 +83,7 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UsageError(f"{target}: already exists", hint="choose another directory, or --overwrite to replace it")
-    if not (target / "config.json").is_file():  # a slip of the hand must not cost a home directory
+    if not (target / "config.json").is_file():  # a typing error must not delete a home directory
         hint = "choose another directory, or remove it yourself"
         raise UsageError(f"{target}: not a checkpoint directory, so --overwrite does not touch it", hint=hint)
 

@@ -39,7 +39,7 @@ class Options:
 def embed(files: Sequence[str], out: str, options: Options, messages: Messages) -> dict[str, Any] | None:
     """Write one vector for every line of plain text and every other row, in order; returns the facts.
 
-    `out` is a `.npy` file, or `-` for stdout. Under `torchrun` every process encodes its share of the windows, the
+    `out` is a `.npy` file, or `-` for stdout. Under `torchrun` every process encodes a part of the windows, the
     first one writes them out and the others return None. After a kill the same call goes on. Raises `InputError` for
     what cannot be read or has no text, `UsageError` for options that contradict each other.
     """
@@ -57,11 +57,11 @@ def embed(files: Sequence[str], out: str, options: Options, messages: Messages) 
         if distributed.world_size() > 1:
             _check_group(sources, out)
             device = f"cuda:{distributed.local_rank()}" if device.startswith("cuda") else device
-        heard = messages if distributed.is_main() else Silent()
-        with _parts_folder(out, heard) as folder:
-            encoder = _load(options, device, heard)
-            found = _encode(sources, reading, encoder, folder, options, heard)
-            return _finish(found, out, encoder, options, heard) if distributed.is_main() else None
+        main_messages = messages if distributed.is_main() else Silent()
+        with _parts_folder(out, main_messages) as folder:
+            encoder = _load(options, device, main_messages)
+            found = _encode(sources, reading, encoder, folder, options, main_messages)
+            return _finish(found, out, encoder, options, main_messages) if distributed.is_main() else None
 
 
 def _check(sources: Sequence[Source], out: str, options: Options) -> None:
@@ -80,7 +80,7 @@ def _check_group(sources: Sequence[Source], out: str) -> None:
 
 @contextmanager
 def _parts_folder(out: str, messages: Messages) -> Iterator[Path]:
-    """Where the vectors of windows wait: beside the target, where a later run finds them, or in passing for stdout."""
+    """The folder for vectors of windows: beside the target, where a later run finds it, or temporary for stdout."""
     import tempfile
 
     if out == "-":
@@ -107,7 +107,7 @@ def _load(options: Options, device: str, messages: Messages) -> SentenceEncoder:
         batch_tokens=options.batch_tokens,
     )
     if encoder.max_length < options.max_length:
-        messages.note(f"texts are truncated to {encoder.max_length} tokens: {options.model} can place no more")
+        messages.note(f"texts are truncated to {encoder.max_length} tokens: {options.model} has no more positions")
     messages.detail(f"{encoder.precision} on {encoder.device}: {encoder.reason}")
     return encoder
 
@@ -120,7 +120,7 @@ def _encode(
     options: Options,
     messages: Messages,
 ) -> list[Window]:
-    """Encode this process's share of the windows, but those that are there already; returns all of them."""
+    """Encode this process's part of the windows, but those that are there already; returns all of them."""
     from nlpx.data.corpus.texts import read_texts
     from nlpx.embed.windows import WindowFolder, windows
     from nlpx.train import distributed
@@ -160,7 +160,7 @@ def _settings(options: Options, encoder: SentenceEncoder) -> list[Any]:
 def _finish(
     found: Sequence[Window], out: str, encoder: SentenceEncoder, options: Options, messages: Messages
 ) -> dict[str, Any]:
-    """Join the windows, say what is odd about them, and let go of their folder."""
+    """Join the windows, warn of empty texts and zero vectors, and remove their folder."""
     num_rows = found[-1].first + found[-1].rows
     paths, num_empty = _join(found, out, encoder.dim, num_rows, options)
     if out != "-":

@@ -28,7 +28,7 @@ TEXTS_AT_ONCE = 512
 class Settings:
     """What is hidden from the model, and how the texts are read.
 
-    `held_out`: only the texts that `nlpx pretrain` holds out at this share.
+    `held_out`: only the texts that `nlpx pretrain` holds out at this fraction.
     """
 
     field: str = "text"
@@ -146,7 +146,7 @@ def evaluate(
     if report.num_without_text:
         messages.warn(f"{report.num_without_text:,} rows have no text and are not scored")
     if not scorer.num_rows:
-        raise InputError(f"{', '.join(sources)}: no text in it", hint="--field NAME says which field holds the text")
+        raise InputError(f"{', '.join(sources)}: no text in it", hint="--field NAME names the field with the text")
     return {"model": name, "seed": settings.seed, "rate": settings.rate} | scorer.tallies.figures()
 
 

@@ -103,8 +103,8 @@ def _load(name: str, settings: Settings, device: str) -> SentenceEncoder:
     from nlpx.embed.encoder import SentenceEncoder
     from nlpx.embed.pooling import POOLINGS
 
-    asked = tuple(settings.poolings) or POOLINGS[:-1]
-    encoder = SentenceEncoder.load(name, poolings=asked, max_length=settings.max_length, device=device)
+    poolings = tuple(settings.poolings) or POOLINGS[:-1]
+    encoder = SentenceEncoder.load(name, poolings=poolings, max_length=settings.max_length, device=device)
     if not settings.poolings and encoder.pooler is not None:
         encoder.poolings = POOLINGS
     return encoder

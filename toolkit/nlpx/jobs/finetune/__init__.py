@@ -31,10 +31,10 @@ def finetune(resolved: Resolved, options: RunOptions, messages: Messages) -> Fin
     Raises `UserError`s with the place and the way out, and `KeyboardInterrupt` once an interrupted run is saved.
     """
 
-    def build(said: Messages, device: Any, _earlier: RunFolder | None) -> Job:
+    def build(main_messages: Messages, device: Any, _earlier: RunFolder | None) -> Job:
         from nlpx.jobs.finetune.job import Job
 
-        return Job(resolved.config, said, device, require=options.require)
+        return Job(resolved.config, main_messages, device, require=options.require)
 
     return run_job("finetune", build, resolved, options, messages)
 

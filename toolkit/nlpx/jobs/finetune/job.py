@@ -103,7 +103,7 @@ class Job:
             if not isinstance(self.task, LabelledTask) or self.task.is_labelled(self.splits.test):
                 run.metrics({"step": run.last_step(), "split": "test", **tested.record})
                 self.messages.note(f"test score {tested.score:.4f} of the best checkpoint")
-        run.headline(self.task.primary_metric, best)
+        run.set_primary_metric(self.task.primary_metric, best)
         run.finish("finished")
         build(run, self.task.tables)
         if self.require is not None and not best >= self.require:  # a score that is no number is too low as well

@@ -1,4 +1,4 @@
-"""`nlpx inspect`: what a checkpoint is, and what loading it would use, miss and leave over."""
+"""`nlpx inspect`: what a checkpoint is; used, missing and unexpected tensors."""
 
 from __future__ import annotations
 

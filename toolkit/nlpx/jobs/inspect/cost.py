@@ -1,4 +1,4 @@
-"""`nlpx inspect --cost`: what a model takes of disk, memory and time, beside a BERT of the same shape."""
+"""`nlpx inspect --cost`: disk space, memory and time of a model, beside a BERT of the same shape."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def _new_model(section: Any, parts: dict[str, Any], max_length: int) -> ModelCon
 
 
 def _parts(group: str, chosen: Any) -> dict[str, Any]:
-    """What the run needs of its model: the head of the task, or of the objectives."""
+    """The heads that the run needs: that of the task, or those of the objectives."""
     from nlpx.configuration import registry
 
     if group == "finetune":

@@ -28,10 +28,10 @@ def pretrain(resolved: Resolved, options: RunOptions, messages: Messages) -> Fin
     Raises `UserError`s with the place and the way out, and `KeyboardInterrupt` once an interrupted run is saved.
     """
 
-    def build(said: Messages, device: Any, earlier: RunFolder | None) -> Job:
+    def build(main_messages: Messages, device: Any, earlier: RunFolder | None) -> Job:
         from nlpx.jobs.pretrain.job import Job
 
-        return Job(resolved.config, said, device, earlier)
+        return Job(resolved.config, main_messages, device, earlier)
 
     return run_job("pretrain", build, resolved, options, messages)
 

@@ -58,7 +58,7 @@ class Job:
             missing = "train on" if not len(self.rows) else "evaluate with"
             raise InputError(
                 f"the corpus has {self.shards.num_documents} documents: none is left to {missing}",
-                hint="give more texts, or another share: --set data.held_out=0.1",
+                hint="give more texts, or another fraction: --set data.held_out=0.1",
             )
 
     def inputs(self) -> Sequence[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer
 
 ENDS, CLOSING = "。！？!?；;…", "”’」』》）)\"'"
-CHOICE = 0x6D6978  # tells the draws of the mix from other uses of the same seed
+CHOICE = 0x6D6978  # keeps the draws of the mix apart from other uses of the same seed
 
 
 class Mix:
@@ -31,7 +31,7 @@ class Mix:
             name: registry.load("objectives", name).Objective(config, special, facts) for name, config in chosen.items()
         }
         total = sum(config.weight for config in chosen.values())  # type: ignore[attr-defined]
-        self.shares = [config.weight / total for config in chosen.values()]  # type: ignore[attr-defined]
+        self.fractions = [config.weight / total for config in chosen.values()]  # type: ignore[attr-defined]
         self.seed = seed
 
     @property
@@ -51,7 +51,7 @@ class Mix:
         import numpy as np
 
         random = np.random.default_rng([self.seed, CHOICE, step])
-        return str(random.choice(list(self.objectives), p=self.shares))
+        return str(random.choice(list(self.objectives), p=self.fractions))
 
     def batch(
         self, rows: PackedRows, indices: Sequence[int], *, name: str, epoch: int, purpose: str = ""
@@ -70,7 +70,7 @@ class Mix:
 
 
 def row_facts(tokenizer: Tokenizer, *, max_length: int) -> RowFacts:
-    """What the objectives may want to know of rows that this tokenizer made."""
+    """Facts about rows of this tokenizer that objectives may use."""
     from nlpx.objectives import RowFacts
 
     known = tokenizer.vocab.ids

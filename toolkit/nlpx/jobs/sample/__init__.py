@@ -27,25 +27,25 @@ def sample(
     precision: Precision = "auto",
     record: Record | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Samples as they are drawn: text, chain, step, places changed and, if asked for, the pseudo-energy.
+    """Samples as they are drawn: text, chain, step, places changed and, on request, the pseudo-energy.
 
-    `record` takes what diagnostics are made of. Everything is checked before the first is drawn: raises `UsageError`
+    `record` collects the traces for diagnostics. Everything is checked before the first is drawn: raises `UsageError`
     and `InputError`.
     """
     from nlpx.decode.prompts import parse_length, parse_span, read_prompt
     from nlpx.jobs.sample.chains import Run
 
     keep = [parse_span(span) for span in settings.keep]
-    asked = None if settings.length is None else parse_length(settings.length)
+    bounds = None if settings.length is None else parse_length(settings.length)
     if keep and settings.text is None:
-        raise UsageError("--keep has no text to hold", hint="give one with --from, or lines with --rewrite")
+        raise UsageError("--keep has no text to keep", hint="give one with --from, or lines with --rewrite")
     run = Run.load(model, settings, device=device, precision=precision)
     numbers = range(settings.chains or CHAINS)
     if settings.text is None:
-        starts = {number: run.from_nothing(number, asked) for number in numbers}
+        starts = {number: run.from_nothing(number, bounds) for number in numbers}
     else:
         prompt = read_prompt(settings.text, run.model.tokenizer, run.model.special, keep)
-        starts = dict.fromkeys(numbers, run.from_prompt(prompt, asked))
+        starts = dict.fromkeys(numbers, run.from_prompt(prompt, bounds))
     return _distinct(_samples(run, starts, record), wanted=settings.unique)
 
 
@@ -60,17 +60,17 @@ def rewrite(
 ) -> Iterator[dict[str, Any]]:
     """Every line of `source` (a path or `-`) as the last state of a chain that began with it, in order.
 
-    Empty lines stay. What becomes of a line depends on its text, its number and the seed alone.
+    Empty lines stay. The result of a line depends on its text, its number and the seed alone.
     """
     from nlpx.decode.prompts import parse_length, parse_span
     from nlpx.jobs.sample.chains import Run
 
     settings.for_lines()
     keep = [parse_span(span) for span in settings.keep]
-    asked = None if settings.length is None else parse_length(settings.length)
+    bounds = None if settings.length is None else parse_length(settings.length)
     windows = _windows(source, encoding)
     run = Run.load(model, settings, device=device, precision=precision)
-    return (row for window in windows for row in _rewritten(run, window, keep, asked))
+    return (row for window in windows for row in _rewritten(run, window, keep, bounds))
 
 
 def _samples(run: Run, starts: dict[int, Start], record: Record | None) -> Iterator[dict[str, Any]]:
@@ -94,7 +94,7 @@ def _distinct(rows: Iterator[dict[str, Any]], *, wanted: bool) -> Iterator[dict[
 
 
 def _rewritten(
-    run: Run, window: list[tuple[int, str, str]], keep: list[slice], asked: tuple[int, int] | None
+    run: Run, window: list[tuple[int, str, str]], keep: list[slice], bounds: tuple[int, int] | None
 ) -> Iterator[dict[str, Any]]:
     from nlpx.decode.prompts import read_prompt
 
@@ -102,7 +102,7 @@ def _rewritten(
     for number, place, text in window:
         if text.strip():
             prompt = read_prompt(text, run.model.tokenizer, run.model.special, keep, place=place)
-            starts[number] = run.from_prompt(prompt, asked, place=place)
+            starts[number] = run.from_prompt(prompt, bounds, place=place)
     last: dict[int, State] = {state.chain: state for state in run.states(starts)}
     for number, _, text in window:
         blank = {"text": text, "chain": number, "step": 0, "changed": []}

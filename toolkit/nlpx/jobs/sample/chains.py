@@ -70,7 +70,7 @@ class Run:
 
     @classmethod
     def load(cls, name: str, settings: Settings, *, device: str, precision: Precision) -> Run:
-        """Load the model and work out what may be drawn."""
+        """Load the model and determine which tokens may be drawn."""
         model = load(name, device=device, precision=precision)
         banned = banned_ids(
             model.tokenizer, model.special, vocab_size=model.vocab_size, allow=settings.allow, ban=settings.ban
@@ -79,24 +79,24 @@ class Run:
         likelihood = PseudoLikelihood(model.conditionals, model.special.mask, model.special.pad, slots)
         return cls(model, settings, Draw(banned, settings.top_k, settings.top_p), slots, likelihood)
 
-    def from_nothing(self, number: int, asked: Bounds | None) -> Start:
+    def from_nothing(self, number: int, bounds: Bounds | None) -> Start:
         """The start of a chain of [MASK]s, its length uniform between the bounds. Raises `InputError`."""
         longest = self.model.longest
-        low, high = asked or (min(FEWEST, longest), min(MOST, longest))
+        low, high = bounds or (min(FEWEST, longest), min(MOST, longest))
         self._check_positions(high)
         length = int(row_generator(self.settings.seed, 0, number, "length").integers(low, high + 1))
         width = width_for(high + FRAME, exact=low == high and not self.settings.moves)
         return self._checked(Start(open_prompt(length, self.model.special.mask), (low, high), width), "--length")
 
-    def from_prompt(self, prompt: Prompt, asked: Bounds | None, *, place: str = "--from") -> Start:
+    def from_prompt(self, prompt: Prompt, bounds: Bounds | None, *, place: str = "--from") -> Start:
         """The start of a chain with this text; `place` is for errors. Raises `InputError`."""
         size, longest = len(prompt.token_ids), self.model.longest
         check_length(size, longest, place=place)
         if not self.settings.moves:
-            # Lines of other lengths run beside this one in rows of a common width; copies of one text need no padding.
+            # Lines of other lengths run beside this one in rows of a common width; chains of one text need no padding.
             width = width_for(size + FRAME, exact=self.settings.text is not None)
             return self._checked(Start(prompt, (size, size), width), place)
-        low, high = asked or (-(-size // 2), min(2 * size, longest))
+        low, high = bounds or (-(-size // 2), min(2 * size, longest))
         self._check_positions(high)
         if not low <= size <= high:
             raise InputError(f"{place}: --length {low}:{high}, and the text to start from has {size} tokens")
@@ -145,7 +145,7 @@ class Run:
             raise InputError(message, hint="beside [CLS] and [SEP]; take a smaller length, or another model")
 
     def _checked(self, start: Start, place: str) -> Start:
-        """The start itself if its steps reach every [MASK]; asked for the longest text it may be drawn as."""
+        """The start itself. Raises `InputError` if the steps of the run cannot fill every [MASK] of it."""
         is_open = self.model.special.mask in start.prompt.token_ids
         most = start.bounds[1] if not start.prompt.spans else sum(start.prompt.is_free)
         needed = -(-most // self.settings.block)

@@ -1,4 +1,4 @@
-"""A model to sample from: loaded, checked for what sampling needs, and asked through one call."""
+"""A model to sample from: loaded, checked for what sampling needs, and called in one way."""
 
 from __future__ import annotations
 

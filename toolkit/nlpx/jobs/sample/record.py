@@ -1,4 +1,4 @@
-"""What `--diagnostics` says of a run: traces by chain while it goes, a table and a plot at its end."""
+"""Diagnostics of a run (`--diagnostics`): traces by chain while it runs, a table and a plot at its end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Record:
     first_shown: int | None = None
 
     def add(self, state: State, log_likelihood: float, *, is_shown: bool) -> None:
-        """Take a measured state and its pseudo-log-likelihood."""
+        """Add a measured state and its pseudo-log-likelihood."""
         trace = self.traces.setdefault(state.chain, Trace())
         trace.steps.append(state.step)
         trace.values.append(log_likelihood / max(1, len(state.tokens)))

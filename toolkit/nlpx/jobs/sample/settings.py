@@ -1,4 +1,4 @@
-"""What `nlpx sample-gibbs` can be told, checked without torch."""
+"""The settings of `nlpx sample-gibbs`, checked without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nlpx.errors import UsageError
 
 SMALLEST_THIN = 10
-ANNEALED_SHARE = 0.8  # of the steps, over which the temperature falls to 0; the rest settles
+ANNEALED_FRACTION = 0.8  # of the steps, over which the temperature falls to 0; the rest settles
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ class Settings:
             hint = "0 takes the most probable token, 1 draws as the model says, more is bolder"
             raise UsageError(f"--temperature {self.temperature:g} is below 0 or no number", hint=hint)
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UsageError(f"--top-p {self.top_p:g} is no share", hint="above 0, at most 1")
+            raise UsageError(f"--top-p {self.top_p:g} is no probability", hint="above 0, at most 1")
 
     def temperature_at(self, step: int) -> float:
         """The temperature of a step, from 1."""
         if not self.anneal:
             return self.temperature
-        return self.temperature * max(0.0, 1 - step / max(1.0, ANNEALED_SHARE * self.steps))
+        return self.temperature * max(0.0, 1 - step / max(1.0, ANNEALED_FRACTION * self.steps))
 
     @property
     def first_shown(self) -> int:

@@ -31,7 +31,7 @@ Rows = Iterator[list[Row]]
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How many hits, what is shown beside them, who searches, and whether the index went through the map already."""
+    """How many hits, what is shown beside them, the engine, and whether the map was applied to the index already."""
 
     top: int | None = None
     texts: Path | None = None
@@ -83,7 +83,7 @@ def _encoded(sources: Sources, batch: Sequence[TextPair]) -> tuple[NDArray[Any],
 
 
 def _side_by_side(sources: Sources, first: str, second: str) -> Iterator[tuple[list[Row], NDArray[Any], NDArray[Any]]]:
-    from nlpx.embed.search import WINDOW_ROWS
+    from nlpx.embed.search.exact import WINDOW_ROWS
 
     with sources.opened(first) as left, sources.opened(second) as right:
         if left.rows != right.rows:
@@ -127,7 +127,7 @@ def search(queries: str, index: str, settings: Settings, options: SearchOptions,
     Queries are vectors or texts; with `options.texts` the hit's `text` is added. Raises `InputError` for vectors
     that do not fit each other, `UsageError` for more hits than the index has rows.
     """
-    from nlpx.embed.search_engines import open_engine
+    from nlpx.embed.search.engines import open_engine
     from nlpx.embed.unit_vectors import UnitVectors
     from nlpx.embed.vectors import open_vectors
 
@@ -200,7 +200,7 @@ def pairs(
 
     They come block by block; `texts` adds `text1` and `text2`.
     """
-    from nlpx.embed.search import near_pairs
+    from nlpx.embed.search.exact import near_pairs
     from nlpx.embed.unit_vectors import UnitVectors
 
     sources = Sources(settings, messages)

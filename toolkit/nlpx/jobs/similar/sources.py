@@ -73,7 +73,7 @@ class Sources:
 
     def windows(self, source: str) -> Iterator[NDArray[Any]]:
         """Vectors of a source in order, some thousand at a time, (N, d); what is yielded holds until the next."""
-        from nlpx.embed.search import WINDOW_ROWS
+        from nlpx.embed.search.exact import WINDOW_ROWS
         from nlpx.embed.vectors import open_vectors
         from nlpx.embed.windows import windows
 

@@ -1,4 +1,4 @@
-"""`nlpx whiten`: fit a map on vectors, apply it, and say what it did. Everything passes through in parts."""
+"""`nlpx whiten`: fit a map on vectors, apply it, and report its effect. Vectors are processed in parts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Options:
 
 
 def whiten(source: str | None, choices: Choices, options: Options, messages: Messages) -> dict[str, Any]:
-    """Fit (on `source` unless told otherwise) and apply; returns the facts and what was written.
+    """Fit (on `source` by default) and apply; returns the facts and what was written.
 
     Without `source` only the map is made, and with `fold` the model that has it. Raises `InputError` for vectors that
     are unusable, `UsageError` for options that contradict each other, `MachineError` without an extra that is needed.

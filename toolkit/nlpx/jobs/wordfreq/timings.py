@@ -1,8 +1,8 @@
 """What several processes gain, measured on the user's own texts; nothing is promised.
 
-A post of kexue.fm compares three ways to count words: one growing dictionary, a dictionary for each 1,000 texts that
+A post of kexue.fm compares three methods to count words: one growing dictionary, a dictionary for each 1,000 texts that
 is merged at the end, and the same in a pool of processes. The fair speed-up per process compares the pool with the
-second way, which does the same work; against the first it may seem to be above one.
+second method, which does the same work; against the first it may seem to be above one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from nlpx.errors import InputError, UsageError
 from nlpx.messages import Messages, Silent
 
 if TYPE_CHECKING:
-    from nlpx.counting.segmenters import WordSegmenter
+    from nlpx.counting.segmentation.segmenters import WordSegmenter
     from nlpx.counting.settings import CountSettings
 
 SAMPLE_BYTES = 8_000_000
 BATCH_TEXTS = 1000
-COLUMNS = ("way", "processes", "seconds", "MB/s", "times naive", "a process vs naive", "vs batched (fair)")
+COLUMNS = ("method", "processes", "seconds", "MB/s", "times naive", "a process vs naive", "vs batched (fair)")
 
 Table = dict[str, int]
 
@@ -33,9 +33,9 @@ _segmenter: WordSegmenter | None = None
 
 
 class Timing(NamedTuple):
-    """One way to count a sample: its name, what it is compared with, its processes and seconds."""
+    """One method to count a sample: its name, what it is compared with, its processes and seconds."""
 
-    way: str
+    method: str
     family: str
     num_processes: int
     seconds: float
@@ -44,29 +44,29 @@ class Timing(NamedTuple):
 def measure(
     files: Sequence[str], settings: CountSettings, messages: Messages, *, format: str | None = None
 ) -> list[Timing]:
-    """Time jieba and nlpx on the first texts of a corpus and say so in a table; warns if their counts differ.
+    """Time jieba and nlpx on the first texts of a corpus and print a table; warns if their counts differ.
 
     Raises UsageError for another unit than words and for stdin, which cannot be read twice.
     """
     if settings.unit != "word":
-        raise UsageError("--timings compares ways to count words", hint="leave out one of --timings and --unit")
+        raise UsageError("--timings compares methods to count words", hint="leave out one of --timings and --unit")
     texts = _sample(files, settings, format)
     num_bytes = sum(len(text.encode()) + 1 for text in texts)
     messages.note(f"timing the first {num_bytes / 1e6:.1f} MB ({len(texts):,} texts), about 3 s a MB")
     timings, tables = [], []
     with TemporaryDirectory(prefix="nlpx-timings-") as folder:
-        for way, family, num_processes, work in _ways(texts, settings, Path(folder)):
+        for method, family, num_processes, work in _methods(texts, settings, Path(folder)):
             started = time.perf_counter()
             tables.append(work())
-            timings.append(Timing(way, family, num_processes, time.perf_counter() - started))
+            timings.append(Timing(method, family, num_processes, time.perf_counter() - started))
     messages.table(COLUMNS, rows(timings, num_bytes))
     if any(table != tables[0] for table in tables[1:]):
-        messages.warn("the ways do not agree on the counts: please report it with these texts")
+        messages.warn("the methods do not agree on the counts: please report it with these texts")
     return timings
 
 
 def rows(timings: Sequence[Timing], num_bytes: int) -> list[list[str]]:
-    """The table: seconds, rate, and the speed-up of one process, T_single / (processes x T), against both ways."""
+    """The table: seconds, rate, and the speed-up of one process, T_single / (processes x T), against both methods."""
     naive = timings[0].seconds
     single = {
         timing.family: timing.seconds for timing in reversed(timings) if timing.num_processes == 1 and timing.family
@@ -77,7 +77,15 @@ def rows(timings: Sequence[Timing], num_bytes: int) -> list[list[str]]:
         fair = f"{single[timing.family] / spent:.2f}" if timing.num_processes > 1 else "-"
         speed, times = f"{num_bytes / timing.seconds / 1e6:.2f}", f"{naive / timing.seconds:.2f}"
         made.append(
-            [timing.way, str(timing.num_processes), f"{timing.seconds:.2f}", speed, times, f"{naive / spent:.2f}", fair]
+            [
+                timing.method,
+                str(timing.num_processes),
+                f"{timing.seconds:.2f}",
+                speed,
+                times,
+                f"{naive / spent:.2f}",
+                fair,
+            ]
         )
     return made
 
@@ -101,10 +109,10 @@ def _sample(files: Sequence[str], settings: CountSettings, format: str | None) -
     return texts
 
 
-def _ways(
+def _methods(
     texts: list[str], settings: CountSettings, folder: Path
 ) -> Iterator[tuple[str, str, int, Callable[[], Table]]]:
-    """Each way by name, family, processes and function; dictionaries load before the function is handed out."""
+    """Each method by name, family, processes and function; dictionaries load before the function is handed out."""
     workers = settings.num_workers
     _start_worker(settings.hmm, settings.user_dictionary)
     file = folder / "sample.txt"
@@ -117,7 +125,7 @@ def _ways(
 
 
 def _start_worker(hmm: bool, user_dictionary: str | None) -> None:
-    from nlpx.counting.segmenters import build_word_segmenter
+    from nlpx.counting.segmentation.segmenters import build_word_segmenter
 
     global _segmenter
     if _segmenter is None:

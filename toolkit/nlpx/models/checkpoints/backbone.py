@@ -170,7 +170,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Its reports are for its own users; ours says what was loaded."""
+    """Silences its reports; ours lists what was loaded."""
     from transformers.utils import logging
 
     verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""What a checkpoint family is, how one is recognised, and how its configuration becomes ours and back."""
+"""Checkpoint families: the contract, recognition, and conversion of configurations."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def by_model_type(checkpoint: Checkpoint, *model_types: str) -> str | None:
 
 
 def has_no_model_type(checkpoint: Checkpoint) -> bool:
-    """TensorFlow releases, and PyTorch files converted early, do not say what they are."""
+    """TensorFlow releases, and PyTorch files converted early, do not name their family."""
     return not checkpoint.config.get("model_type")
 
 

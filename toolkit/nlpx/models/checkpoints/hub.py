@@ -1,4 +1,4 @@
-"""From a name to a checkpoint: a local directory wins, then what ships, then the Hugging Face hub and its cache."""
+"""From a name to a checkpoint: a local directory, else a shipped model, else the Hugging Face hub and its cache."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEI
 
 
 def looks_like_hub_name(name: str) -> bool:
-    """`org/model` or `model`, with none of the marks of a file path."""
+    """`org/model` or `model`, without the characters of a file path."""
     parts = name.split("/")
     return len(parts) <= 2 and all(parts) and not name.startswith((".", "~")) and "\\" not in name
 

@@ -72,7 +72,7 @@ def load_model(
 def load_trained(directory: Path) -> Encoder:
     """A checkpoint that a run has written, with every part it was trained with, in evaluation mode.
 
-    Raises `InputError` for one that lacks any of them: nothing starts anew.
+    Raises `InputError` for one that lacks any of them: nothing starts at random.
     """
     described = describe(directory)
     if described is None:

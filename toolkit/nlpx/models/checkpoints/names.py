@@ -13,7 +13,7 @@ PARTS = ("attention.query", "attention.key", "attention.value")
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a checkpoint calls one of our modules (or bare parameters). `{i}` is the layer, or absent if shared.
+    """The names of one of our modules (or bare parameters) in checkpoints. `{i}` is the layer, or absent if shared.
 
     `torch` and `tensorflow` list alternatives; the first torch name is the one written. `transposed`: the torch
     layout stores input by output (GPT-2). `copies`: names that transformers stores the same tensor under as well.

@@ -31,7 +31,7 @@ _STORED_AS = {
     "int64": "<i8",
 }
 
-# What a training run leaves beside the weights: optimizer slots, step counters, averaged copies, Keras' object graph.
+# Variables of training beside the weights: optimizer slots, step counters, averaged copies, Keras' object graph.
 _OPTIMIZER = r"(?:lazy_?)?(?:adam|lamb(?!da)|adafactor)[^/]*"
 _SLOT = r"(?:momentum|rmsprop|adagrad|exponentialmovingaverage|ema)(?:_\d+)?"
 _COUNTER = r"global_step|save_counter|beta[12]_power(?:_\d+)?|_checkpointable_object_graph"

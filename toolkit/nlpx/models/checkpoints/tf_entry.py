@@ -1,4 +1,4 @@
-"""What a TensorFlow checkpoint's index says of a tensor: two small protocol buffer messages, parsed by hand.
+"""The entries of a TensorFlow checkpoint's index: two small protocol buffer messages, parsed by hand.
 
 BundleHeaderProto (key ""): 1 num_shards, 2 endianness. BundleEntryProto: 1 dtype, 2 shape, 3 shard, 4 offset, 5 size,
 6 masked CRC-32C, 7 slices. TensorShapeProto: 2 dimensions, each 1 size. TensorSliceProto: 1 extents, each 1 start and

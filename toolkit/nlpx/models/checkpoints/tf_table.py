@@ -19,7 +19,7 @@ _TRAILER_SIZE = 5
 
 
 class CorruptError(ValueError):
-    """The bytes do not follow the format; whoever knows the file turns it into an `InputError`."""
+    """The bytes do not follow the format; callers that have the file's name turn it into an `InputError`."""
 
 
 def read_table(path: Path) -> dict[bytes, bytes]:

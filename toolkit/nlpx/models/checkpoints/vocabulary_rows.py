@@ -1,4 +1,4 @@
-"""A checkpoint over another vocabulary: rows of the word table, of a product of its own and its offset follow."""
+"""A checkpoint over another vocabulary: the rows of word table, decoder and bias follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From named tensors of a checkpoint to the state of a `Transformer`, with a report of every tensor's fate.
+"""From named tensors of a checkpoint to the state of a `Transformer`, with a report.
 
 Fuses query, key and value; transposes TensorFlow kernels; keeps, appends or lengthens rows of the tables.
 """

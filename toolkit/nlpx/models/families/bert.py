@@ -1,4 +1,4 @@
-"""BERT and what only its weights set apart: RoBERTa-wwm, MacBERT, SimBERT, WoBERT, the UER miniatures."""
+"""BERT, and models with other weights alone: RoBERTa-wwm, MacBERT, SimBERT, WoBERT, the UER miniatures."""
 
 from __future__ import annotations
 

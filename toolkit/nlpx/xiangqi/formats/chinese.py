@@ -1,7 +1,7 @@
 """Chinese notation, read and written: 炮二平五, 马8进7, 前马进7, 一卒平5.
 
 Four characters: the piece, its file counted from its owner's right, forward (进), back (退) or sideways (平), and how
-far straight on or else onto which file. Two of a kind on one file are told apart as 前 and 后, three pawns as 前, 中
+far straight on or else onto which file. Two of a kind on one file are distinguished as 前 and 后, three pawns as 前, 中
 and 后, more as 一 to 五 from the front. If two files have several pawns each, those are numbered together, first by
 file from the right, then from the front. Advisors and elephants need none of it: the one that can advance stands
 behind. (The rules that xqbase publishes with its programming interfaces.)
@@ -85,7 +85,7 @@ class Written(NamedTuple):
 
 
 def parse_chinese(position: Position, text: str) -> int:
-    """Read a move in a position; which rules it breaks is another question, as for `parse_iccs`.
+    """Read a move in a position; whether it is legal is not checked, as in `parse_iccs`.
 
     Raises InputError for another form, for a piece that is not there, and where two pieces could be meant.
     """
@@ -112,7 +112,7 @@ def _choose(position: Position, text: str, written: Written, squares: list[int])
     if len(moves) > 1:
         moves = [move for move in moves if position.is_legal(move)] or moves
     if len(moves) > 1:
-        raise InputError(f"`{text}` can mean two pieces", hint="say which: 前, 中 or 后, or 一 to 五 for pawns")
+        raise InputError(f"`{text}` can mean two pieces", hint="write which: 前, 中 or 后, or 一 to 五 for pawns")
     return moves[0]
 
 

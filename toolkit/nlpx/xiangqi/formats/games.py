@@ -10,11 +10,12 @@ from itertools import chain, islice
 from pathlib import Path, PurePath
 
 from nlpx.data.opening.compression import is_reading_error
+from nlpx.data.opening.encodings import AUTO
 from nlpx.data.opening.sources import Source, find_sources
 from nlpx.data.opening.streams import open_stream
 from nlpx.errors import InputError
 from nlpx.io import write_atomically
-from nlpx.xiangqi.formats.decoding import AUTO, text_lines
+from nlpx.xiangqi.formats.decoding import text_lines
 from nlpx.xiangqi.formats.dhtmlxq import read_dhtmlxq
 from nlpx.xiangqi.formats.move_lists import read_json_lines, read_move_lists
 from nlpx.xiangqi.formats.notation import ICCS, parse_move
@@ -64,7 +65,7 @@ class Rejected:
 def read_games(path: str | Path, encoding: str = AUTO) -> Iterator[Game | Rejected]:
     """Yield the games of a file or of stdin (`-`), each checked move by move, and in their place those that fail.
 
-    PGN, DhtmlXQ, JSON lines and plain lists are told apart by their content, packed files are unpacked. Raises
+    PGN, DhtmlXQ, JSON lines and plain lists are distinguished by their content, packed files are unpacked. Raises
     InputError for a missing file, UsageError for an unknown encoding.
     """
     source = _source(path)

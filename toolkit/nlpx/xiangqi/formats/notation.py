@@ -29,7 +29,7 @@ def iccs(move: int) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def parse_iccs(text: str) -> int:
-    """Read `h2e2`, `H2E2` or `H2-E2`; says nothing about whether the move is legal. Raises InputError."""
+    """Read `h2e2`, `H2E2` or `H2-E2`; whether the move is legal is not checked. Raises InputError."""
     found = MOVE_OF_ICCS.get(text)
     if found is not None:
         return found

@@ -54,7 +54,7 @@ def one_side(moves: Sequence[int]) -> list[int]:
 def tree_rows(
     root: OpeningNode, *, depth: int, num_least: int = 1, num_most: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield the tree depth first: `ply`, `move` and `line` in ICCS, `chinese`, `games`, their `share`, `red_score`."""
+    """Yield the tree depth first: `ply`, `move`, `line` (ICCS), `chinese`, `games`, their `fraction`, `red_score`."""
     yield from _rows(root, Position(), depth, num_least, num_most)
 
 
@@ -72,7 +72,7 @@ def _rows(
             "chinese": text,
             "line": " ".join(ICCS[played] for played in position.history),
             "games": child.num_games,
-            "share": child.num_games / node.num_games,
+            "fraction": child.num_games / node.num_games,
             "red_score": child.red_score,
         }
         yield from _rows(child, position, depth - 1, num_least, num_most)

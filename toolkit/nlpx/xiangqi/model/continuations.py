@@ -66,16 +66,16 @@ class Continuations:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One call: tokens (B, T), who sees whom (B, T, T) and positions (B, T), both None where all is a plain row.
+    """One call: tokens (B, T), visibility (B, T, T) and positions (B, T), both None where all are plain rows.
 
-    `asked` (N,) are the places in B * T whose successors are wanted, `num_asked` of each row.
+    `queries` (N,) are the places in B * T whose successors are scored, `num_queries` of each row.
     """
 
     token_ids: Ids
     sees: NDArray[np.bool_] | None
     positions: Ids | None
-    asked: Ids
-    num_asked: list[int]
+    queries: Ids
+    num_queries: list[int]
 
 
 def lay_out(unread: Sequence[list[int]], continuations: Sequence[Continuations], stored: Sequence[int]) -> Layout:
@@ -90,16 +90,18 @@ def lay_out(unread: Sequence[list[int]], continuations: Sequence[Continuations],
     for row, tokens in enumerate(rows):
         token_ids[row, : len(tokens)] = tokens
         positions[row, : len(unread[row])] = stored[row] + np.arange(len(unread[row]))
-    num_asked = [len(tree.nodes) for tree in continuations]
+    num_queries = [len(tree.nodes) for tree in continuations]
     places = [row * width + len(tokens) - 1 for row, tokens in enumerate(unread)]
-    asked = np.concatenate([np.arange(place, place + count) for place, count in zip(places, num_asked, strict=True)])
-    if max(num_asked) == 1:  # nothing but games: padding at their ends is seen by nobody before it
+    queries = np.concatenate(
+        [np.arange(place, place + count) for place, count in zip(places, num_queries, strict=True)]
+    )
+    if max(num_queries) == 1:  # nothing but games: no token before it sees the padding at their ends
         is_even = len(set(stored)) == len({len(tokens) for tokens in rows}) == 1
-        return Layout(token_ids, None, None if is_even else positions, asked, num_asked)
+        return Layout(token_ids, None, None if is_even else positions, queries, num_queries)
     sees = np.zeros((len(rows), width, width), dtype=bool)
     for row, (tokens, tree) in enumerate(zip(unread, continuations, strict=True)):
         _place(tree, len(tokens), stored[row], sees[row], positions[row])
-    return Layout(token_ids, sees, positions, asked, num_asked)
+    return Layout(token_ids, sees, positions, queries, num_queries)
 
 
 def _place(tree: Continuations, num_unread: int, stored: int, sees: NDArray[np.bool_], positions: Ids) -> None:

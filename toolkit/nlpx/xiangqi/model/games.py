@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nlpx.data.batches.packing import PackedRow
     from nlpx.xiangqi.formats.games import Game
 
-UNKNOWN_SHARE = 0.1  # of the games with a result token that hide it, so that a model also knows the unknown one
+UNKNOWN_FRACTION = 0.1  # of the games hide their result token, so that a model also learns the unknown one
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class TrainingGames:
         hidden, turned = random.random(2)
         if turned < self.mirror:
             moves = [mirrored(move) for move in moves]
-        result = RESULTS[0] if hidden < UNKNOWN_SHARE else game.result
+        result = RESULTS[0] if hidden < UNKNOWN_FRACTION else game.result
         ids = [self.vocabulary.start(result), *self.vocabulary.encode(moves)]
         return _packed(ids), self._targets(game, len(moves))
 

@@ -25,7 +25,7 @@ MOVES_FILE = "xiangqi.json"  # beside the weights: what the tokens are, and whic
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What a model thinks of the legal moves of one position; both are empty where there is none: that side has lost.
+    """The legal moves of one position as a model ranks them; empty where there is none: that side has lost.
 
     `log_probabilities` (M,) are those of the move as the model writes it, nothing masked: together they weigh `mass`,
     and the rest is for moves that are not legal. `first_choice` is what the model would write by itself, None if that
@@ -94,10 +94,10 @@ class MoveModel:
 
 
 class Reader:
-    """Reads games that go on, and remembers them; which move was read before is found by comparing.
+    """Reads growing games with a cache; which moves were read before is found by comparing.
 
-    So it does not matter whether moves were added, taken back, or another game is asked about: only what differs is
-    read. Games are distinguished by their `Position` object.
+    So it does not matter whether moves were added or taken back, or whether another game follows: only what differs
+    is computed. Games are distinguished by their `Position` object.
     """
 
     def __init__(self, model: MoveModel) -> None:
@@ -119,12 +119,12 @@ class Reader:
         unread = [tokens[count:] for tokens, count in zip(wanted, kept, strict=True)]
         layout = lay_out(unread, continuations, kept)
         log_probabilities = self._call(layout, cache)
-        cache.crop([len(tokens) for tokens in wanted])  # the branches are forgotten again
+        cache.crop([len(tokens) for tokens in wanted])  # the branches are removed again
         self._read = wanted
-        ends = accumulate(layout.num_asked)
+        ends = accumulate(layout.num_queries)
         return [
             Ranking(*found.score(log_probabilities[end - count : end]))
-            for found, end, count in zip(continuations, ends, layout.num_asked, strict=True)
+            for found, end, count in zip(continuations, ends, layout.num_queries, strict=True)
         ]
 
     def _call(self, layout: Layout, cache: KeyValueCache) -> Scores:
@@ -134,7 +134,7 @@ class Reader:
                 torch.from_numpy(layout.token_ids).to(device),
                 mask="causal" if layout.sees is None else torch.from_numpy(layout.sees).to(device),
                 position_ids=None if layout.positions is None else torch.from_numpy(layout.positions).to(device),
-                lm_positions=torch.from_numpy(layout.asked).to(device),
+                lm_positions=torch.from_numpy(layout.queries).to(device),
                 cache=cache,
             ).logits
             scores: Scores = logits.float().log_softmax(dim=-1).cpu().numpy()

@@ -1,7 +1,7 @@
-"""Games as tokens: the four characters of a move's coordinates, or one token a move; and who is to win, if asked for.
+"""Games as tokens: the four characters of a move's coordinates, or one token a move; and, on request, who is to win.
 
 A game is a start token and its moves, nothing between and nothing after them. The start is [PAD], or with `results`
-the token of the result, so that a model can be asked for the moves of a side that wins.
+the token of the result, so that a model can be prompted for the moves of a side that wins.
 """
 
 from __future__ import annotations

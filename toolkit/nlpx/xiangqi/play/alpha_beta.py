@@ -58,7 +58,7 @@ def material(position: Position) -> float:
 
 
 class AlphaBeta:
-    """Looks `depth` plies ahead, then, if asked, at captures alone for `quiescence` more."""
+    """Searches `depth` plies, then captures alone for `quiescence` more."""
 
     def __init__(self, depth: int, *, quiescence: int = 0) -> None:
         self.depth, self.quiescence = depth, quiescence

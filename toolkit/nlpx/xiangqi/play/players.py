@@ -1,4 +1,4 @@
-"""Who plays: a model, chance, greed, or the small engine. Each is asked about many games at once."""
+"""Players: a model, chance, greed, or the small engine. Each chooses for many games at once."""
 
 from __future__ import annotations
 

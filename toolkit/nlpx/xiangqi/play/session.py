@@ -1,4 +1,4 @@
-"""A person plays a model: what is typed goes in, what is to be shown comes out; no terminal is needed."""
+"""A person plays a model: typed lines in, events to show out; no terminal is needed."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Session:
         text = f"{side}: {words} {iccs(move)}"
         if ranking is not None:
             row["candidates"] = self._candidates(ranking)
-            text += f"   ({self._told(row['candidates'])})" if row["candidates"] else ""
+            text += f"   ({self._ranked_text(row['candidates'])})" if row["candidates"] else ""
         self.position.push(move)
         return Event(text, row, iccs(move) if who == "model" else None)
 
@@ -173,22 +173,22 @@ class Session:
             for move, share in ranking.best(self.setting.top)
         ]
 
-    def _told(self, candidates: Sequence[dict[str, Any]]) -> str:
+    def _ranked_text(self, candidates: Sequence[dict[str, Any]]) -> str:
         return ", ".join(f"{found['chinese']} {100 * found['probability']:.0f} %" for found in candidates)
 
     def _show_moves(self, _rest: str) -> Iterator[Event]:
         candidates = self._candidates(self.reader.rank([self.position])[0])
-        yield Event(f"the model: {self._told(candidates) or 'no legal move'}", {"candidates": candidates})
+        yield Event(f"the model: {self._ranked_text(candidates) or 'no legal move'}", {"candidates": candidates})
 
     def _take_back(self, _rest: str) -> Iterator[Event]:
         """Back to where the person last chose; what a game began with stays."""
-        mine = [ply for ply in range(len(self.position.history)) if self._mover(ply) in self.setting.people]
-        if not mine:
+        own_plies = [ply for ply in range(len(self.position.history)) if self._mover(ply) in self.setting.people]
+        if not own_plies:
             raise InputError("there is no move of yours to take back")
-        while len(self.position.history) > mine[-1]:
+        while len(self.position.history) > own_plies[-1]:
             self.position.pop()
         self.ended = None
-        yield Event("taken back", {"taken_back_to": mine[-1]})
+        yield Event("taken back", {"taken_back_to": own_plies[-1]})
         yield from self._show_board("")
 
     def _mover(self, ply: int) -> int:

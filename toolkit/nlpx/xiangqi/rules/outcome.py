@@ -74,7 +74,7 @@ def why_illegal(position: Position, move: int) -> str:
     if not position.legal_moves():
         how = "is mated" if position.in_check() else "has no move left"
         return f"the game is over: {COLOR_NAMES[position.turn]} {how}"
-    return _wrong_piece(position, move) or _wrong_way(position, move) or _left_in_check(position, move)
+    return _wrong_piece(position, move) or _wrong_movement(position, move) or _left_in_check(position, move)
 
 
 def _wrong_piece(position: Position, move: int) -> str:
@@ -89,7 +89,7 @@ def _wrong_piece(position: Position, move: int) -> str:
     return ""
 
 
-def _wrong_way(position: Position, move: int) -> str:
+def _wrong_movement(position: Position, move: int) -> str:
     board, source, target = position.board, SOURCE[move], TARGET[move]
     kind = KIND[board[source]]
     path = PATHS[board[source]].get(move)
@@ -113,11 +113,11 @@ def _wrong_shape(piece: int, source: int, target: int) -> str:
         return "an elephant cannot cross the river"
     if kind == PAWN and ranks == 0 and abs(files) == 1:
         return "a pawn moves sideways only after it has crossed the river"
-    return _WAYS.get(kind, f"a {KIND_NAMES[kind]} moves along ranks and files")
+    return _MOVEMENTS.get(kind, f"a {KIND_NAMES[kind]} moves along ranks and files")
 
 
 _STOPS = {KNIGHT: "leg", ELEPHANT: "eye"}
-_WAYS = {
+_MOVEMENTS = {
     KING: "a king moves one point straight, within its palace",
     ADVISOR: "an advisor moves one point diagonally, within its palace",
     ELEPHANT: "an elephant moves exactly two points diagonally",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nlpx.counting.probabilities import probabilities
+from nlpx.counting.segmentation.probabilities import probabilities
 
 FIRST_HAN, LAST_HAN = 0x4E00, 0x9FD5
 
@@ -40,10 +40,10 @@ def find_word_ends(codes: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -
         return ends
     order = np.argsort(-lengths, kind="stable")  # so that the runs still going on are always the first ones
     begins, lengths = begins[order], lengths[order]
-    going_on = np.searchsorted(-lengths, -np.arange(lengths[0]))  # [t]: runs longer than t
-    state, choices = _forward(codes, begins, going_on)
-    for step in range(len(going_on) - 1, -1, -1):
-        current = state[: going_on[step]]
+    num_active = np.searchsorted(-lengths, -np.arange(lengths[0]))  # [t]: runs longer than t
+    state, choices = _forward(codes, begins, num_active)
+    for step in range(len(num_active) - 1, -1, -1):
+        current = state[: num_active[step]]
         ends[begins[: len(current)] + step] = current % 2 == 1  # E or S
         if step > 0:
             chosen = choices[step - 1][current, np.arange(len(current))]
@@ -51,13 +51,13 @@ def find_word_ends(codes: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -
     return ends
 
 
-def _forward(codes: np.ndarray, begins: np.ndarray, going_on: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def _forward(codes: np.ndarray, begins: np.ndarray, num_active: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """The best last state of every run (runs,), and for each later step which state before was better (4, runs)."""
     model = _model()
     score = model.start + model.emission.take(codes[begins] - FIRST_HAN, axis=1)
     last = np.empty(len(begins), dtype=np.int64)
     choices = []
-    for step, count in enumerate(going_on[1:].tolist(), start=1):
+    for step, count in enumerate(num_active[1:].tolist(), start=1):
         last[count : score.shape[1]] = _best_last(score[:, count:])
         emission = model.emission.take(codes[begins[:count] + step] - FIRST_HAN, axis=1)
         first, second = (score[_BEFORE[:, k], :count] + model.step[k] + emission for k in (0, 1))

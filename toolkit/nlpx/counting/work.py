@@ -34,7 +34,7 @@ _TEXTS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkItem:
     """A block of a source, or every `num_parts`-th piece of one that cannot be divided, or a piece of a stream."""
 
     index: int
@@ -65,39 +65,39 @@ class Task:
             return f"{name}, bytes {self.block.start:,} to {self.block.end:,}"
         return f"{name}, part {self.part + 1} of {self.num_parts}" if self.num_parts > 1 else name
 
-    def without_text(self) -> Task:
+    def without_text(self) -> WorkItem:
         """The same without what was read from a stream."""
         return replace(self, piece=None)
 
 
 Texts = Iterator[tuple[str, int]]
-Reader = Callable[[Task, Reading], Texts]
+Reader = Callable[[WorkItem, Reading], Texts]
 
 
-def plan_tasks(sources: Sequence[Source], *, block_bytes: int, num_parts: int) -> list[Task]:
+def plan_work(sources: Sequence[Source], *, block_bytes: int, num_parts: int) -> list[WorkItem]:
     """Tasks for sources that can be opened by any process. Reads nothing.
 
     Those that cannot be divided into blocks are shared by `num_parts` readers if they are large.
     """
-    tasks: list[Task] = []
+    items: list[WorkItem] = []
     for block in plan_blocks(sources, block_bytes=block_bytes):
         shared = block.end is None and (block.source.size or _LEAST_SHARED) >= _LEAST_SHARED
         parts = num_parts if shared else 1
-        tasks += [Task(len(tasks) + part, block, part, parts) for part in range(parts)]
-    return tasks
+        items += [WorkItem(len(items) + part, block, part, parts) for part in range(parts)]
+    return items
 
 
-def stream_tasks(sources: Sequence[Source], reading: Reading, *, first: int) -> Iterator[Task]:
+def stream_work(sources: Sequence[Source], reading: Reading, *, first: int) -> Iterator[WorkItem]:
     """Tasks for what can be read only once: lines are handed on as they come, tables are left to one reader."""
     index = first
     for source in sources:
         if source.format not in ("txt", "jsonl"):
-            yield Task(index, Block(source, index, 0, None))
+            yield WorkItem(index, Block(source, index, 0, None))
             index += 1
             continue
         reading.check()
         for piece in read_pieces(source, reading):
-            yield Task(index, Block(source, index, piece.start, piece.start + len(piece.data)), piece=piece)
+            yield WorkItem(index, Block(source, index, piece.start, piece.start + len(piece.data)), piece=piece)
             index += 1
 
 
@@ -117,24 +117,24 @@ def choose_num_parts(sources: Sequence[Source], settings: CountSettings) -> int:
     return settings.num_workers
 
 
-def read_task(task: Task, reading: Reading) -> Texts:
-    """Yield the texts of a task, joined to some hundred thousand characters of whole lines, and how many they are."""
-    source, block, piece = task.block.source, task.block, task.piece
+def read_item(item: WorkItem, reading: Reading) -> Texts:
+    """Yield the texts of an item, joined to some hundred thousand characters of whole lines, and how many they are."""
+    source, block, piece = item.block.source, item.block, item.piece
     if source.format != "txt":
-        return _joined(_row_texts(task, reading))
+        return _joined(_row_texts(item, reading))
     if piece is not None:
         return _pieces([piece.decode(reading)])
     if block.end is not None:
         return _pieces([read_raw_block(block, reading)])
-    return _pieces(read_raw_part(source, reading, part=task.part, num_parts=task.num_parts))
+    return _pieces(read_raw_part(source, reading, part=item.part, num_parts=item.num_parts))
 
 
-def _row_texts(task: Task, reading: Reading) -> Iterator[str]:
-    if task.piece is not None:
-        return json_texts(task.piece, reading)
-    if task.block.end is not None:
-        return read_block(task.block, reading)
-    return read_part(task.block.source, reading, part=task.part, num_parts=task.num_parts)
+def _row_texts(item: WorkItem, reading: Reading) -> Iterator[str]:
+    if item.piece is not None:
+        return json_texts(item.piece, reading)
+    if item.block.end is not None:
+        return read_block(item.block, reading)
+    return read_part(item.block.source, reading, part=item.part, num_parts=item.num_parts)
 
 
 def _pieces(texts: Iterable[str]) -> Texts:

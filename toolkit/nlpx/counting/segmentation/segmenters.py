@@ -3,7 +3,7 @@
 With the hidden Markov model (HMM) off, rjieba segments as jieba does. With HMM on it does not: its probabilities are
 rounded to six digits, so that wherever two readings are about equally likely it may choose the other one, and it
 leaves sequences of ASCII characters whole. So rjieba always runs with HMM off, and the model is run here, in
-jieba's own arithmetic (`nlpx.counting.new_words`, `viterbi`). jieba's dictionary is not loaded for that.
+jieba's own arithmetic (`nlpx.counting.segmentation.new_words`, `viterbi`). jieba's dictionary is not loaded for that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-from nlpx.counting.new_words import find_new_words
+from nlpx.counting.segmentation.new_words import find_new_words
 from nlpx.errors import UsageError
 from nlpx.tokenizers.segment import (
     SEGMENTERS,
@@ -120,7 +120,7 @@ class _NewWordSegmenter(WordSegmenter):
         segments = self._engine.cut(part, False)
         if len(part) <= _SHORT:
             return find_new_words(segments, self._engine.has_word)
-        from nlpx.counting.new_words_at_once import NewWords
+        from nlpx.counting.segmentation.new_words_at_once import NewWords
 
         return NewWords(part, segments, self._engine.has_word).all_segments()
 
@@ -128,7 +128,7 @@ class _NewWordSegmenter(WordSegmenter):
         if len(text) <= _SHORT:
             _add(table, self._segment(text))
             return
-        from nlpx.counting.new_words_at_once import NewWords, count_characters
+        from nlpx.counting.segmentation.new_words_at_once import NewWords, count_characters
 
         characters = []
         for chunk, apart in map(set_apart, _whole_lines(text)):

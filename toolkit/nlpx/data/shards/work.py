@@ -1,4 +1,4 @@
-"""The work of building shards, divided: each job makes one shard, and the same one whoever does it.
+"""The work of building shards in items: each makes one shard, and the same one in whichever process.
 
 Files that can be read from the middle are divided into ranges, which the workers read themselves. What has to be
 read from its beginning (compressed files) is read by one process, which hands portions of texts to the workers.
@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkItem:
     """The texts of one shard: ranges to read, or texts that were read already."""
 
     blocks: tuple[Block, ...] = ()
@@ -42,13 +42,13 @@ class Job:
         return chain(self.texts, *(read_block(block, reading) for block in self.blocks))
 
 
-def plan(sources: Sequence[Source], reading: Reading) -> Iterator[Job]:
-    """All jobs in the order of the corpus; they depend on nothing but the sources."""
-    for number, job in enumerate(_unnumbered(sources, reading, _bytes_per_shard(sources))):
-        yield replace(job, name=f"{number:06d}")
+def plan(sources: Sequence[Source], reading: Reading) -> Iterator[WorkItem]:
+    """All items in the order of the corpus; they depend on nothing but the sources."""
+    for number, item in enumerate(_unnumbered(sources, reading, _bytes_per_shard(sources))):
+        yield replace(item, name=f"{number:06d}")
 
 
-def _unnumbered(sources: Sequence[Source], reading: Reading, size: int) -> Iterator[Job]:
+def _unnumbered(sources: Sequence[Source], reading: Reading, size: int) -> Iterator[WorkItem]:
     for is_range, blocks in groupby(plan_blocks(sources, block_bytes=size), key=lambda block: block.end is not None):
         if is_range:
             yield from _ranges(blocks, size)
@@ -57,8 +57,8 @@ def _unnumbered(sources: Sequence[Source], reading: Reading, size: int) -> Itera
             yield from _portions(texts, size // BYTES_PER_CHARACTER)
 
 
-def num_jobs(sources: Sequence[Source]) -> int | None:
-    """How many jobs there are, where that is known before reading."""
+def num_items(sources: Sequence[Source]) -> int | None:
+    """How many items there are, where that is known before reading."""
     if not all(source.splittable for source in sources):
         return None
     return sum(1 for _ in plan(sources, Reading()))
@@ -69,15 +69,15 @@ def _bytes_per_shard(sources: Sequence[Source]) -> int:
     return max(SMALLEST, total // MOST_SHARDS)
 
 
-def _ranges(blocks: Iterable[Block], size: int) -> Iterator[Job]:
-    """Small files share a job."""
+def _ranges(blocks: Iterable[Block], size: int) -> Iterator[WorkItem]:
+    """Small files share an item."""
     for some in _grouped(blocks, lambda block: (block.end or 0) - block.start, size):
-        yield Job(blocks=some)
+        yield WorkItem(blocks=some)
 
 
-def _portions(texts: Iterable[str], num_characters: int) -> Iterator[Job]:
+def _portions(texts: Iterable[str], num_characters: int) -> Iterator[WorkItem]:
     for some in _grouped(texts, len, num_characters):
-        yield Job(texts=some)
+        yield WorkItem(texts=some)
 
 
 def _grouped(items: Iterable[Item], size_of: Callable[[Item], int], size: int) -> Iterator[tuple[Item, ...]]:

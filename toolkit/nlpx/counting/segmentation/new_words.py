@@ -5,7 +5,7 @@ into a buffer. One that happens to be a word stays in single characters; of any 
 runs, and a pattern splits what lies between. Here the buffers are found again in the finished segments. That loses
 nothing: the only other joining that HMM off does is of single letters and digits, and what it joins is never a
 word of the dictionary, because a word scores higher than its characters. (Unless single letters, digits or marks
-are words themselves: `nlpx.counting.segmenters` leaves such dictionaries to jieba.)
+are words themselves: `nlpx.counting.segmentation.segmenters` leaves such dictionaries to jieba.)
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _read_run(run: str) -> tuple[str, ...]:
 
 def _most_likely_states(run: str) -> str:
     """The letters B, E, M, S for the characters of a run: sums in jieba's order, of equal ones the later letter."""
-    from nlpx.counting.probabilities import probabilities
+    from nlpx.counting.segmentation.probabilities import probabilities
 
     start, step, emission = probabilities("start"), probabilities("trans"), probabilities("emit")
     score = {state: start[state] + emission[state].get(run[0], _IMPOSSIBLE) for state in _BEFORE}

@@ -1,4 +1,4 @@
-"""The rule of `nlpx.counting.new_words` for all buffers of a long text at once, on arrays instead of segments."""
+"""The rule of `new_words.py` for all buffers of a long text at once, on arrays instead of segments."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import chain, compress
 
 import numpy as np
 
-from nlpx.counting.new_words import IsWord, find_new_words, is_loose_ascii, split_ascii
-from nlpx.counting.viterbi import FIRST_HAN, LAST_HAN, find_word_ends
+from nlpx.counting.segmentation.new_words import IsWord, find_new_words, is_loose_ascii, split_ascii
+from nlpx.counting.segmentation.viterbi import FIRST_HAN, LAST_HAN, find_word_ends
 
 # [code]: a letter, digit or mark, at which jieba does not split a text into parts.
 _JOINS = np.array([re.fullmatch(r"[a-zA-Z0-9+#&._%\-]", chr(code)) is not None for code in range(0x80)])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpx.embed.top_k import TopK, above
+from nlpx.embed.search.top_k import TopK, above
 from nlpx.embed.unit_vectors import UnitVectors, exactly_unit
 
 Matrix = NDArray[Any]
@@ -18,11 +18,11 @@ WINDOW_ROWS = 4096  # queries that go through the index together
 RESERVE = 8  # candidates beyond k: their order in float32 is not quite that of the exact cosines
 REFINED_BYTES = 32 << 20  # of rows in float64 at a time
 DIGITS = 12
-ROUNDING = 1e-6  # of a cosine in float32: two copies of a text may come out that far below 1
+ROUNDING = 1e-6  # of a cosine in float32: the cosine of two equal texts may be that far below 1
 
 
 class Products(NamedTuple):
-    """Cosines (Q, B) of the queries and index rows from these on; they hold until the next are asked for."""
+    """Cosines (Q, B) of the queries and index rows from these on; valid until the next are read."""
 
     first_query: int
     first_index: int

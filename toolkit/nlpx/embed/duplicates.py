@@ -1,8 +1,9 @@
 """How many different rows there are among very many, estimated from a sample that is drawn by what the rows hold.
 
-Equal rows are drawn together or not at all, so that the share of copies in the sample is that of the whole; up to 2,048
-different rows the sample is everything and the number exact. Whenever more are held, every second possible row is
-dropped and the drawing goes on at half the rate, as in adaptive sampling (Wegman; Flajolet, Computing 43, 1990).
+Equal rows are drawn together or not at all, so that the fraction of duplicates in the sample is that of the whole; up
+to 2,048 different rows the sample is everything and the number exact. Whenever more are held, every second possible
+row is dropped and the drawing goes on at half the rate, as in adaptive sampling (Wegman; Flajolet, Computing 43,
+1990).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _COLUMNS = 4  # what the drawing looks at: more would cost, and it need only be 
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64)
 
 
-class CopySample:
+class DuplicateSample:
     """Rows that were drawn, each as its key and checksum, and how often it came. Rows of zeros are left out.
 
     A row is drawn if its key begins with `level` zero bits. The level that is reached depends on the rows alone; to
@@ -39,7 +40,7 @@ class CopySample:
             if row.any():
                 self._add((int(keys[index]), zlib.crc32(row.data)), 1)
 
-    def merge(self, other: CopySample) -> None:
+    def merge(self, other: DuplicateSample) -> None:
         """Add what `other` drew, as if its rows had been added here."""
         self.level = max(self.level, other.level)
         self._drop()
@@ -47,7 +48,7 @@ class CopySample:
             self._add(row, times)
 
     @property
-    def share_of_different(self) -> float:
+    def fraction_of_distinct(self) -> float:
         """Different rows by rows, between 0 and 1; 1 if nothing was drawn."""
         total = sum(self.times.values())
         return len(self.times) / total if total else 1.0
@@ -58,7 +59,7 @@ class CopySample:
         return np.array(rows, dtype=np.uint64)
 
     @classmethod
-    def of_tensor(cls, tensor: Matrix) -> CopySample:
+    def of_tensor(cls, tensor: Matrix) -> DuplicateSample:
         """What `tensor` gave."""
         sample = cls(int(tensor[0, 0]))
         sample.times = {(key, checksum): times for key, checksum, times in tensor[1:].tolist()}

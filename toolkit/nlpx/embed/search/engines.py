@@ -1,4 +1,4 @@
-"""Who searches: the exact products of `search.py`, or a library that is installed, behind one call."""
+"""Search engines: the exact products of `search.py`, or a library that is installed, behind one call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpx.embed.search import INDEX_ROWS, search
+from nlpx.embed.search.exact import INDEX_ROWS, search
 from nlpx.embed.unit_vectors import UnitVectors, exactly_unit
 from nlpx.errors import MachineError, UsageError
 

@@ -1,0 +1,1 @@
+"""Word segmentation as jieba does it, token for token, fast enough to count with."""
