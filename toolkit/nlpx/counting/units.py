@@ -26,7 +26,7 @@ _ENTRY_BYTES = 112
 _SHORT = 1 << 16
 # Arrays of n-grams are added up from this size on: merging equal ones sooner saves too little memory for its time.
 _LEAST_SUM = 64 << 20
-_GOOD_SUM = 0.7
+_GOOD_SUM = 0.7  # of the size before: a merge that saves less is not repeated until memory runs out
 
 
 class UnitCounter(Protocol):

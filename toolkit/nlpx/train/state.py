@@ -32,7 +32,7 @@ from nlpx.train.step import NamedTrick
 from nlpx.train.tensors import load_tree, read_tree, write_tree
 from nlpx.train.watch import LossWatch
 
-FORMAT = 1
+FORMAT = 1  # of the files; raised when an older reader would misunderstand them
 NAME = "training"
 
 ModelFiles = Callable[[nn.Module, Path], None]

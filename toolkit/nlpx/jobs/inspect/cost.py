@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LENGTHS = (128, 512)
-ROUNDS = 5
+ROUNDS = 5  # of measurement; the median counts
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.ckpt*.data-*")
 
 
