@@ -73,7 +73,6 @@ def report(
       nlpx runs report last --open
     """
     from nlpx.jobs.runs import rebuild
-
     from nlpx.runs.folder import RunFolder
 
     folder = RunFolder.open(run, root=root)
@@ -84,7 +83,7 @@ def report(
 
 
 def _row(run: RunFolder, *, json: bool) -> dict[str, Any]:
-    from nlpx.runs.folder import primary_metric
+    from nlpx.report.history import primary_metric
 
     manifest = run.manifest
     metric = primary_metric(manifest)
@@ -97,7 +96,7 @@ def _row(run: RunFolder, *, json: bool) -> dict[str, Any]:
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
-    from nlpx.runs.folder import primary_metric
+    from nlpx.report.history import primary_metric
 
     peak = manifest.get("peak_memory")
     git = manifest.get("git")

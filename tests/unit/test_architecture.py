@@ -47,8 +47,8 @@ FORBIDDEN = {
     "configuration": EVERYTHING_ABOVE | {"metrics"},
     "": EVERYTHING_ABOVE | {"metrics", "xiangqi"},
 }
-# Folders that import each other, and no others do: runs report on tasks, and a model saves and loads itself.
-CIRCLES = ({"report", "runs", "tasks"}, {"models", "models/checkpoints"})
+# Folders that import each other, and no others do: a model saves and loads itself.
+CIRCLES = ({"models", "models/checkpoints"},)
 
 # Read for `--help`, presets and listings, so no heavy import at their top: what lies in the package itself, the
 # configuration of models, optimizer and training, and every plug-in or job, told by its `class Config`.
@@ -147,12 +147,12 @@ def test_dependencies_point_one_way():
 
 def test_every_part_has_a_place_among_the_layers():
     parts = {path.relative_to(TOOLKIT).parts[0] for path in TOOLKIT.rglob("*.py") if path.parent != TOOLKIT}
-    assert parts - FORBIDDEN.keys() == {"bundled", "jobs", "runs"}
+    assert parts - FORBIDDEN.keys() == {"api", "bundled", "jobs", "runs"}
 
 
 def test_no_module_is_in_a_circle_of_imports():
     graph = {_name(path): {_name(other) for other in _imported_files(path, top_level=True)} for path in FILES}
-    assert _circle(graph) == []
+    assert " -> ".join(_circle(graph)) == ""
 
 
 def test_no_other_folder_is_in_a_circle_of_imports():
@@ -164,7 +164,7 @@ def test_no_other_folder_is_in_a_circle_of_imports():
     for circle in CIRCLES:
         for folder in circle:
             graph[folder] -= circle
-    assert _circle(graph) == []
+    assert " -> ".join(_circle(graph)) == ""
 
 
 def test_the_command_line_imports_nothing_heavy_at_the_top():
@@ -184,7 +184,11 @@ def test_configuration_is_read_without_torch():
 
 
 def test_the_package_imports_nothing_heavy():
-    assert {name.split(".")[0] for name in _imports(LAZY_FACADE, top_level=True)} <= {"__future__", "typing"}
+    assert {name.split(".")[0] for name in _imports(LAZY_FACADE, top_level=True)} <= {
+        "__future__",
+        "importlib",
+        "typing",
+    }
 
 
 def test_files_stay_short():

@@ -14,13 +14,13 @@ from torch.nn import functional
 import tiny
 from nlpx.configuration import registry
 from nlpx.configuration.section import Section
-from nlpx.data.batches.padding import padded
 from nlpx.data.rows.reading import read_rows
 from nlpx.data.rows.splits import Splits
 from nlpx.errors import UsageError
 from nlpx.objectives import ObjectiveOutput
 from nlpx.runs.inference import Predictor
 from nlpx.tasks import EncodedRows, Evaluation, LabelledTask, OwnLoss, Table
+from nlpx.tokenizers.padding import padded
 
 TEXTS = ["今天天气很好", "明天下雨", "我们去公园", "他在家看书"] * 6
 

@@ -251,8 +251,7 @@ def _of_file(settings: dict[str, Any], tensors: dict[str, Matrix], path: Path) -
 
 def _floors(moments: Moments, values: Matrix, vectors: Matrix, fraction: float = 1.0) -> Matrix:
     """What the eigenvalues (d,) must reach, (d,), for the covariance of their directions to keep the promise."""
-    floors: Matrix = np.maximum(RESOLUTION * values[0], fraction * moments.uncertainty(vectors) / PROMISE)
-    return floors
+    return np.asarray(np.maximum(RESOLUTION * values[0], fraction * moments.uncertainty(vectors) / PROMISE))
 
 
 def _dimension(values: Matrix, choices: Choices) -> int:

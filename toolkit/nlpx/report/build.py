@@ -10,15 +10,17 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import install_hint
 from nlpx.io import write_text
 from nlpx.report import plots
 from nlpx.report.changes import changes
-from nlpx.report.history import History, sparkline
+from nlpx.report.history import History, primary_metric, sparkline
 from nlpx.report.tables import Column, Table, render
-from nlpx.runs.folder import RunFolder, primary_metric
+
+if TYPE_CHECKING:
+    from nlpx.runs.folder import RunFolder
 
 Tables = Callable[[Mapping[str, Any]], Sequence[Table]]
 

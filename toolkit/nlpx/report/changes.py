@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlpx.configuration import presets
 from nlpx.errors import UserError
-from nlpx.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from nlpx.runs.folder import RunFolder
 
 
 def changes(run: RunFolder) -> list[dict[str, Any]] | None:

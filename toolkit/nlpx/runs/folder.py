@@ -197,12 +197,6 @@ class RunFolder:
             self.finish(state, exit_code=exit_code)
 
 
-def primary_metric(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`name` and `value` of a run's best evaluation; None before the first. Earlier versions called it headline."""
-    found: dict[str, Any] | None = manifest.get("primary_metric", manifest.get("headline"))
-    return found
-
-
 def active() -> RunFolder | None:
     """The run that is going on, or that an error has just ended."""
     return _active

@@ -157,7 +157,7 @@ def _nothing_left(run: RunFolder, config: Any) -> bool:
 
 
 def _finished_before(run: RunFolder, messages: Messages) -> Finished:
-    from nlpx.runs.folder import primary_metric
+    from nlpx.report.history import primary_metric
 
     messages.note(f"{run.path} is finished, nothing is left to do; --set train.epochs=N or train.steps=N gives more")
     return Finished(str(run.path), (primary_metric(run.manifest) or {}).get("value"), [], ())

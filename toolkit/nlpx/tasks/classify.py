@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from nlpx.configuration.section import Section
-from nlpx.data.batches.padding import padded
 from nlpx.data.rows.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
 from nlpx.data.rows.reading import Row
 from nlpx.data.rows.splits import Splits
@@ -21,6 +20,7 @@ from nlpx.metrics.classes import SCORE, evaluate
 from nlpx.report import classes
 from nlpx.report.tables import Table
 from nlpx.tasks import EncodedRows, Evaluation
+from nlpx.tokenizers.padding import padded
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from nlpx.configuration.section import Section
-from nlpx.data.batches.padding import padded
 from nlpx.data.rows.sohu import VARIANTS, Pair, Splits, read_pairs, read_splits
 from nlpx.metrics.binary import best_threshold
 from nlpx.metrics.sohu import CRITERIA, evaluate
 from nlpx.report.tables import Column, Table
 from nlpx.tasks import EncodedRows, Evaluation
+from nlpx.tokenizers.padding import padded
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,12 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
 
 from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers.decode import join_tokens
 from nlpx.tokenizers.encoding import Encoding, Span
+from nlpx.tokenizers.padding import padded
 from nlpx.tokenizers.truncate import truncated_lengths
 from nlpx.tokenizers.vocab import Kind, Vocab
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Ids of every text and, on request, spans of every text. The lists are the caller's to change.
 Rows = tuple[list[list[int]], list[list[Span]] | None]
@@ -65,6 +70,7 @@ class Tokenizer(ABC):
         pairs = None if pair is None else [pair]
         return self.encode_batch([text], pairs, max_length=max_length, return_offsets=return_offsets)[0]
 
+    @overload
     def encode_batch(
         self,
         texts: Sequence[str],
@@ -72,14 +78,41 @@ class Tokenizer(ABC):
         *,
         max_length: int | None = None,
         return_offsets: bool = False,
-    ) -> list[Encoding]:
+        pad: Literal[False] = False,
+    ) -> list[Encoding]: ...
+
+    @overload
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        return_offsets: Literal[False] = False,
+        pad: Literal[True],
+    ) -> dict[str, Tensor]: ...
+
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        return_offsets: bool = False,
+        pad: bool = False,
+    ) -> list[Encoding] | dict[str, Tensor]:
         """Encode every text, with its partner in `pairs` if given, to at most `max_length` ids.
+
+        With `pad` the rows come as tensors for a model's call instead: `token_ids` and `segment_ids` (int64) and
+        `attention_mask` (bool, true for real tokens), each (B, T).
 
         What is too long loses tokens at its end, a pair always at the end of its longer text (on equal
         lengths the first); [CLS] and both [SEP] stay. Raises `InputError` for a lone surrogate, with its
-        place, and `UsageError` for a `max_length` below the number of special tokens or `pairs` of another
-        length.
+        place, and `UsageError` for a `max_length` below the number of special tokens, `pairs` of another
+        length, and padding with offsets, without texts or without a padding token.
         """
+        if pad:
+            return self._padded(texts, pairs, max_length=max_length, return_offsets=return_offsets)
         limit = self._limit(max_length, is_pair=pairs is not None)
         if pairs is not None and len(pairs) != len(texts):
             raise UsageError(f"{len(texts)} texts but {len(pairs)} partners")
@@ -93,6 +126,19 @@ class Tokenizer(ABC):
             return [self._pair(row, None, limit) for row in rows]
         pair_spans = zip(spans, more_spans, strict=True)
         return [self._pair(row, span, limit) for row, span in zip(rows, pair_spans, strict=True)]
+
+    def _padded(
+        self, texts: Sequence[str], pairs: Sequence[str] | None, *, max_length: int | None, return_offsets: bool
+    ) -> dict[str, Tensor]:
+        import torch
+
+        if return_offsets or not texts or self.pad_token_id is None:
+            wrong = "offsets are not padded" if return_offsets else "there is no text" if not texts else "no [PAD]"
+            raise UsageError(f"encode_batch(pad=True): {wrong}", hint="encode without pad and pad the rows yourself")
+        rows = self.encode_batch(texts, pairs, max_length=max_length)
+        second_starts = [len(row.segment_ids) - sum(row.segment_ids) for row in rows]
+        arrays = padded([row.token_ids for row in rows], second_starts, self.pad_token_id)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}  # (B, T) each
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
         """Text of `ids`: Chinese closed up, other words apart. Raises `InputError` for an id out of range."""
