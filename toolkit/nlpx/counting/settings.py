@@ -29,7 +29,7 @@ class CountSettings:
 
     `ngram` (1 to 5) and `of` matter for the unit "ngram" only. `workers` None: one a core. `block_bytes` None: from
     the size of the input. `memory` bounds all processes together; `table_bytes` overrides what follows from it for
-    the table of one process. `checkpoint` is a directory from which a killed count goes on.
+    the table of one process. `checkpoint` is a directory from which a killed count continues.
     """
 
     unit: str = "word"

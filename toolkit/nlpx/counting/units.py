@@ -1,6 +1,6 @@
 """What is counted: one counter a unit, each on the cheapest representation that stays exact.
 
-A counter takes texts of any number of lines, tells when its table has outgrown its share of the memory, and writes the
+A counter takes texts of any number of lines, reports when its table has outgrown its part of the memory, and writes the
 table as a sorted run. White space is never counted and breaks n-grams, so that none crosses a line; with `words_only`
 the same holds for whatever has no letter in it: punctuation, digits, signs.
 """
