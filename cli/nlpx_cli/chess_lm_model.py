@@ -162,7 +162,7 @@ def best(
     from nlpx.errors import UsageError
     from nlpx.jobs.chess_lm.best import NO_HISTORY, best_moves, read_game
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
 
     console = Console(json=json, quiet=quiet)
     from_stdin = game == "-" or (game is None and fen is None)
@@ -173,7 +173,7 @@ def best(
     lines = _numbered(sys.stdin) if from_stdin else [("", game or "")]
     games = (read_game(text, fen, place=place) for place, text in lines)
     loaded = MoveModel.load(model, device or "auto")
-    for row in best_moves(loaded, games, top=top, how=Choosing(search=search)):
+    for row in best_moves(loaded, games, top=top, how=MoveChoice(search=search)):
         _show(row, console, as_line=from_stdin)
 
 
@@ -238,7 +238,7 @@ def evaluate(
     from nlpx.jobs.chess_lm.evaluate import OPPONENTS, Settings, solve
     from nlpx.jobs.chess_lm.evaluate import evaluate as measure
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
 
     console = Console(json=json, quiet=quiet)
     paths = games_or_stdin(files)
@@ -251,7 +251,7 @@ def evaluate(
         seed=seed,
         opponents=_known_players(against) if against else OPPONENTS,
     )
-    how, loaded = Choosing(temperature=temperature, search=search), MoveModel.load(model, device or "auto")
+    how, loaded = MoveChoice(temperature=temperature, search=search), MoveModel.load(model, device or "auto")
     if positions:
         console.listing(solve(loaded, paths, settings, how))
         return

@@ -62,12 +62,12 @@ def play(
       nlpx chess-lm play --side none --temperature 0.5 --json
     """
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
     from nlpx.xiangqi.play.session import Session, Setting
 
     console = Console(json=json, quiet=quiet)
     people = {"red": (0,), "black": (1,), "none": ()}[side]
-    how = Choosing(temperature=temperature, search=search)
+    how = MoveChoice(temperature=temperature, search=search)
     setting = Setting(people=people, how=how, top=top, style=pieces, fen=fen, seed=seed)
     session = Session(MoveModel.load(model, device or "auto"), setting)
     try:
@@ -100,11 +100,11 @@ def uci(
       printf 'uci\\nposition startpos moves h2e2\\ngo\\nquit\\n' | nlpx chess-lm uci
     """
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
     from nlpx.xiangqi.play.uci import Engine
 
     Console()
-    how = Choosing(temperature=temperature, search=search)
+    how = MoveChoice(temperature=temperature, search=search)
     engine = Engine(lambda: MoveModel.load(model, device or "auto"), how, _write_line, seed=seed)
     for line in _lines():
         if not engine.answer(line):

@@ -99,9 +99,7 @@ Out = Annotated[
 ]
 Resume = Annotated[
     str | None,
-    typer.Option(
-        "--resume", help="Go on with this run: a folder, or `last`.", metavar="RUN", autocompletion=complete_runs
-    ),
+    typer.Option("--resume", help="Resume this run: a folder, or `last`.", metavar="RUN", autocompletion=complete_runs),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in --out.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan; write nothing.")]

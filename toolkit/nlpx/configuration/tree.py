@@ -1,4 +1,4 @@
-"""YAML with places: every value remembers the file, line and column (or the option) that it came from.
+"""YAML with places: every value has the file, line and column (or the option) that it came from.
 
 The text is read with PyYAML's composer, which builds no objects, so nothing in a preset can run code. Plain
 words are understood as in YAML 1.2 rather than 1.1: `1e-3` is a number, and `off`, `no` and `yes` are text (a

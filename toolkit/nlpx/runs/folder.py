@@ -163,7 +163,7 @@ class RunFolder:
                     yield json.loads(line)
 
     def last_step(self) -> int:
-        """The last step that `metrics.jsonl` speaks of; 0 if it is empty."""
+        """The last step in `metrics.jsonl`; 0 if it is empty."""
         return max((int(record.get("step", 0)) for record in self.records()), default=0)
 
     def truncate_metrics(self, after_step: int) -> None:
@@ -205,7 +205,7 @@ class RunFolder:
 
 
 def active() -> RunFolder | None:
-    """The run that is going on, or that an error has just ended."""
+    """The run in progress, or one that an error has just ended."""
     return _active
 
 
@@ -262,7 +262,7 @@ def _make(path: Path) -> Path:
 def _claim(path: Path, *, overwrite: bool) -> Path:
     if path.is_dir() and any(path.iterdir()):
         if not overwrite:
-            hint = "choose another folder, or --resume to go on in it, or --overwrite to replace it"
+            hint = "choose another folder, or --resume to continue it, or --overwrite to replace it"
             raise UsageError(f"{path}: this folder is not empty", hint=hint)
         if not (path / "manifest.json").is_file():
             hint = "choose another folder, or empty it yourself"

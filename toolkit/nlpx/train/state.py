@@ -1,4 +1,4 @@
-"""The complete state of a run, and its directory: what is needed to go on as if nothing had happened.
+"""The complete state of a run, and its directory: what is needed to continue as if nothing had happened.
 
 Tensors lie in `training.safetensors`, all else in `training.json`, where `{"$tensor": name}` stands for
 each tensor: nothing is ever unpickled. The model's own files lie beside them. Where the model is sharded, each
@@ -32,7 +32,7 @@ from nlpx.train.step import NamedTrick
 from nlpx.train.tensors import load_tree, read_tree, write_tree
 from nlpx.train.watch import LossWatch
 
-FORMAT = 1
+FORMAT = 1  # of the files; raised when an older reader would misunderstand them
 NAME = "training"
 
 ModelFiles = Callable[[nn.Module, Path], None]
