@@ -117,6 +117,13 @@ def nest(dotted: str, node: Node) -> Node:
     return node
 
 
+def plain(node: Node) -> Any:
+    """The values of a tree without their places."""
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    return [plain(item) for item in node.value] if isinstance(node.value, list) else node.value
+
+
 def merge(base: Node, over: Node) -> Node:
     """`over` laid onto `base`: mappings key by key, anything else replaced; the order of `base` comes first."""
     if not (base.is_mapping and over.is_mapping) or over.whole:

@@ -112,7 +112,8 @@ class Follower:
                 self._publish()
         seconds = round(time.perf_counter() - started, 4)
         place = {"step": step, "epoch": self.training.batches.epoch, "split": "dev"}
-        self._record(place | evaluation.record | {"seconds": seconds})
+        if step not in self._evaluated:  # a run that was killed in its last phase has it already
+            self._record(place | evaluation.record | {"seconds": seconds})
         self.messages.note(f"step {step}: dev score {score:.4f}{' (best so far)' if is_best else ''}")
         return evaluation
 
@@ -130,6 +131,12 @@ class Follower:
             self.run.metrics(record)
         if self._board is not None:
             self._board.write(record)
+
+    @cached_property
+    def _evaluated(self) -> set[int]:
+        """The steps whose evaluation an earlier part of the run has recorded."""
+        records = () if self.run is None else self.run.records()
+        return {record["step"] for record in records if record.get("split") == "dev" and "step" in record}
 
     @cached_property
     def _board(self) -> TensorBoard | None:
