@@ -139,7 +139,12 @@ class Console:
     def _print(self, text: str) -> None:
         print(text, file=sys.stdout)
 
-    def _library_warning(self, message: Warning | str, *_: Any) -> None:
+    def _library_warning(self, message: Warning | str, category: type[Warning] = Warning, *_: Any) -> None:
+        from nlpx.errors import CheckpointWarning
+
+        if issubclass(category, CheckpointWarning):
+            self.warn(str(message))
+            return
         # Libraries address their programmers: the log keeps it, the screen shows it with --verbose only.
         self._emit(f"Warning: {message}", shown=self.mode == "text" and self.verbose)
 

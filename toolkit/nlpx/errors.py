@@ -55,3 +55,7 @@ class ResultError(UserError):
 def install_hint(extra: str) -> str:
     """The command that installs an extra, as the hint of a `MachineError`."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+class CheckpointWarning(UserWarning):
+    """Something about a checkpoint that every command shows."""

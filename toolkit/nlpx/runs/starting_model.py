@@ -101,7 +101,7 @@ class StartingModel:
         patterns = (*section.allow_partial, *allow_partial)
         if self.is_ours:
             choices = self.parts | section.choices
-            model = load_model(section.name, section.family, allow_partial=patterns, **choices)
+            model = load_model(section.name, section.family, allow_partial=patterns, allow_unexplained=True, **choices)
         else:
             head = next(iter(self.parts["heads"]), None)
             choices = {"num_labels": self.parts["num_labels"]} if head == "classification" else {}
