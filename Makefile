@@ -6,6 +6,7 @@
 #   make test-lowest the tests with the lowest versions that pyproject.toml promises
 #   make test-python PYTHON=python3.13    the tests with another interpreter
 #   make bench       measurements against peers
+#   make docs        the site of docs/, in site/
 #   make bundled CORPUS='corpus_*.jsonl.gz'    the weights that ship, anew: two CPU cores and two hours
 #   make lint        style and types only
 #   make clean       remove caches and build outputs; runs/ and .venv stay
@@ -24,7 +25,7 @@ TESTS ?=
 RUN_TESTS = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(1)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 PYTEST := $(call RUN_TESTS,.venv)
 
-.PHONY: demo test test-slow test-lowest test-python bench bundled lint clean
+.PHONY: demo test test-slow test-lowest test-python bench docs bundled lint clean
 
 demo: $(READY)
 	$(BIN)/nlpx finetune --task sohu
@@ -59,6 +60,10 @@ $(OTHER)/ready: pyproject.toml constraints.txt
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	for script in tokenizers finetune attention bookkeeping; do echo "== $$script"; $(BIN)/python "bench/$$script.py" || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 # Each step of it is a command that users have; what is there already is not made again.
 BUNDLED := runs/bundled
@@ -95,5 +100,5 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*/*' -prune -exec rm -rf {} +

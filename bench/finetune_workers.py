@@ -54,11 +54,10 @@ def read_data(folder: Path) -> tuple[int, list[list[Any]]]:
 
 def train_nlpx(options: argparse.Namespace, clock: Clock) -> Any:
     """nlpx's own loop with the batches, the objective and the optimizer of `nlpx finetune`."""
-    from nlpx.runs.objective import task_objective
-
     from nlpx.models.config import ModelConfig
     from nlpx.models.transformer import Transformer
     from nlpx.optim.config import OptimConfig
+    from nlpx.runs.objective import task_objective
     from nlpx.seed import seed_everything
     from nlpx.tasks import EncodedRows
     from nlpx.tasks.sohu import Config, EncodedPair, Task

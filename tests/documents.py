@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 DOCUMENTS = [README, CHINESE, *sorted((ROOT / "docs").rglob("*.md"))]
+# Their command lines are those of the English page, which is typed for both.
+TRANSLATIONS = {CHINESE: README} | {
+    ROOT / "docs" / "zh" / f"{page}.md": ROOT / "docs" / f"{page}.md" for page in ("start", "data", "errors")
+}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nlpx import __version__
 from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, MachineError, UserError
+from nlpx_cli.terminal import prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `nlpx` with `arguments` (default: those of the process) and return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    prepare()
     if words in (["--version"], ["-V"]):  # answered without importing Typer
         print(f"nlpx {__version__}")
         return 0
@@ -95,8 +97,16 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
         traceback.print_exception(error)
     if known is None:
         return _bug(error, console=console)
-    console.error(known.message, hint=known.hint, exit_code=known.exit_code)
+    console.error(known.message, hint=_fitting(known.hint, words), exit_code=known.exit_code)
     return known.exit_code
+
+
+def _fitting(hint: str | None, words: Sequence[str]) -> str | None:
+    if hint is None or "--" not in hint:
+        return hint
+    from nlpx_cli.hints import fitting, options_of
+
+    return fitting(hint, options_of(words))
 
 
 def _usage(error: BaseException, *, console: object, as_json: bool) -> int:

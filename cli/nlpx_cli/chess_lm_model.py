@@ -8,17 +8,29 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpx.seed import LARGEST_SEED
+from nlpx_cli import training
 from nlpx_cli.chess_lm_games import games_or_stdin
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
-from nlpx_cli.training import (
-    overridden,
-    refuse_beside_resume,
-    resolve_new,
-    resolve_resumed,
-    show_finished,
-    show_plan,
+from nlpx_cli.options import (
+    BatchSize,
+    Device,
+    DryRun,
+    Epochs,
+    Json,
+    LearningRate,
+    MaxLength,
+    Out,
+    Overwrite,
+    Preset,
+    Quiet,
+    Resume,
+    Seed,
+    Set,
+    Steps,
+    Verbose,
 )
+from nlpx_cli.training import Command, Options, overridden
 
 SHIPPED = "xiangqi-tiny"
 
@@ -57,6 +69,11 @@ def train(
     data: Data = None,
     model: Start = None,
     tokens: Tokens = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
     preset: Preset = None,
     set_: Set = None,
     seed: Seed = None,
@@ -82,33 +99,39 @@ def train(
       nlpx chess-lm train --resume last --set train.steps=40
     """
     from nlpx.configuration.presets import Flag
-    from nlpx.jobs.chess_lm import Config, RunOptions, plan, preset_for
+    from nlpx.jobs.chess_lm import Config, plan, preset_for
     from nlpx.jobs.chess_lm import train as run
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
-    options = RunOptions(out=out, overwrite=overwrite, resume=resume)
+    options = Options(
+        preset=preset,
+        set_=set_,
+        epochs=epochs,
+        steps=steps,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        seed=seed,
+        device=device,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
     flags = {
         "data.paths": Flag([*(data or []), *(more or [])] or None, "--data"),
         "data.tokens": Flag(tokens, "--tokens"),
         "model.name": Flag(model, "--model"),
-        "seed": seed,
-        "device": device,
     }
-    if resume is None:
-        if preset is None:
-            preset = preset_for(model or overridden(set_ or [], "model.name"), tokens)
-            console.note(f"preset {preset}")
-        resolved = resolve_new(Config, preset, set_ or [], flags)
-    else:
-        refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
-        resolved = resolve_resumed(Config, resume, set_ or [], flags)
-    if dry_run:
-        show_plan(plan(resolved, options, console), console)
-        return
-    finished = run(resolved, options, console)
-    if finished is not None:
-        following = f"nlpx chess-lm play --model {finished.run}"
-        show_finished(finished, console, score="best score", following=following)
+    command = Command(
+        schema=Config,
+        default_preset=lambda: preset_for(model or overridden(options.overrides, "model.name"), tokens),
+        plan=plan,
+        run=run,
+        score="best score",
+        following=lambda folder: f"nlpx chess-lm play --model {folder}",
+    )
+    training.train(command, options, flags, console)
 
 
 def best(
@@ -196,7 +219,7 @@ def evaluate(
     search: Search = 0,
     temperature: Annotated[float, typer.Option("--temperature", help="In matches; 0: the best.", min=0, max=5)] = 0.0,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.", min=0)] = 7,
+    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.", min=0, max=LARGEST_SEED)] = 7,
     device: Device = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nlpx.seed import LARGEST_SEED
 from nlpx_cli.chess_lm_model import SHIPPED, Fen, Player, Search
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, Json, Quiet
@@ -22,7 +23,7 @@ Pieces = Literal["chinese", "unicode", "ascii"]
 Temperature = Annotated[
     float, typer.Option("--temperature", help="0: the likeliest move; 1: as the model draws.", min=0, max=5)
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.", min=0, max=LARGEST_SEED)]
 SEARCH = 2  # the shipped model by itself loses to a player that takes what it can, and with it wins
 
 

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
+from nlpx.data.opening import notes
 from nlpx_cli.progress import Progress
+from nlpx_cli.terminal import clean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,7 @@ class Console:
         self._before_log: deque[str] = deque(maxlen=100)  # messages before the run had a folder
         self._progress: Progress | None = None
         Console.current = self
+        notes.listen(self.note)
         warnings.showwarning = self._library_warning  # type: ignore[assignment]
 
     def note(self, text: str) -> None:
@@ -119,6 +122,7 @@ class Console:
         self._before_log.clear()
 
     def _emit(self, text: str, *, shown: bool) -> None:
+        text = clean(text)
         if shown:
             self._write(text)
         if self._log is not None:
@@ -127,6 +131,7 @@ class Console:
             self._before_log.append(text)
 
     def _write(self, text: str) -> None:
+        text = clean(text)
         if self._progress is not None and self._progress.write_above(text):
             return
         print(text, file=sys.stderr, flush=True)

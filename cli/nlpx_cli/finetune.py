@@ -8,9 +8,13 @@ import typer
 
 from nlpx_cli.console import Console
 from nlpx_cli.options import (
+    BatchSize,
     Device,
     DryRun,
+    Epochs,
     Json,
+    LearningRate,
+    MaxLength,
     Out,
     Overwrite,
     Preset,
@@ -18,30 +22,30 @@ from nlpx_cli.options import (
     Resume,
     Seed,
     Set,
+    Steps,
     Task,
     Verbose,
 )
-from nlpx_cli.training import (
-    overridden,
-    refuse_beside_resume,
-    resolve_new,
-    resolve_resumed,
-    show_finished,
-    show_plan,
-)
+from nlpx_cli.training import Command, Options, overridden, train
 
 Data = Annotated[
-    str | None, typer.Option("--data", help="A folder, a JSONL file, or - for stdin.  [default: the shipped sample]")
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Rows: a folder, a file, a URL, or - for stdin. Repeatable.  [default: the shipped sample]",
+        metavar="PATH",
+    ),
 ]
+Dev = Annotated[
+    list[str] | None, typer.Option("--dev", help="Rows to evaluate on. Repeatable.  [default: those --data names]")
+]
+Test = Annotated[list[str] | None, typer.Option("--test", help="Rows to answer at the end. Repeatable.")]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="A checkpoint directory, a shipped model, a hub name, or new.  [default: char-tiny]"),
 ]
-# Short for data.encoding and data.on_bad_row; hidden because the errors that call for them name them.
-Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the rows, such as gb18030.", hidden=True)]
-OnBadRow = Annotated[
-    Literal["fail", "skip"] | None, typer.Option("--on-bad-row", help="Stop, or leave the row out.", hidden=True)
-]
+Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the rows, such as gb18030, or auto.")]
+OnBadRow = Annotated[Literal["fail", "skip"] | None, typer.Option("--on-bad-row", help="Stop, or leave the row out.")]
 Require = Annotated[
     float | None, typer.Option("--require", help="Exit with 5 if the best dev score is lower.", metavar="SCORE")
 ]
@@ -55,7 +59,14 @@ def register(app: typer.Typer) -> None:
 def finetune(
     task: Task = None,
     data: Data = None,
+    dev: Dev = None,
+    test: Test = None,
     model: Model = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
     preset: Preset = None,
     set_: Set = None,
     encoding: Encoding = None,
@@ -83,38 +94,56 @@ def finetune(
       nlpx finetune --task sohu
       nlpx finetune --task sohu --data rows.jsonl --model path/to/checkpoint
       nlpx finetune --task classify --data titles.jsonl
+      nlpx finetune --task classify --data train.csv --dev dev.csv
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """
     from nlpx.configuration.presets import Flag
-    from nlpx.jobs.finetune import Config, RunOptions, finetune, plan
+    from nlpx.jobs.finetune import Config, plan
+    from nlpx.jobs.finetune import finetune as run
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
-    options = RunOptions(out=out, overwrite=overwrite, resume=resume, require=require)
+    options = Options(
+        preset=preset,
+        set_=set_,
+        epochs=epochs,
+        steps=steps,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        seed=seed,
+        device=device,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        require=require,
+    )
     flags = {
         "task": task,
-        "data.path": Flag(data, "--data"),
+        "data.path": Flag(_one_or_several(data), "--data"),
+        "data.dev": Flag(dev or None, "--dev"),
+        "data.test": Flag(test or None, "--test"),
         "data.encoding": encoding,
         "data.on_bad_row": on_bad_row,
         "model.name": Flag(model, "--model"),
-        "seed": seed,
-        "device": device,
     }
-    if resume is None:
-        named = model or overridden(set_ or [], "model.name")
-        resolved = resolve_new(Config, preset or _default_preset(task, named, console), set_ or [], flags)
-    else:
-        refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
-        resolved = resolve_resumed(Config, resume, set_ or [], flags)
-    if dry_run:
-        show_plan(plan(resolved, options, console), console)
-        return
-    finished = finetune(resolved, options, console)
-    if finished is not None:
-        show_finished(finished, console, score="best dev score", following=f"nlpx predict {finished.run} rows.jsonl")
+    command = Command(
+        schema=Config,
+        default_preset=lambda: _default_preset(task, model or overridden(options.overrides, "model.name")),
+        plan=plan,
+        run=run,
+        score="best dev score",
+        following=lambda folder: f"nlpx predict {folder} rows.jsonl",
+    )
+    train(command, options, flags, console)
 
 
-def _default_preset(task: str | None, model: str | None, console: Console) -> str:
+def _one_or_several(paths: list[str] | None) -> str | list[str] | None:
+    return paths[0] if paths is not None and len(paths) == 1 else paths or None
+
+
+def _default_preset(task: str | None, model: str | None) -> str:
     from nlpx.configuration import registry
     from nlpx.errors import UsageError
     from nlpx.jobs.finetune import preset_for
@@ -123,6 +152,4 @@ def _default_preset(task: str | None, model: str | None, console: Console) -> st
     if chosen not in tasks:
         message, hint = registry.unknown("task", chosen, tasks)
         raise UsageError(message, hint=hint)
-    preset = preset_for(chosen, model)
-    console.note(f"preset {preset}")
-    return preset
+    return preset_for(chosen, model)

@@ -12,6 +12,7 @@ import typer
 
 from nlpx.configuration import registry
 from nlpx.configuration.files import preset_names
+from nlpx.seed import LARGEST_SEED
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -61,11 +62,27 @@ Set = Annotated[
         autocompletion=complete_overrides,
     ),
 ]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", help="Passes over the data.  [default: the preset's]", min=1, metavar="N")
+]
+Steps = Annotated[int | None, typer.Option("--steps", help="Updates, instead of --epochs.", min=1, metavar="N")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--learning-rate", help="The highest of the run.  [default: the preset's]", metavar="RATE"),
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", help="Rows in a batch.  [default: the preset's]", min=1, metavar="N")
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option("--max-length", help="Tokens of a row at most.  [default: the preset's]", min=1, metavar="N"),
+]
 Encoder = Annotated[
     str, typer.Option("--model", help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of every random choice.  [default: the preset's]", min=0)
+    int | None,
+    typer.Option("--seed", help="Seed of every random choice.  [default: the preset's]", min=0, max=LARGEST_SEED),
 ]
 Device = Annotated[
     str | None,

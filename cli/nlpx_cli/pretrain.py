@@ -9,15 +9,25 @@ import typer
 
 from nlpx.configuration import registry
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, DryRun, Json, Out, Overwrite, Preset, Quiet, Resume, Seed, Set, Verbose
-from nlpx_cli.training import (
-    overridden,
-    refuse_beside_resume,
-    resolve_new,
-    resolve_resumed,
-    show_finished,
-    show_plan,
+from nlpx_cli.options import (
+    BatchSize,
+    Device,
+    DryRun,
+    Epochs,
+    Json,
+    LearningRate,
+    MaxLength,
+    Out,
+    Overwrite,
+    Preset,
+    Quiet,
+    Resume,
+    Seed,
+    Set,
+    Steps,
+    Verbose,
 )
+from nlpx_cli.training import Command, Options, overridden, train
 
 
 def complete_objectives(incomplete: str) -> list[str]:
@@ -71,6 +81,11 @@ def pretrain(
     field: Field = None,
     encoding: Encoding = None,
     format: Format = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    max_length: MaxLength = None,
     preset: Preset = None,
     set_: Set = None,
     seed: Seed = None,
@@ -97,10 +112,25 @@ def pretrain(
       nlpx pretrain --resume last --set train.steps=40
     """
     from nlpx.configuration.presets import Flag
-    from nlpx.jobs.pretrain import Config, RunOptions, plan, preset_for, pretrain
+    from nlpx.jobs.pretrain import Config, plan, preset_for
+    from nlpx.jobs.pretrain import pretrain as run
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
-    options = RunOptions(out=out, overwrite=overwrite, resume=resume)
+    options = Options(
+        preset=preset,
+        set_=set_,
+        epochs=epochs,
+        steps=steps,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        seed=seed,
+        device=device,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
     flags = {
         "objectives": Flag(_mix(objective), "--objective", yields=True),
         "data.paths": Flag([*(data or []), *(more or [])] or None, "--data"),
@@ -109,24 +139,16 @@ def pretrain(
         "data.encoding": encoding,
         "model.name": Flag(model, "--model"),
         "model.tokenizer": tokenizer,
-        "seed": seed,
-        "device": device,
     }
-    if resume is None:
-        if preset is None:
-            preset = preset_for(model or overridden(set_ or [], "model.name"))
-            console.note(f"preset {preset}")
-        resolved = resolve_new(Config, preset, set_ or [], flags)
-    else:
-        refuse_beside_resume(preset=preset, out=out, overwrite=overwrite)
-        resolved = resolve_resumed(Config, resume, set_ or [], flags)
-    if dry_run:
-        show_plan(plan(resolved, options, console), console)
-        return
-    finished = pretrain(resolved, options, console)
-    if finished is not None:
-        following = f"nlpx finetune --model {finished.run}/checkpoints/best"
-        show_finished(finished, console, score="best score", following=following)
+    command = Command(
+        schema=Config,
+        default_preset=lambda: preset_for(model or overridden(options.overrides, "model.name")),
+        plan=plan,
+        run=run,
+        score="best score",
+        following=lambda folder: f"nlpx finetune --model {folder}/checkpoints/best",
+    )
+    train(command, options, flags, console)
 
 
 def _mix(words: Sequence[str] | None) -> list[dict[str, Any]] | None:

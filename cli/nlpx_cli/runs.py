@@ -55,7 +55,7 @@ def show(run: Run = "last", root: Root = Path("runs"), json: Json = False) -> No
     if json:
         console.result(manifest, value="")
     else:
-        console.text("\n".join(f"{name}: {value}" for name, value in _facts(manifest)))
+        console.text("\n".join(f"{name}: {value}" for name, value in _facts(folder, manifest)))
 
 
 @app.command("report")
@@ -83,10 +83,8 @@ def report(
 
 
 def _row(run: RunFolder, *, json: bool) -> dict[str, Any]:
-    from nlpx.report.history import primary_metric
-
     manifest = run.manifest
-    metric = primary_metric(manifest)
+    metric = run.primary_metric
     row = {"run": run.path.name, "state": run.state, "score": metric, "start": manifest.get("start")}
     if not json:
         row["score"] = _score(metric)
@@ -95,16 +93,14 @@ def _row(run: RunFolder, *, json: bool) -> dict[str, Any]:
     return row
 
 
-def _facts(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
-    from nlpx.report.history import primary_metric
-
+def _facts(run: RunFolder, manifest: dict[str, Any]) -> list[tuple[str, Any]]:
     peak = manifest.get("peak_memory")
     git = manifest.get("git")
     facts = {
         "run": manifest["path"],
         "state": manifest["state"],
         "exit code": manifest.get("exit_code"),
-        "score": _score(primary_metric(manifest)),
+        "score": _score(run.primary_metric),
         "command": " ".join(manifest.get("command_line", [])),
         "presets": ", ".join(manifest.get("presets", [])),
         "seed": manifest.get("seed"),

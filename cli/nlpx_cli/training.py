@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlpx.configuration.presets import Resolved
     from nlpx.configuration.section import Section
-    from nlpx.runs.running import Finished, Plan
+    from nlpx.runs.running import Finished, Plan, RunOptions
     from nlpx_cli.console import Console
 
 # What a resumed run may change; everything else would make it another run.
@@ -21,6 +22,82 @@ CHANGEABLE = (
     "train.save_every",
     "train.patience",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that trains: its configuration, what it runs, and what it says at its end."""
+
+    schema: type[Section]
+    default_preset: Callable[[], str]  # where neither --preset nor --resume is given
+    plan: Callable[[Resolved, RunOptions, Console], Plan]
+    run: Callable[[Resolved, RunOptions, Console], Finished | None]
+    score: str  # what its score is called
+    following: Callable[[str], str]  # the command to try next, from the run folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options that all of them have, as they were given."""
+
+    preset: str | None
+    set_: Sequence[str] | None
+    epochs: int | None
+    steps: int | None
+    learning_rate: float | None
+    batch_size: int | None
+    max_length: int | None
+    seed: int | None
+    device: str | None
+    out: Path | None
+    resume: str | None
+    overwrite: bool
+    dry_run: bool
+    require: float | None = None
+
+    @property
+    def overrides(self) -> Sequence[str]:
+        """The arguments of --set."""
+        return self.set_ or ()
+
+    def flags(self) -> dict[str, Any]:
+        """The keys that these options set."""
+        from nlpx.configuration.presets import Flag
+
+        return {
+            "train.epochs": Flag(self.epochs, "--epochs"),
+            "train.steps": Flag(self.steps, "--steps"),
+            "train.batch_size": Flag(self.batch_size, "--batch-size"),
+            "optim.learning_rate": Flag(self.learning_rate, "--learning-rate"),
+            "data.max_length": Flag(self.max_length, "--max-length"),
+            "seed": self.seed,
+            "device": self.device,
+        }
+
+
+def train(command: Command, options: Options, flags: Mapping[str, Any], console: Console) -> None:
+    """Resolve the configuration, then print the plan, or run and print the result; `flags` are the command's own."""
+    from nlpx.runs.running import RunOptions
+
+    run_options = RunOptions(
+        out=options.out, overwrite=options.overwrite, resume=options.resume, require=options.require
+    )
+    given = options.flags() | dict(flags)
+    if options.resume is None:
+        preset = options.preset
+        if preset is None:
+            preset = command.default_preset()
+            console.note(f"preset {preset}")
+        resolved = resolve_new(command.schema, preset, options.overrides, given)
+    else:
+        refuse_beside_resume(preset=options.preset, out=options.out, overwrite=options.overwrite)
+        resolved = resolve_resumed(command.schema, options.resume, options.overrides, given)
+    if options.dry_run:
+        show_plan(command.plan(resolved, run_options, console), console)
+        return
+    finished = command.run(resolved, run_options, console)
+    if finished is not None:
+        show_finished(finished, console, score=command.score, following=command.following(finished.run))
 
 
 def resolve_new(schema: type[Section], preset: str, overrides: Sequence[str], flags: Mapping[str, Any]) -> Resolved:

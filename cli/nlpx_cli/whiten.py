@@ -76,7 +76,7 @@ def whiten(
       nlpx whiten emb.npy --dim 8 -o small.npy
       nlpx whiten new.npy --load emb.whitening.safetensors
 
-    docs/commands/whiten.md has the rarer options.
+    `nlpx help whiten` has the rarer options.
     """
     from nlpx.embed.kernels import prefer_wide_kernels
 

@@ -84,7 +84,7 @@ def wordfreq(
 
     Prints word<TAB>count, the most frequent first, and a table with bars
     on a terminal. Reads text, JSON lines, CSV, TSV and Parquet, also
-    packed. docs/commands/wordfreq.md has the rarer options.
+    packed. `nlpx help wordfreq` has the rarer options.
 
     \b
     Examples:

@@ -36,6 +36,7 @@ def run(options: Options) -> None:
     with _counted(options, console) as counts:
         seconds = time.perf_counter() - started
         if counts.total == 0:
+            _refuse_to_empty(options.output)
             console.warn("there was nothing to count")
         if options.plot is not None:  # before the counts, whose reader may leave early
             console.note(wordfreq.draw(counts, options.plot, unit=_unit(options)))
@@ -43,6 +44,14 @@ def run(options: Options) -> None:
         if counts.segmenter:
             console.note(f"segmenter: {counts.segmenter}")
         console.note(wordfreq.summary(counts, seconds, unit=_unit(options)))
+
+
+def _refuse_to_empty(output: str | None) -> None:
+    """An input that was lost on the way must not cost the counts of an earlier one."""
+    if output is not None:
+        from nlpx.errors import InputError
+
+        raise InputError(f"there was nothing to count: {output} is not written", hint="is the input empty?")
 
 
 def _files(options: Options) -> tuple[str, ...]:

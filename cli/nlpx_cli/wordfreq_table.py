@@ -15,6 +15,7 @@ def print_table(rows: Iterable[tuple[str, int]], total: int) -> int:
     from rich.text import Text
 
     from nlpx.data.corpus.count_tables import escape
+    from nlpx_cli.terminal import clean, raw_stdout
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, side in (("word", "left"), ("count", "right"), ("fraction", "right"), ("up to here", "right")):
@@ -25,7 +26,7 @@ def print_table(rows: Iterable[tuple[str, int]], total: int) -> int:
         largest = largest or count
         sum_so_far += count
         fractions = (f"{100 * part / total:.2f} %" for part in (count, sum_so_far))
-        table.add_row(Text(escape(word)), f"{count:,}", *fractions, Bar(largest, 0, count, width=_BAR_WIDTH))
+        table.add_row(Text(clean(escape(word))), f"{count:,}", *fractions, Bar(largest, 0, count, width=_BAR_WIDTH))
     if table.row_count:
-        Console().print(table)
+        Console(file=raw_stdout()).print(table)
     return table.row_count

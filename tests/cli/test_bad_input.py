@@ -37,7 +37,7 @@ def refused(outcome, code, *lines):
     assert sum(line.startswith("Error: ") for line in outcome.err.splitlines()) == 1
 
 
-SKIP = "  correct the row, or leave such rows out with `--on-bad-row skip`"
+SKIP = "  correct the row; or leave such rows out with `--on-bad-row skip`"
 ROWS = {
     "no-json": ("{'source': 1}", "not JSON (column 2: Expecting property name enclosed in double quotes)", SKIP),
     "array": ("[1]", "a JSON array, not an object", "  one JSON object a line is expected; an array is split by: jq"),
@@ -83,14 +83,14 @@ def test_a_row_as_json(nlpx):
 
 
 def test_another_encoding(nlpx):
-    line = json.dumps(GOOD, ensure_ascii=False) + "\n"
+    line = json.dumps(GOOD | {"source": "春雨贵如油"}, ensure_ascii=False) + "\n"
     Path("gb.jsonl").write_bytes(line.encode("gb18030"))
     outcome = nlpx("finetune", "--data", "gb.jsonl", *SMALL)
     assert (outcome.code, outcome.out) == (3, "")
     error, hint = outcome.err.splitlines()[-2:]
     assert error.startswith("Error: gb.jsonl:1: not UTF-8 at byte 12 (0xb4)")
-    assert "春雨" in error  # shown as the encoding that it has
-    assert hint == "  the bytes are valid GB18030: try `--encoding gb18030`"
+    assert "春雨贵如油" in error  # shown as the encoding that it has
+    assert hint == "  the bytes are GB18030 text: try `--encoding gb18030`"
 
 
 def test_the_ways_out_that_errors_name_are_taken(nlpx):
@@ -238,7 +238,7 @@ def test_damaged_weights(nlpx, data):
     save_file({key: tensor for key, tensor in tensors.items() if key != name}, file)
     refused(
         nlpx(*words), 3, "Error: bert: the checkpoint lacks layers.0.feed_forward.input.weight",
-        "  --allow-partial 'layers.*' starts them at random",
+        "  --set \"model.allow_partial=['layers.*']\" starts them at random",
     )  # fmt: skip
     outcome = nlpx(*words, "--set", "model.allow_partial=['layers.*']", "--set", "train.epochs=1")
     assert outcome.code == 0

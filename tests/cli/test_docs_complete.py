@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import documents
-from documents import CHINESE, DOCUMENTS, README, ROOT
+from documents import CHINESE, DOCUMENTS, README, ROOT, TRANSLATIONS
 
 CATALOGUE = ROOT / "docs" / "catalogue.md"
 COMMAND_PAGES = {path.stem: path for path in (ROOT / "docs" / "commands").glob("*.md")}
@@ -172,8 +172,9 @@ def test_named_files_exist(document):
         assert (ROOT / path).exists(), path
 
 
-def test_the_chinese_readme_has_the_same_commands():
-    assert documents.command_lines(CHINESE) == documents.command_lines(README)
+@pytest.mark.parametrize(("chinese", "english"), TRANSLATIONS.items(), ids=map(documents.name, TRANSLATIONS))
+def test_the_chinese_pages_have_the_same_commands(chinese, english):
+    assert documents.command_lines(chinese) == documents.command_lines(english)
 
 
 def test_the_chinese_readme_has_the_same_blocks_and_links():
@@ -182,5 +183,8 @@ def test_the_chinese_readme_has_the_same_blocks_and_links():
 
     assert without_comments(CHINESE) == without_comments(README)
     assert [block.language for block in documents.blocks(CHINESE)] == [b.language for b in documents.blocks(README)]
-    ours, theirs = ([link.partition("#")[0] for link in documents.links(document)] for document in (README, CHINESE))
+    ours, theirs = (
+        [link.partition("#")[0].replace("/zh/", "/") for link in documents.links(document)]
+        for document in (README, CHINESE)
+    )
     assert [link for link in theirs if link != "README.md"] == [link for link in ours if link != CHINESE.name]

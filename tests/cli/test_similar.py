@@ -178,7 +178,7 @@ def bad_files():
         (("score", "emb.npy", "wide.npy"), 3, "vectors of 16 numbers, wide.npy: of 17"),
         (("score", "emb.npy", "nan.npy"), 3, "nan.npy: row 123 holds nan in column 5"),
         (("score", "empty.tsv", *MODEL), 3, "empty.tsv is empty"),
-        (("score", "one.tsv", *MODEL), 3, "one.tsv:2: one text where two are expected"),
+        (("score", "one.tsv", *MODEL), 3, "one.tsv:2: 1 cell where the first line has 2"),
         (("score", "rows.jsonl", "--fields", "source", "other"), 3, "rows.jsonl:1: has no `source` or no `other`"),
         (("score", "missing.tsv"), 3, "missing.tsv: no such file"),
         (("pairs", "nan.npy"), 3, "nan.npy: row 123 holds nan in column 5"),

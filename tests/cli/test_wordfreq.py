@@ -154,7 +154,7 @@ def test_folders_and_patterns(nlpx):
         (("corpus.txt", "--ngram", "2", "--unit", "word"), 2, "--ngram belongs to --unit ngram", "leave out"),
         (("corpus.txt", "--unit", "token"), 2, "needs a tokenizer", "--tokenizer"),
         (("corpus.txt", "-o", "empty"), 2, "empty is a folder", "file"),
-        (("corpus.txt", "--encoding", "utf-16"), 2, "cannot be read line by line", "iconv"),
+        (("plain.txt", "--encoding", "utf-16"), 3, "not UTF-16: the bytes are UTF-8 text", "--encoding utf-8"),
         (("corpus.txt", "--encoding", "klingon"), 2, "unknown encoding", "gb18030"),
         (("--merge",), 2, "--merge without files", "outputs"),
         (("-", "--timings"), 2, "can be read again", "file"),
@@ -163,7 +163,8 @@ def test_folders_and_patterns(nlpx):
 )
 def test_one_sentence_a_hint_and_the_code(nlpx, words, code, message, hint):
     Path("empty").mkdir()
-    Path("gb.txt").write_bytes(b"ab\n" + "春风".encode("gb18030"))
+    Path("plain.txt").write_text("没有字节序标记的文本\n", encoding="utf-8")
+    Path("gb.txt").write_bytes(b"ab\n" + "春风又绿江南岸".encode("gb18030"))
     Path("field.jsonl").write_text('{"title": "甲"}\n', encoding="utf-8")
     Path("half.txt.gz").write_bytes(gzip.compress(os.urandom(1000))[:500])
     Path("counts.tsv").write_text("earlier\t1\n", encoding="utf-8")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from nlpx.runs.objective import task_objective
 from pydantic import ValidationError
 
 import tiny
@@ -16,6 +15,7 @@ from nlpx.data.rows.labelled import Label, Labelled
 from nlpx.data.rows.reading import RowReport
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
+from nlpx.runs.objective import task_objective
 from nlpx.tasks.classify import Config, Prediction, Task
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary

@@ -374,9 +374,9 @@ def test_stdin_table_has_its_header_in_the_stream(monkeypatch):
     assert list(read_texts(find_sources(["-"], format="tsv")[0], READING)) == ["甲"]
 
 
-def test_packed_stdin_is_named(monkeypatch):
-    with pytest.raises(InputError, match=r"stdin: compressed data \(\.gz\)"):
-        list(read_texts(give_stdin(monkeypatch, gzip.compress(b"x")), READING))
+def test_packed_stdin_is_unpacked(monkeypatch):
+    for pack in PACK.values():
+        assert list(read_texts(give_stdin(monkeypatch, pack("甲\n乙\n".encode())), READING)) == ["甲", "乙"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -463,9 +463,9 @@ def test_broken_bytes_behind_a_byte_order_mark_keep_their_place(tmp_path):
 
 def test_gb18030_is_suggested_only_where_it_fits(tmp_path):
     with pytest.raises(InputError) as error:
-        whole(write(tmp_path / "a.txt", "春风\n".encode("gb18030")))
+        whole(write(tmp_path / "a.txt", "春风又绿江南岸\n".encode("gb18030")))
     assert "--encoding gb18030" in error.value.hint
-    assert "春风" in error.value.message
+    assert "春风又绿江南岸" in error.value.message
     with pytest.raises(InputError) as error:
         whole(write(tmp_path / "b.txt", b"\xff\n"))
     assert "gb18030" not in error.value.hint
@@ -482,12 +482,10 @@ def test_replacing_keeps_every_line_for_every_division(tmp_path):
     assert whole(gb, Reading(encoding="gb18030", errors="replace")) == ["\ufffd", "\ufffd0", "好"]
 
 
-def test_nul_and_wide_text_are_refused(tmp_path):
+def test_nul_and_encodings_without_lines_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"a\.txt:2: holds a NUL character: c"):
         whole(write(tmp_path / "a.txt", b"a\nc\0\n"))
-    with pytest.raises(InputError, match="the text is UTF-16"):
-        whole(write(tmp_path / "b.txt", "文\n".encode("utf-16")), Reading(errors="replace"))
-    for encoding in ("utf-16", "utf-16-le", "cp037", "base64", "rot13"):
+    for encoding in ("cp037", "base64", "rot13"):
         with pytest.raises(UsageError, match="cannot be read line by line"):
             whole(tmp_path / "a.txt", Reading(encoding=encoding))
     with pytest.raises(UsageError, match="unknown encoding `klingon`"):
@@ -530,13 +528,13 @@ def test_bad_tables_are_named_by_line(tmp_path):
     assert "id, body" in error.value.hint
     path = write(tmp_path / "b.tsv", "id\ttext\n1\t甲\n2\n")
     for size in (1, 8, 100):
-        with pytest.raises(InputError, match=r"b\.tsv:3: 1 cells where the header names 2"):
+        with pytest.raises(InputError, match=r"b\.tsv:3: 1 cell where the header names 2"):
             by_blocks(source(path), size)
     with pytest.raises(InputError, match=r"c\.csv:1: no column `text`"):
         whole(write(tmp_path / "c.csv", "id,body\n"))
     with pytest.raises(InputError, match=r"d\.csv:3: 3 cells"):
         whole(write(tmp_path / "d.csv", "id,text\n1,甲\n2,乙,丙\n"))
-    with pytest.raises(InputError, match=r"e\.csv:2: 1 cells where"):  # not the last line, which the quote swallowed
+    with pytest.raises(InputError, match=r"e\.csv:2: a quote opens a cell that never ends"):  # not the last line
         whole(write(tmp_path / "e.csv", 'id,text\n"1,甲\n2,乙\n3,丙\n'))
 
 

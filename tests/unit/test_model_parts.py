@@ -268,6 +268,17 @@ def test_a_row_that_sees_nothing_is_uniform_not_nan() -> None:
     assert torch.equal(bias.softmax(-1), torch.full((1, 1, 1, 4), 0.25))
 
 
+@pytest.mark.parametrize("residual_scores", ["none", "sum"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_that_sees_nothing_is_no_nan_in_any_precision(dtype: torch.dtype, residual_scores: str) -> None:
+    """Among rows that see something, so that the call has a mask at all; with weights that give large scores."""
+    model = randomised(Transformer(config(residual_scores=residual_scores))).eval()
+    attention_mask = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]])
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        states = model(torch.randint(0, 50, (2, 4)), attention_mask=attention_mask).last_hidden_state
+    assert states.isfinite().all()
+
+
 def test_wrong_masks_say_what_is_needed() -> None:
     model, token_ids = Transformer(config()), torch.zeros(1, 3, dtype=torch.long)
     with pytest.raises(UsageError, match="segment_ids"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -372,3 +372,62 @@ def test_the_engine_needs_no_torch():
     code = f"import {modules}; print('torch' in sys.modules or 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+class Length(Section):
+    ALTERNATIVES: ClassVar = (("epochs", "steps"), ("steps", "passes"))
+    epochs: int | None = None
+    steps: int | None = None
+    passes: int | None = None
+
+
+class Trained(Section):
+    train: Length = Length()
+    seed: int = 7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "flags", "expected"),
+    [
+        (["train.steps=5"], {}, (None, 5, None)),  # the preset's epochs no longer count
+        (["train.epochs=5"], {}, (5, None, None)),
+        (["train.epochs=5"], {"train.steps": 2}, (None, 2, None)),  # an option is stronger than --set
+        (["train.passes=4"], {}, (3, None, 4)),  # no alternative of epochs
+        (["seed=1"], {}, (3, None, None)),
+        (["train.steps=null"], {}, (3, None, None)),  # clears, chooses nothing
+        (["train.epochs=5", "train.epochs=null"], {}, (None, None, None)),
+    ],
+)
+def test_a_stronger_layer_chooses_among_alternatives(tmp_path, overrides, flags, expected):
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("train:\n  epochs: 3\n", encoding="utf-8")
+    found = resolve(Trained, preset=str(preset), overrides=overrides, flags=flags).config.train
+    assert (found.epochs, found.steps, found.passes) == expected
+
+
+def test_alternatives_in_one_layer_are_left_to_the_schema():
+    found = resolve(Trained, flags={"train": {"epochs": 1, "steps": 2}}).config.train
+    assert (found.epochs, found.steps) == (1, 2)
+
+
+def test_anchors_cannot_make_more_values_than_a_preset_needs(tmp_path):
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 8))]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"bomb.yaml:\d+:\d+: more than 10,000 values"):
+        resolve(Config, preset=str(tmp_path / "bomb.yaml"))
+
+
+@pytest.mark.parametrize("depth", [40, 5000])
+def test_nesting_without_end_is_named(tmp_path, depth):
+    text = "[" * depth + "]" * depth
+    (tmp_path / "deep.yaml").write_text(f"steps: {text}", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"deep.yaml.*nested too deeply"):
+        resolve(Config, preset=str(tmp_path / "deep.yaml"))
+    with pytest.raises(UsageError, match="nested too deeply" if depth > 1000 else "train.steps"):
+        resolve(Config, overrides=["task=pair", f"train.steps={text}"])
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400"])
+def test_a_number_without_a_value_is_refused(value):
+    with pytest.raises(UsageError, match=r"finite"):
+        resolve(Config, overrides=["task=pair", f"optim.learning_rate={value}"])

@@ -63,7 +63,7 @@ def test_contest_layout(tmp_path: Path) -> None:
     ]
     assert [pair.label for pair in splits.dev] == [0, 1, 0]
     assert [(pair.id, pair.label, pair.split) for pair in splits.test] == [("x0", None, "test"), ("x1", None, "test")]
-    assert splits.notes == []
+    assert [note.split(":")[0] for note in splits.notes] == ["train"]  # what was taken, and nothing else
 
 
 def test_one_folder_or_one_file_of_the_contest(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_held_out_dev_is_stable_and_shares_no_source(tmp_path: Path) -> None:
     assert {pair.target for pair in first.dev} == {pair.target for pair in second.dev}
     assert not {pair.source for pair in first.dev} & {pair.source for pair in first.train}
     assert 0.06 < len(first.dev) / 600 < 0.14
-    assert "no dev split given" in first.notes[0]
+    assert "no dev split given" in first.notes[1]
 
 
 def test_a_tiny_set_still_gets_a_dev_pair(tmp_path: Path) -> None:

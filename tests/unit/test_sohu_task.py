@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from nlpx.runs.objective import task_objective
 
 from nlpx.data.rows.sohu import Pair
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer
+from nlpx.runs.objective import task_objective
 from nlpx.tasks.sohu import Config, Task
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.vocabulary.from_texts import character_vocabulary

@@ -170,8 +170,8 @@ def test_chosen_fields(tmp_path):
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("a.tsv", "春天", "a.tsv:2: one text where two are expected"),
-        ("a.tsv", "春\t夏\t1\t2", "a.tsv:2: 4 cells where two texts"),
+        ("a.tsv", "春天", "a.tsv:2: 1 cell where the first line has 3"),
+        ("a.tsv", "春\t夏\t1\t2", "a.tsv:2: 4 cells where the first line has 3"),
         ("a.tsv", "春\t夏", "a.tsv:2: the pair has no score"),
         ("a.tsv", "春\t夏\t", "a.tsv:2: the pair has no score"),
         ("a.tsv", "春\t夏\tgood", "a.tsv:2: the score `good` is no number"),
@@ -179,7 +179,7 @@ def test_chosen_fields(tmp_path):
         ("a.jsonl", '{"text1": "春", "text2": 3}', "a.jsonl:2: field `text2` is no text"),
         ("a.jsonl", '{"text1": "春", "other": "夏"}', "a.jsonl:2: has no pair of texts"),
         ("a.jsonl", '{"text1": "春", "text2": "夏", "score": null}', "a.jsonl:2: the pair has no score"),
-        ("a", "[1]", "a:2: not a JSON object"),
+        ("a", "[1]", "a:2: a JSON array, not an object"),
     ],
 )
 def test_pairs_that_are_refused(tmp_path, name, line, message):

@@ -58,3 +58,13 @@ def test_configuration_needs_no_torch():
         "TrainConfig(); OptimConfig(); conflict(['ema']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("key", ["epochs=2", "steps=2", "batch_size=4", "batch_tokens=512", "max_batch_size=8"])
+def test_no_either_or_pair_blames_a_shipped_file(key):
+    from nlpx.configuration.files import preset_names
+    from nlpx.configuration.presets import resolve, schema_of
+
+    for name in preset_names():
+        resolved = resolve(schema_of(name.split("/")[0]), preset=name, overrides=[f"train.{key}"])
+        assert getattr(resolved.config.train, key.partition("=")[0]) == int(key.partition("=")[2])

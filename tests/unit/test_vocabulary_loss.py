@@ -81,3 +81,41 @@ def test_an_objective_trains_with_it_and_reports_without():
     for ours, theirs in zip(losses["training"][1], losses["evaluation"][1], strict=True):
         assert (ours is None) == (theirs is None)
         assert ours is None or torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("scale", ["constant", "function"])
+def test_a_gradient_can_be_differentiated_again(bias, scale):
+    """What a gradient penalty does: the parameters' gradient of |d loss / d states|^2, as through all logits."""
+
+    def penalty(loss_of):
+        leaves, targets = parts(20, bias=bias)
+        loss = loss_of(leaves, targets)
+        loss = loss * leaves[0].sum().sin() if scale == "function" else loss
+        (of_states,) = torch.autograd.grad(loss, leaves[0], create_graph=True)
+        return gradients(of_states.square().sum(), leaves)
+
+    def plain(leaves, targets):
+        return functional.cross_entropy(functional.linear(*leaves), targets, reduction="sum")
+
+    ours, theirs = penalty(lambda leaves, targets: vocabulary_loss(*leaves, targets)), penalty(plain)
+    for mine, reference in zip(ours, theirs, strict=True):
+        # softmax and logsumexp are float32: an error is one of the largest terms, not of each.
+        assert torch.allclose(mine, reference, atol=1e-5 * float(reference.abs().max()), rtol=0)
+
+
+def test_a_gradient_of_the_gradient_by_finite_differences():
+    leaves, targets = parts(6)
+
+    def slope(shift):
+        states = (leaves[0].detach() + shift).requires_grad_()
+        (found,) = torch.autograd.grad(
+            vocabulary_loss(states, leaves[1], leaves[2], targets), states, create_graph=True
+        )
+        return found.square().sum(), states
+
+    value, states = slope(0.0)
+    (derivative,) = torch.autograd.grad(value, states)
+    step = 1e-2  # the loss is float32: a larger step loses less to rounding than it gains in curvature
+    differences = (slope(step)[0] - slope(-step)[0]) / (2 * step)
+    assert derivative.sum().item() == pytest.approx(differences.item(), rel=1e-2)

@@ -177,8 +177,25 @@ def _layers(
     place = preset_tree.Place(label(files[-1]) if files else "configuration")
     tree = preset_tree.Node({}, place)
     for layer in layers:  # from the weakest to the strongest
-        tree = preset_tree.merge(tree, with_new_names(_with_mappings(layer, schema)))
+        layer = with_new_names(_with_mappings(layer, schema))
+        tree = preset_tree.merge(_without_alternatives(tree, layer, schema), layer)
     return replace(tree, place=place), [label(path) for path in files]
+
+
+def _without_alternatives(tree: Node, layer: Node, schema: type[Section]) -> Node:
+    """`tree` without the keys for which the stronger `layer` sets an alternative, section by section."""
+    if not (tree.is_mapping and layer.is_mapping):
+        return tree
+    chosen = {key for key, node in layer.value.items() if not node.is_null}
+    gone = {other for pair in schema.ALTERNATIVES for key, other in (pair, pair[::-1]) if key in chosen}
+    children = {}
+    for key, child in tree.value.items():
+        inner = section_of(schema.model_fields[key].annotation) if key in schema.model_fields else None
+        if key in gone and key not in layer.value:
+            continue
+        below = layer.value.get(key)
+        children[key] = child if inner is None or below is None else _without_alternatives(child, below, inner)
+    return replace(tree, value=children)
 
 
 def _option(key: str) -> str:

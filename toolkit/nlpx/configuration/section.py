@@ -18,19 +18,29 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 import pydantic
 import pydantic_core
 from pydantic_core import core_schema
 
 from nlpx.configuration import registry
+from nlpx.seed import LARGEST_SEED
 
 
 class Section(pydantic.BaseModel):
-    """Base of every configuration class: immutable, and unknown keys are errors."""
+    """Base of every configuration class: immutable, and unknown keys are errors.
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    `ALTERNATIVES` lists pairs of keys of which only one may be set: where a stronger layer sets one, what weaker
+    layers say of the other no longer counts.
+    """
+
+    ALTERNATIVES: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+Seed = Annotated[int, pydantic.Field(ge=0, le=LARGEST_SEED)]
 
 
 @dataclass(frozen=True)

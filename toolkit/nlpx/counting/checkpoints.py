@@ -19,8 +19,8 @@ from typing import Any
 from nlpx.counting.portions import Portion
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.work import choose_block_bytes, choose_num_parts
-from nlpx.data.corpus.remote import is_url
-from nlpx.data.corpus.sources import Source
+from nlpx.data.opening.remote import is_url
+from nlpx.data.opening.sources import Source
 from nlpx.errors import InputError, UsageError
 from nlpx.io import process_is_alive, write_json
 

@@ -20,7 +20,7 @@ from nlpx.counting.runs import spilling_to
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.work import WorkItem, read_item
 from nlpx.dask_client import connect
-from nlpx.data.corpus.remote import is_url
+from nlpx.data.opening.remote import is_url
 from nlpx.errors import MachineError, install_hint
 
 _GROUP_BYTES = 64 << 20  # of input: enough that sending a result costs little beside counting

@@ -24,7 +24,7 @@ from nlpx.counting.work import (
     read_item,
     stream_work,
 )
-from nlpx.data.corpus.sources import Source
+from nlpx.data.opening.sources import Source
 from nlpx.errors import UsageError
 from nlpx.messages import Messages
 

@@ -14,9 +14,9 @@ from itertools import islice
 from nlpx.counting.segmentation.segmenters import build_word_segmenter
 
 LARGEST = 1 << 17  # bytes
-# What is always read as plain lines, and what a packed file or a table may begin with although it reads as text.
+# What is always read as plain lines, and what else may begin with although it reads as text: the engine looks closer.
 _PLAIN_SUFFIXES = ("", ".txt")
-_NOT_PLAIN = ("BZh", "PAR1")
+_NOT_PLAIN = ("BZh", "PAR1", "PK", "%PDF", "Rar!", "<", "version https://git-lfs")
 
 
 class SmallCounts:

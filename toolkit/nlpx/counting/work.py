@@ -96,7 +96,7 @@ def stream_work(sources: Sequence[Source], reading: Reading, *, first: int) -> I
             index += 1
             continue
         reading.check()
-        for piece in read_pieces(source):
+        for piece in read_pieces(source, reading):
             yield WorkItem(index, Block(source, index, piece.start, piece.start + len(piece.data)), piece=piece)
             index += 1
 

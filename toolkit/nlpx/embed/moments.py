@@ -148,7 +148,8 @@ class Moments:
         # Var(a^T E b) <= 2 sum_ij a_i^2 b_j^2 Var(E_ij), for E is symmetric, and Var(E_ij) <= rows * u^2 / 3 * sum over
         # the panels of |x_i|^2 |x_j|^2 <= rows * u^2 / 3 * sqrt(rounded_i rounded_j).
         deviation = UNIT * np.sqrt(2 * PANEL_ROWS / 3) * (np.sqrt(self.rounded) @ np.square(directions))
-        return np.asarray(_DEVIATIONS * deviation / max(1, self.count - 1))
+        uncertainty: Matrix = _DEVIATIONS * deviation / max(1, self.count - 1)
+        return uncertainty
 
     @property
     def mean_cosine(self) -> float:

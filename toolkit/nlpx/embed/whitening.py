@@ -251,7 +251,8 @@ def _of_file(settings: dict[str, Any], tensors: dict[str, Matrix], path: Path) -
 
 def _floors(moments: Moments, values: Matrix, vectors: Matrix, fraction: float = 1.0) -> Matrix:
     """What the eigenvalues (d,) must reach, (d,), for the covariance of their directions to keep the promise."""
-    return np.asarray(np.maximum(RESOLUTION * values[0], fraction * moments.uncertainty(vectors) / PROMISE))
+    floors: Matrix = np.maximum(RESOLUTION * values[0], fraction * moments.uncertainty(vectors) / PROMISE)
+    return floors
 
 
 def _dimension(values: Matrix, choices: Choices) -> int:

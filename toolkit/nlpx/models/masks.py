@@ -7,6 +7,9 @@ from torch import Tensor
 
 from nlpx.errors import UsageError
 
+# The lowest number that bfloat16 has too: float32's own would become -inf where the scores are bfloat16.
+LOWEST = torch.finfo(torch.bfloat16).min
+
 
 def visible(
     mask: str | Tensor,
@@ -60,7 +63,7 @@ def additive(visibility: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     # Not -inf: the softmax of a query that sees no key at all (padding) would be 0 / 0. With a finite number it is
     # uniform, which no real query reads. Beside any visible key exp() of it is exactly 0.
     bias = torch.zeros(visibility.shape, dtype=dtype, device=visibility.device)
-    return bias.masked_fill(~visibility, torch.finfo(dtype).min)
+    return bias.masked_fill(~visibility, LOWEST)
 
 
 def num_visible(visibility: Tensor | None, num_keys: int, device: torch.device) -> Tensor:

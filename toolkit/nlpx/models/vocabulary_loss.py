@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 SLICE = {"cpu": 1 << 21}  # logits at once, 8 MB in float32: what a CPU's cache holds
@@ -22,7 +21,8 @@ def vocabulary_loss(states: Tensor, table: Tensor, bias: Tensor | None, targets:
     """Sum of the negative log-likelihoods of `targets` (N,) in nats, 0-d float32.
 
     states: (N, E), table: (V, E), bias: (V,). The same as `cross_entropy(linear(states, table, bias), targets)`, in
-    the same precision under autocast; its gradient cannot be differentiated again.
+    the same precision under autocast. A gradient that is to be differentiated again is made through the logits and
+    takes their memory.
     """
     loss: Tensor = _VocabularyLoss.apply(states, table, bias, targets)  # type: ignore[no-untyped-call]  # torch's
     return loss
@@ -39,18 +39,37 @@ class _VocabularyLoss(torch.autograd.Function):
             sums = _Sums(states.to(dtype), table.to(dtype), None if bias is None else bias.to(dtype), wanted)
             for start in range(0, len(states), num_rows(len(table), device)):
                 sums.add(slice(start, start + num_rows(len(table), device)), targets)
-        ctx.save_for_backward(sums.of_states, sums.of_table, sums.of_bias)
-        ctx.dtypes = (states.dtype, table.dtype, None if bias is None else bias.dtype)
+        ctx.save_for_backward(sums.of_states, sums.of_table, sums.of_bias, states, table, bias, targets)
+        ctx.dtype = dtype
         return sums.loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *parts, states, table, bias, targets = ctx.saved_tensors
+        if (
+            torch.is_grad_enabled()
+        ):  # with `create_graph`: the sums of the forward pass know nothing of where they came from
+            wanted = [part is not None for part in parts]
+            parts = _through_logits(states, table, bias, targets, dtype=ctx.dtype)
+            parts = [part if is_wanted else None for part, is_wanted in zip(parts, wanted, strict=True)]
         scaled = [
-            None if part is None else (part * gradients[0]).to(dtype)
-            for part, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+            None if part is None else (part * gradients[0]).to(given.dtype)
+            for part, given in zip(parts, (states, table, bias), strict=True)
         ]
         return (*scaled, None)
+
+
+def _through_logits(
+    states: Tensor, table: Tensor, bias: Tensor | None, targets: Tensor, *, dtype: torch.dtype
+) -> list[Tensor | None]:
+    """The gradients of states (N, E), table (V, E) and bias (V,) as functions of all three, to be differentiated."""
+    states, table = states.to(dtype), table.to(dtype)
+    with torch.autocast(states.device.type, enabled=False):
+        logits = functional.linear(states, table, None if bias is None else bias.to(dtype)).float()  # (N, V)
+        errors = logits.softmax(dim=1) - functional.one_hot(targets, len(table))  # (N, V)
+        of_bias = None if bias is None else errors.sum(dim=0)
+        errors = errors.to(dtype)
+        return [errors @ table, errors.t() @ states, of_bias]
 
 
 class _Sums:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
@@ -22,6 +22,13 @@ class ParameterRule(Section):
 
 class ScheduleConfig(Section):
     """The learning rate over the run, counted in updates (never in micro-batches)."""
+
+    ALTERNATIVES: ClassVar = (
+        ("warmup_steps", "warmup_ratio"),
+        ("points", "warmup_steps"),
+        ("points", "warmup_ratio"),
+        ("points", "decay"),
+    )
 
     warmup_steps: NonNegativeInt | None = Field(default=None, description="updates of linear warm-up from 0")
     warmup_ratio: float | None = Field(default=None, ge=0, lt=1, description="the same as a fraction of all updates")

@@ -16,7 +16,7 @@ from nlpx.errors import install_hint
 from nlpx.io import write_text
 from nlpx.report import plots
 from nlpx.report.changes import changes
-from nlpx.report.history import History, primary_metric, sparkline
+from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, Table, render
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ def _first_line(run: RunFolder, manifest: Mapping[str, Any], history: History) -
     }
     rows = [{"fact": name, "value": value} for name, value in facts.items() if value is not None]
     table = render(rows, (Column("fact", " "), Column("value", " ")), form="markdown")
-    return f"# {title}: {_result(manifest, history)}\n\n{table}"
+    return f"# {title}: {_result(run, history)}\n\n{table}"
 
 
-def _result(manifest: Mapping[str, Any], history: History) -> str:
+def _result(run: RunFolder, history: History) -> str:
     best = history.best
     if best is not None:
         how = f" ({best['score_is']})" if best.get("score_is") else ""
         return f"score {best['score']:.4f} on dev{how}, step {best.get('step')}"
-    metric = primary_metric(manifest)
+    metric = run.primary_metric
     return f"{metric['name']} {metric['value']:.4f}" if metric else "no evaluation yet"
 
 

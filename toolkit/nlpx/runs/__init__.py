@@ -1,1 +1,1 @@
-"""Training runs: folder and facts, the model they start from, what follows the loop, answers of finished ones."""
+"""Training runs: their folder and facts, the model they start from, what follows the loop, and predictions."""

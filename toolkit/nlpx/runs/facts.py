@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nlpx.data.opening.remote import is_url, without_password
+
 HASHED_BYTES = 64 * 2**20  # of a longer file only the beginning is hashed: a start should not read 100 GB
 
 _LIBRARIES = ("torch", "numpy", "transformers", "tokenizers", "safetensors", "pydantic", "rjieba", "jieba")
@@ -41,7 +43,11 @@ def input_facts(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     Of files beyond `HASHED_BYTES` the first so many bytes are hashed, and `hashed_bytes` says how many.
     """
     facts: list[dict[str, Any]] = []
-    for path in map(Path, paths):
+    for given in paths:
+        if is_url(str(given)):
+            facts.append({"path": without_password(str(given)), "size": None, "sha256": None})
+            continue
+        path = Path(given)
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         facts += [_file_facts(file) for file in files]
     return facts

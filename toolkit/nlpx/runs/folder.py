@@ -25,6 +25,7 @@ from typing import Any, Literal, TextIO
 
 from nlpx import __version__
 from nlpx.configuration import registry
+from nlpx.data.opening.remote import without_password
 from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, UsageError, UserError
 from nlpx.io import finite, full_disk_named, process_is_alive, write_atomically, write_json, write_text
 from nlpx.runs import facts as run_facts
@@ -114,6 +115,12 @@ class RunFolder:
     def update(self, **facts: Any) -> None:
         """Write the manifest anew with these facts added or replaced."""
         write_json(self.path / "manifest.json", self.manifest | facts)
+
+    @property
+    def primary_metric(self) -> dict[str, Any] | None:
+        """`name` and `value` of the best evaluation; None before the first. Earlier versions called it headline."""
+        found: dict[str, Any] | None = self.manifest.get("primary_metric", self.manifest.get("headline"))
+        return found
 
     def set_primary_metric(self, name: str, value: float) -> None:
         """Store the one score that stands for this run."""
@@ -231,7 +238,7 @@ def _outcome(error: BaseException) -> tuple[State, int]:
 def _first_manifest() -> dict[str, Any]:
     return {
         "state": "running",
-        "command_line": ["nlpx", *sys.argv[1:]],
+        "command_line": ["nlpx", *map(without_password, sys.argv[1:])],
         "version": __version__,
         "git": run_facts.git_state(),
         "libraries": run_facts.library_versions(),

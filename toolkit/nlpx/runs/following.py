@@ -14,7 +14,9 @@ from torch import nn
 
 from nlpx.io import replace_directory
 from nlpx.messages import Messages, Progress
+from nlpx.optim.config import OptimConfig
 from nlpx.runs.folder import RunFolder
+from nlpx.runs.reach import warnings_for
 from nlpx.runs.tracking import TensorBoard
 from nlpx.tasks import Evaluation
 from nlpx.train import distributed
@@ -31,6 +33,7 @@ class Follower:
 
     training: Training
     config: TrainConfig
+    optim: OptimConfig
     run: RunFolder | None  # None in every process but the first
     messages: Messages
     evaluate: Callable[[], Evaluation]
@@ -51,6 +54,8 @@ class Follower:
 
     def _follow(self, objective: Objective, collate: Collate) -> Evaluation:
         evaluation, training = None, self.training
+        for warning in warnings_for(training, self.optim) if training.step == 0 else ():
+            self.messages.warn(warning)
         announce = "finishing this step and saving; press Ctrl-C again to leave at once"
         with (
             InterruptGuard(lambda: self.messages.note(announce)) as guard,

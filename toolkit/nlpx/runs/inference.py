@@ -11,7 +11,7 @@ import torch
 
 from nlpx.configuration import registry
 from nlpx.data.batches.bucketing import in_row_order, sequential_batches
-from nlpx.data.rows.reading import RowWriter
+from nlpx.data.rows.writing import RowWriter
 from nlpx.errors import InputError
 from nlpx.io import write_atomically, write_json
 from nlpx.tasks import EncodedRows, Evaluation, Task
@@ -72,12 +72,12 @@ class Predictor:
 
     def predict(self, rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """The rows as they came, in order, with the prediction added."""
-        for row, prediction in zip(rows, self._predictions(rows), strict=True):
+        for row, prediction in zip(rows, self.predictions(rows), strict=True):
             yield self.task.predicted_row(row, prediction)
 
     def answer(self, rows: Sequence[Any], file: Path) -> Evaluation:
         """Write the rows with their predictions as JSON lines, and compare them with the labels they have."""
-        predictions = self._predictions(rows)
+        predictions = self.predictions(rows)
         file.parent.mkdir(exist_ok=True)
         with write_atomically(file) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
             writer = RowWriter(stream)
@@ -85,7 +85,8 @@ class Predictor:
             writer.write_all(self.task.predicted_row(row, prediction) for row, prediction in pairs)
         return self.task.evaluate(rows, predictions)
 
-    def _predictions(self, rows: Sequence[Any]) -> list[Any]:
+    def predictions(self, rows: Sequence[Any]) -> list[Any]:
+        """What the task predicts of each row, in order."""
         encoded = self.task.encode(rows, self.tokenizer, self.max_length)
         pad = self.tokenizer.pad_token_id or 0
         return predict_encoded(self.task, self.model, encoded, pad, self.device, self.precision)

@@ -157,10 +157,8 @@ def _nothing_left(run: RunFolder, config: Any) -> bool:
 
 
 def _finished_before(run: RunFolder, messages: Messages) -> Finished:
-    from nlpx.report.history import primary_metric
-
     messages.note(f"{run.path} is finished, nothing is left to do; --set train.epochs=N or train.steps=N gives more")
-    return Finished(str(run.path), (primary_metric(run.manifest) or {}).get("value"), [], ())
+    return Finished(str(run.path), (run.primary_metric or {}).get("value"), [], ())
 
 
 def _open_run(

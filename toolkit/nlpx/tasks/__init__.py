@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nlpx.data.rows.reading import OnBadRow, RowReport
+    from nlpx.data.rows.splits import Paths
     from nlpx.models.encoder import Encoder
     from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
@@ -53,8 +54,17 @@ class Task(Protocol):
     loss: str | None  # the loss that is taken where none is chosen
     alternatives: Mapping[str, str]  # key of `model_parts` -> the setting that does without, for models that lack it
 
-    def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Any:
-        """Rows as an object with `train`, `dev`, `test` and `notes`."""
+    def read(
+        self,
+        data: Paths,
+        *,
+        dev: Paths = (),
+        test: Paths = (),
+        encoding: str,
+        on_bad_row: OnBadRow,
+        report: RowReport,
+    ) -> Any:
+        """Rows as an object with `train`, `dev`, `test` and `notes`; `dev` and `test` are files of their own."""
         ...
 
     def read_rows(

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from nlpx.configuration.section import Section
 from nlpx.data.rows.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
 from nlpx.data.rows.reading import Row
-from nlpx.data.rows.splits import Splits
+from nlpx.data.rows.splits import Paths, Splits
 from nlpx.metrics.classes import SCORE, evaluate
 from nlpx.report import classes
 from nlpx.report.tables import Table
@@ -56,10 +56,11 @@ class EncodedText(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The likeliest class of a row and its probability."""
+    """The likeliest class of a row and its probability; those of all classes where they were asked for."""
 
     label: int
     probability: float
+    probabilities: Sequence[float] = ()
 
 
 class Task:
@@ -78,10 +79,21 @@ class Task:
         texts = tuple(name for name in (config.text_field, config.second_field) if name is not None)
         self.fields = Fields(texts, config.label_field)
         self.labels: list[Label] = []
+        self.with_probabilities = False  # of all classes; many rows of many classes would fill the memory
 
-    def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Splits[Labelled]:
+    def read(
+        self,
+        data: Paths,
+        *,
+        dev: Paths = (),
+        test: Paths = (),
+        encoding: str,
+        on_bad_row: OnBadRow,
+        report: RowReport,
+    ) -> Splits[Labelled]:
         """Train, dev and test rows; the classes are learned from the training rows."""
-        splits = read_splits(data, self.fields, encoding=encoding, on_bad_row=on_bad_row, report=report)
+        options: dict[str, Any] = {"encoding": encoding, "on_bad_row": on_bad_row, "report": report}
+        splits = read_splits(data, self.fields, dev=dev, test=test, **options)
         first = splits.train[0]
         self.fields = self.fields.settled(Row(first.row, first.place))
         self.labels = labels_of(splits.train)
@@ -149,8 +161,14 @@ class Task:
 
     def predict(self, model: Encoder, batch: dict[str, Any]) -> list[Prediction]:
         """The likeliest class of each row."""
-        probabilities, labels = self.forward(model, batch)["logits"].float().softmax(-1).max(-1)  # (B,) each
-        return list(map(Prediction, labels.tolist(), probabilities.tolist()))
+        every = self.forward(model, batch)["logits"].float().softmax(-1)  # (B, C)
+        probabilities, labels = every.max(-1)  # (B,) each
+        columns = [labels.tolist(), probabilities.tolist()]
+        return list(map(Prediction, *columns, *([every.tolist()] if self.with_probabilities else [])))
+
+    def class_probabilities(self, prediction: Prediction) -> list[tuple[Label, float]]:
+        """Each class with its probability, of a prediction made `with_probabilities`."""
+        return list(zip(self.labels, prediction.probabilities, strict=True))
 
     def calibrate(self, rows: Sequence[Labelled], predictions: Sequence[Prediction]) -> None:
         """Nothing is left open."""

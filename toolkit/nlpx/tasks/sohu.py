@@ -14,6 +14,7 @@ from pydantic import Field
 
 from nlpx.configuration.section import Section
 from nlpx.data.rows.sohu import VARIANTS, Pair, Splits, read_pairs, read_splits
+from nlpx.data.rows.splits import Paths
 from nlpx.metrics.binary import best_threshold
 from nlpx.metrics.sohu import CRITERIA, evaluate
 from nlpx.report.tables import Column, Table
@@ -82,9 +83,18 @@ class Task:
         self.config = config
         self.thresholds = dict.fromkeys(CRITERIA, 0.5 if config.threshold == "best" else config.threshold)
 
-    def read(self, data: str, *, encoding: str, on_bad_row: OnBadRow, report: RowReport) -> Splits[Pair]:
-        """Train, dev and test pairs of a contest folder, JSON lines or stdin."""
-        return read_splits(data, encoding=encoding, on_bad_row=on_bad_row, report=report)
+    def read(
+        self,
+        data: Paths,
+        *,
+        dev: Paths = (),
+        test: Paths = (),
+        encoding: str,
+        on_bad_row: OnBadRow,
+        report: RowReport,
+    ) -> Splits[Pair]:
+        """Train, dev and test pairs of contest folders, files of rows or stdin."""
+        return read_splits(data, dev=dev, test=test, encoding=encoding, on_bad_row=on_bad_row, report=report)
 
     def read_rows(
         self, source: str, *, encoding: str, format: Any, on_bad_row: OnBadRow, report: RowReport
@@ -165,6 +175,10 @@ class Task:
         """Probability of a match, a row each."""
         probabilities: list[float] = self.forward(model, batch)["logits"].float().softmax(-1)[:, 1].tolist()
         return probabilities
+
+    def class_probabilities(self, prediction: float) -> list[tuple[int, float]]:
+        """That a pair does not match, and that it does."""
+        return [(0, 1 - prediction), (1, prediction)]
 
     def calibrate(self, rows: Sequence[Pair], predictions: Sequence[float]) -> None:
         """Choose the thresholds of A and of B on dev pairs, if the configuration asks for the best."""

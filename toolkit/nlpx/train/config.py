@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -17,6 +17,8 @@ DEFAULT_BATCH_TOKENS = 4096  # 32 rows of 128 tokens
 
 class TrainConfig(Section):
     """One run of the training loop; a step is one update of the weights."""
+
+    ALTERNATIVES: ClassVar = (("epochs", "steps"), ("batch_tokens", "batch_size"), ("max_batch_size", "batch_size"))
 
     epochs: PositiveInt | None = Field(default=None, description="passes over the data; 3 if `steps` is not given")
     steps: PositiveInt | None = Field(default=None, description="updates, instead of `epochs`")
@@ -61,11 +63,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
-        for first, second in (
-            ("epochs", "steps"),
-            ("batch_tokens", "batch_size"),
-            ("max_batch_size", "batch_size"),
-        ):
+        for first, second in self.ALTERNATIVES:
             if getattr(self, first) is not None and getattr(self, second) is not None:
                 raise ValueError(f"`{first}` and `{second}` contradict each other: set one of them to null")
         if self.patience is not None and self.eval_every is None:

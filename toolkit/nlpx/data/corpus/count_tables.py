@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CountFormat = Literal["tsv", "jsonl", "vocab"]
 
+_MOST_DIGITS = 30  # of a count: more is no count of anything, and fits no number that is computed with
 # What stands before the tokens of a vocabulary, as in the releases of BERT.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -74,11 +75,11 @@ def read_counts(path: str | Path) -> Iterator[tuple[str, int]]:
     Raises InputError by line for everything else.
     """
     from nlpx.data.corpus.pieces import Reading, read_pieces
-    from nlpx.data.corpus.sources import find_sources
+    from nlpx.data.opening.sources import find_sources
 
     for source in find_sources([str(path)], format="txt"):
         number = 0
-        for piece in read_pieces(source):
+        for piece in read_pieces(source, Reading()):
             for line in piece.decode(Reading()).split("\n"):
                 number += 1
                 if line:
@@ -88,7 +89,7 @@ def read_counts(path: str | Path) -> Iterator[tuple[str, int]]:
 
 def _parsed(line: str, place: str) -> tuple[str, int]:
     word, tab, count = line.rpartition("\t")
-    if tab and count.isascii() and count.isdigit() and word:
+    if tab and count.isascii() and count.isdigit() and len(count) <= _MOST_DIGITS and word:
         return unescape(word), int(count)
     if line.startswith("{"):
         return _parsed_json(line, place)
@@ -103,13 +104,13 @@ def _parsed_json(line: str, place: str) -> tuple[str, int]:
         word, count = row["word"], row["count"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _not_a_count(line, place) from None
-    if not isinstance(word, str) or type(count) is not int or count < 0:
+    if not isinstance(word, str) or type(count) is not int or not 0 <= count < 10**_MOST_DIGITS:
         raise _not_a_count(line, place)
     return word, count
 
 
 def _not_a_count(line: str, place: str) -> InputError:
-    from nlpx.data.rows.lines import excerpt
+    from nlpx.data.opening.refusals import excerpt
 
     hint = 'a line is `word<TAB>count` or {"word": ..., "count": ...}, as `nlpx wordfreq` writes them'
     return InputError(f"{place}: not a count: {excerpt(line)}", hint=hint)

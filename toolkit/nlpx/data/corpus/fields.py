@@ -6,25 +6,22 @@ text and each row has to stay in its place. A line without a row in it, in a fil
 
 from __future__ import annotations
 
-import io
-import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from nlpx.data.corpus.pieces import Piece, Reading
-from nlpx.data.corpus.sources import Source
+from nlpx.data.opening.json_rows import NOT_JSON_HINT, UNUSABLE, not_json
+from nlpx.data.opening.refusals import ARRAY_HINT, NUL, REPLACE_HINT, SURROGATE, bad_row, names, wrong_width
+from nlpx.data.opening.sources import Source
+from nlpx.data.opening.tables import LABELLED, QUOTE_HINT, SAMPLE_ROWS, CsvReader, columns_of
 from nlpx.errors import InputError
-
-_UNUSABLE = re.compile("[\ud800-\udfff\0]")
-_ROW_HINT = "one JSON object a line is expected; an array is split by: jq -c '.[]' FILE"
-_MAX_SHOWN_NAMES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The first line of a TSV table: how many columns, which one holds the texts, and the byte where rows begin."""
+    """What the first lines of a TSV table tell: how many columns, which one holds the texts, where rows begin."""
 
     num_columns: int
     column: int
@@ -52,7 +49,12 @@ def json_texts(piece: Piece, reading: Reading, *, keep_empty: bool = False) -> I
             raise _bad_json(error, piece.place(index), line, field) from None
         if not isinstance(value, str):
             if value is not None:
-                raise piece.refuse(index, f"field `{field}` is no text", row=line, hint="choose with --field")
+                raise piece.refuse(
+                    index,
+                    f"field `{field}` is no text",
+                    row=line,
+                    hint="correct the row; or choose another with --field",
+                )
             value = ""
         if "\\u" in line:  # only escapes can bring in what no decoder lets through
             value = _usable(value, piece, index, reading)
@@ -61,55 +63,50 @@ def json_texts(piece: Piece, reading: Reading, *, keep_empty: bool = False) -> I
 
 
 def _bad_json(error: Exception, place: str, line: str, field: str) -> InputError:
-    import json
+    from json import loads
 
-    from nlpx.data.rows.lines import bad_row
-
-    if isinstance(error, json.JSONDecodeError):
-        what = f"not JSON (column {error.colno}: {error.msg})"
-        return bad_row(place, what, row=line, hint="is this JSON lines? --input-format names another format")
     if isinstance(error, KeyError):
-        return InputError(f"{place}: no field `{field}`", hint=_names("fields", json.loads(line)))
+        return InputError(f"{place}: no field `{field}`", hint=names("fields", loads(line)))
     if isinstance(error, RecursionError):
-        return bad_row(place, "JSON nested too deeply", row=line, hint=_ROW_HINT)
-    return bad_row(place, "not a JSON object", row=line, hint=_ROW_HINT)
+        return not_json(error, place, line, hint=ARRAY_HINT)
+    if isinstance(error, ValueError):
+        return not_json(error, place, line, hint=NOT_JSON_HINT)
+    return bad_row(place, "not a JSON object", row=line, hint=ARRAY_HINT)
 
 
 def _usable(value: str, piece: Piece, index: int, reading: Reading) -> str:
-    found = _UNUSABLE.search(value)
+    found = UNUSABLE.search(value)
     if found is None:
         return value
     if reading.errors == "replace":
-        return _UNUSABLE.sub("\ufffd", value)
-    what = (
-        "holds a NUL character" if found.group() == "\0" else "holds a lone surrogate (half of a \\uD83D\\uDE00 pair)"
-    )
-    raise piece.refuse(index, f"holds {what}", hint="correct the row, or go on with `--errors replace`")
+        return UNUSABLE.sub("\ufffd", value)
+    raise piece.refuse(index, f"holds {NUL if found.group() == chr(0) else SURROGATE}", hint=REPLACE_HINT)
 
 
-def _names(what: str, names: Iterable[str]) -> str:
-    known = list(names)
-    shown = ", ".join(known[:_MAX_SHOWN_NAMES]) + (", …" if len(known) > _MAX_SHOWN_NAMES else "")
-    return f"its {what}: {shown or 'none'}; choose with --field"
-
-
-def column_of(names: Sequence[str], place: str, field: str) -> int:
+def column_of(columns: Sequence[str], place: str, field: str) -> int:
     """Return the position of a column. Raises InputError that names those there are."""
-    if field not in names:
-        raise InputError(f"{place}: no column `{field}`", hint=_names("columns", names))
-    return list(names).index(field)
+    if field not in columns:
+        raise InputError(f"{place}: no column `{field}`", hint=names("columns", filter(None, columns)))
+    return list(columns).index(field)
 
 
 def tsv_header(stream: Any, source: Source, reading: Reading, *, start: int = 0, line: int = 1) -> Header | None:
-    """Read the header from a stream that stands at byte `start` and line `line`; None if only empty lines follow."""
-    end = start
+    """Read the columns from a stream that stands at byte `start` and line `line`; None if only empty lines follow."""
+    end, first, rows = start, None, []
     for number, raw in enumerate(iter(stream.readline, b""), start=line):
-        first = Piece(source, raw, end, number).decode(reading).rstrip("\n").removeprefix("\ufeff")
+        text = Piece(source, raw, end, number).decode(reading).rstrip("\n").removeprefix("\ufeff")
         end += len(raw)
-        if first.strip():
-            names = first.split("\t")
-            return Header(len(names), column_of(names, f"{source.name}:{number}", reading.field), end)
-    return None
+        if text.strip():
+            rows.append(text.split("\t"))
+            first = first or (end - len(raw), end, f"{source.name}:{number}")
+            if len(rows) > SAMPLE_ROWS:
+                break
+    if first is None:
+        return None
+    begin, end, place = first
+    columns = columns_of(rows[0], rows[1:], name=source.name, place=place, forms=LABELLED, asked=(reading.field,))
+    column = column_of(columns.names, place, reading.field)
+    return Header(len(columns.names), column, end if columns.has_header else begin)
 
 
 def tsv_texts(piece: Piece, reading: Reading, header: Header, *, keep_empty: bool = False) -> Iterator[str]:
@@ -120,8 +117,8 @@ def tsv_texts(piece: Piece, reading: Reading, header: Header, *, keep_empty: boo
             continue
         cells = line.split("\t")
         if len(cells) != header.num_columns:
-            what = f"{len(cells)} cells where the header names {header.num_columns}"
-            raise piece.refuse(index, what, row=line, hint="correct the row; --input-format csv reads quotes")
+            what = wrong_width(len(cells), header.num_columns)
+            raise piece.refuse(index, what, row=line, hint="correct the row; `--input-format csv` reads quotes")
         value = cells[header.column]
         if keep_empty or (value and not value.isspace()):
             yield value
@@ -135,37 +132,35 @@ def _below_header(piece: Piece, reading: Reading, header: Header) -> tuple[int, 
 
 
 def csv_texts(pieces: Iterable[Piece], source: Source, reading: Reading, *, keep_empty: bool = False) -> Iterator[str]:
-    """Yield one cell of each row of a whole CSV table with a header; a quoted cell may span lines."""
-    import csv
+    """Yield one cell of each row of a whole CSV table; a quoted cell may span lines. Raises InputError by line."""
 
-    csv.field_size_limit(sys.maxsize)  # the default, 131,072 characters, is less than a long document
-    lines = (line for piece in pieces for line in io.StringIO(piece.decode(reading), newline="\n"))
-    reader = csv.reader(lines)
-    rows = _csv_rows(reader, source)
-    number, header = next(rows, (0, []))
-    if not header:
+    def refuse(number: int, what: str, text: str) -> None:
+        raise bad_row(f"{source.name}:{number}", what, row=text, hint=QUOTE_HINT)
+
+    rows = ((number, cells) for number, cells in CsvReader(_lines(pieces, reading), source.name, refuse) if any(cells))
+    head = list(islice(rows, SAMPLE_ROWS))
+    if not head:
         return
-    column = column_of(header, f"{source.name}:{number}", reading.field)
-    for number, cells in rows:
-        if len(cells) != len(header):
-            what = f"{len(cells)} cells where the header names {len(header)}"
-            hint = "correct the row; a quote that is never closed swallows the lines after it"
-            raise InputError(f"{source.name}:{number}: {what}", hint=hint)
+    number, first = head[0]
+    place = f"{source.name}:{number}"
+    following = [cells for _, cells in head[1:]]
+    columns = columns_of(first, following, name=source.name, place=place, forms=LABELLED, asked=(reading.field,))
+    column, width = column_of(columns.names, place, reading.field), len(columns.names)
+    for number, cells in chain(head[columns.has_header :], rows):
+        if len(cells) != width:
+            raise bad_row(
+                f"{source.name}:{number}", wrong_width(len(cells), width), row=",".join(cells), hint=QUOTE_HINT
+            )
         if keep_empty or (cells[column] and not cells[column].isspace()):
             yield cells[column]
 
 
-def _csv_rows(reader: Any, source: Source) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not empty, each with the number of the line it begins on."""
-    import csv
-
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(f"{source.name}:{number}: not CSV ({error})", hint="correct the row") from None
-        if any(cell and not cell.isspace() for cell in cells):
-            yield number, cells
+def _lines(pieces: Iterable[Piece], reading: Reading) -> Iterator[tuple[int, str]]:
+    number = 0
+    for piece in pieces:
+        lines = piece.decode(reading).split("\n")
+        if not lines[-1]:
+            lines.pop()
+        for line in lines:
+            number += 1
+            yield number, line

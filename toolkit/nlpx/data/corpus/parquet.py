@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from nlpx.data.corpus.fields import column_of
-from nlpx.data.corpus.pieces import Reading, open_stream
-from nlpx.data.corpus.sources import Source
+from nlpx.data.corpus.pieces import Reading
+from nlpx.data.opening.sources import Source
+from nlpx.data.opening.streams import open_stream
 from nlpx.errors import InputError, MachineError, UsageError, install_hint
 
 _BATCH_ROWS = 1000
@@ -18,8 +20,21 @@ def parquet_texts(
 ) -> Iterator[str]:
     """Yield the texts of every `num_parts`-th row group; a row where the column is null has an empty text.
 
-    Raises MachineError without pyarrow, InputError for a missing column, one that holds no text, or a broken file,
-    UsageError for pipes and packed files: the table of contents stands at the end.
+    Raises what `open_parquet` raises, InputError for a missing column and for one that holds no text.
+    """
+    with open_parquet(source) as file:
+        _check_column(file.schema_arrow, source, reading.field)
+        for group in range(part, file.num_row_groups, num_parts):
+            texts = _group_texts(file, group, source, reading.field)
+            yield from (text for text in texts if keep_empty or (text and not text.isspace()))
+
+
+@contextmanager
+def open_parquet(source: Source) -> Iterator[Any]:
+    """Open a Parquet file for reading in parts.
+
+    Raises MachineError without pyarrow, InputError for a broken file (also while it is read), UsageError for pipes and
+    packed files: the table of contents stands at the end.
     """
     try:
         import pyarrow
@@ -31,11 +46,9 @@ def parquet_texts(
         raise UsageError(f"{source.name}: {what}", hint="fetch or unpack the file first")
     with open_stream(source) as stream:
         try:
-            file = ParquetFile(stream)
-            _check_column(file.schema_arrow, source, reading.field)
-            for group in range(part, file.num_row_groups, num_parts):
-                texts = _group_texts(file, group, source, reading.field)
-                yield from (text for text in texts if keep_empty or (text and not text.isspace()))
+            yield ParquetFile(stream)
+        except UnicodeDecodeError:
+            raise InputError(f"{source.name}: a column holds bytes that are not UTF-8", hint="write it again") from None
         except (pyarrow.ArrowException, OSError) as error:
             what = str(error).splitlines()[0]
             raise InputError(f"{source.name}: not a whole Parquet file ({what})", hint="fetch it again") from None

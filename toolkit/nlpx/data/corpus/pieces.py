@@ -5,25 +5,23 @@ A line end is the byte 0x0A, which no admitted encoding uses for anything else, 
 
 from __future__ import annotations
 
-import codecs
-import io
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn
 
-from nlpx.data.corpus.compression import compression_of_bytes, is_reading_error, unpack, unpacking_error
-from nlpx.data.corpus.remote import is_url, open_url
-from nlpx.data.corpus.sources import Source
+from nlpx.data.opening.compression import is_reading_error, unpacking_error
+from nlpx.data.opening.encodings import check_encoding, hint_of_nul, undecodable
+from nlpx.data.opening.magic import compression_of_bytes
+from nlpx.data.opening.refusals import NUL, bad_row
+from nlpx.data.opening.sources import Source
+from nlpx.data.opening.streams import open_source, open_stream
 from nlpx.errors import InputError, UsageError
 
 PIECE_BYTES = 1 << 20
 # Longer than any document; without a limit, a file that is no text would fill the memory in search of a line end.
 LONGEST_LINE = 1 << 30
-WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-DECODING_HINT = "name the right encoding with `--encoding`, or go on with `--errors replace`"
+DECODING_HINT = "name the right encoding with `--encoding`; or go on with `--errors replace`"
+_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,9 @@ class Reading:
     def check(self) -> None:
         """Raise UsageError for an unknown encoding or policy, and for encodings with line ends of their own."""
         if self.encoding != "utf-8":
-            _check_encoding(self.encoding)
+            check_encoding(self.encoding)
         if self.errors not in ("strict", "replace"):
             raise UsageError(f"unknown policy `{self.errors}` for broken bytes", hint="policies: strict, replace")
-
-
-def _check_encoding(encoding: str) -> None:
-    from nlpx.data.rows.lines import check_encoding
-
-    check_encoding(encoding)
-    try:
-        is_text = "\n".encode(encoding) == b"\n"
-    except LookupError:
-        is_text = False
-    if not is_text:
-        hint = "convert first: iconv -f ENCODING -t utf-8 FILE | ... -"
-        raise UsageError(f"encoding `{encoding}` cannot be read line by line", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +51,6 @@ class Piece:
 
     def refuse(self, index: int, what: str, *, row: str | None = None, hint: str = DECODING_HINT) -> InputError:
         """Return the error for a line: its place, what is wrong, how it begins, the way out."""
-        from nlpx.data.rows.lines import bad_row
-
         return bad_row(self.place(index), what, row=row, hint=hint)
 
     def place(self, index: int) -> str:
@@ -79,7 +62,7 @@ class Piece:
     def decode(self, reading: Reading) -> str:
         """Return the text with `\\n` as its only line end. Raises InputError for bytes that are no text."""
         try:
-            text = self.data.decode(reading.encoding, reading.errors)
+            text = self.data.decode(self.source.lines_encoding(reading.encoding), reading.errors)
         except UnicodeDecodeError as error:
             self._refuse_bytes(error, reading)
         if self.start == 0:
@@ -95,46 +78,29 @@ class Piece:
             return text.replace("\0", "\ufffd")
         before = text.index("\0")
         row = text[text.rfind("\n", 0, before) + 1 :].split("\n", 1)[0]
-        raise self.refuse(text.count("\n", 0, before), "holds a NUL character", row=row)
+        hint = hint_of_nul(self.data, DECODING_HINT)
+        raise self.refuse(text.count("\n", 0, before), f"holds {NUL}", row=row, hint=hint)
 
     def _refuse_bytes(self, error: UnicodeDecodeError, reading: Reading) -> NoReturn:
         data, at = self.data, error.start
-        row = data[data.rfind(b"\n", 0, at) + 1 :].split(b"\n", 1)[0]
-        try:
-            shown, hint = row.decode("gb18030"), "the bytes are valid GB18030: try `--encoding gb18030`"
-        except UnicodeDecodeError:
-            shown, hint = row.decode(reading.encoding, "replace"), DECODING_HINT
-        what = f"not {reading.encoding.upper()} at byte {self.start + at} (0x{data[at]:02x})"
-        raise self.refuse(data.count(b"\n", 0, at), what, row=shown.rstrip("\r"), hint=hint) from None
+        raise undecodable(
+            error,
+            place=self.place(data.count(b"\n", 0, at)),
+            offset=self.start,
+            row=data[data.rfind(b"\n", 0, at) + 1 :].split(b"\n", 1)[0],
+            sample=data,
+            encoding=self.source.lines_encoding(reading.encoding),
+            hint=DECODING_HINT,
+        ) from None
 
 
-@contextmanager
-def open_stream(source: Source) -> Iterator[Any]:
-    """Open a source as a buffered stream of unpacked bytes. Raises InputError if it cannot be opened."""
-    if source.path == "-":
-        yield sys.stdin.buffer
-        return
-    with _open_stored(source) as stored, unpack(stored, source.compression) as stream:
-        yield stream
-
-
-def _open_stored(source: Source) -> BinaryIO:
-    if is_url(source.path):
-        remote = open_url(source.path, by_parts=source.size is not None)
-        return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, remote)))
-    try:
-        return Path(source.path).open("rb")
-    except OSError as error:
-        raise InputError(f"{source.name} cannot be opened: {error.strerror}") from None
-
-
-def read_pieces(source: Source, *, piece_bytes: int = PIECE_BYTES) -> Iterator[Piece]:
+def read_pieces(source: Source, reading: Reading, *, piece_bytes: int = PIECE_BYTES) -> Iterator[Piece]:
     """Yield a whole source as pieces of about `piece_bytes`, the same ones each time.
 
     Raises InputError for what cannot be opened or unpacked; it says how far reading came.
     """
     start, line = 0, 1
-    with open_stream(source) as stream:
+    with open_source(source, encoding=reading.encoding, errors=reading.errors) as (source, stream):
         while data := _read_lines(stream, source, piece_bytes, start, line):
             yield _piece(source, data, start, line)
             start += len(data)
@@ -198,13 +164,10 @@ def _piece(source: Source, data: bytes, start: int, line: int | None) -> Piece:
     if start > 0:
         return Piece(source, data, start, line)
     packed = compression_of_bytes(data)
-    if packed is not None:
-        hint = f"unpack it first, or give it the suffix .{packed}"
+    if packed is not None:  # behind a URL, where nobody looked before
+        hint = f"unpack it first; or give it the suffix .{packed}"
         raise InputError(f"{source.name}: compressed data (.{packed}) where text belongs", hint=hint)
-    if data.startswith(WIDE_MARKS):
-        hint = "convert it first: iconv -f utf-16 -t utf-8 FILE > NEW_FILE"
-        raise InputError(f"{source.name}: the text is UTF-16", hint=hint)
-    without_mark = data.removeprefix(codecs.BOM_UTF8)
+    without_mark = data.removeprefix(_MARK)
     return Piece(source, without_mark, len(data) - len(without_mark), line)
 
 

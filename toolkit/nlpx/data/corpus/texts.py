@@ -13,8 +13,9 @@ from itertools import islice
 
 from nlpx.data.corpus.fields import Header, csv_texts, json_texts, plain_texts, tsv_header, tsv_texts
 from nlpx.data.corpus.parquet import parquet_texts
-from nlpx.data.corpus.pieces import PIECE_BYTES, Piece, Reading, open_stream, read_pieces, read_range
-from nlpx.data.corpus.sources import FORMATS, Source, TextFormat, find_sources
+from nlpx.data.corpus.pieces import PIECE_BYTES, Piece, Reading, read_pieces, read_range
+from nlpx.data.opening.sources import FORMATS, Source, TextFormat, find_sources
+from nlpx.data.opening.streams import open_source
 
 __all__ = [
     "FORMATS",
@@ -63,10 +64,7 @@ def read_block(block: Block, reading: Reading) -> Iterator[str]:
         return
     reading.check()
     piece = read_range(block.source, block.start, block.end)
-    header = None
-    if piece.data and block.source.format == "tsv":
-        with open_stream(block.source) as stream:
-            header = tsv_header(stream, block.source, reading)
+    header = _header(block.source, reading) if piece.data and block.source.format == "tsv" else None
     yield from _texts(piece, reading, header)
 
 
@@ -104,16 +102,23 @@ def read_part(
     if source.format == "parquet":
         yield from parquet_texts(source, reading, part=part, num_parts=num_parts, keep_empty=keep_empty)
     elif source.format == "csv":
-        texts = csv_texts(read_pieces(source, piece_bytes=block_bytes), source, reading, keep_empty=keep_empty)
+        texts = csv_texts(read_pieces(source, reading, piece_bytes=block_bytes), source, reading, keep_empty=keep_empty)
         yield from _every(texts, part, num_parts)
     else:
         header = None
-        for index, piece in enumerate(read_pieces(source, piece_bytes=block_bytes)):
+        for index, piece in enumerate(read_pieces(source, reading, piece_bytes=block_bytes)):
             if source.format == "tsv" and header is None:
-                first_line = io.BytesIO(piece.data)
-                header = tsv_header(first_line, source, reading, start=piece.start, line=piece.line or 1)
+                header = _header(source, reading, piece)
             if index % num_parts == part:
                 yield from _texts(piece, reading, header, keep_empty=keep_empty)
+
+
+def _header(source: Source, reading: Reading, piece: Piece | None = None) -> Header | None:
+    """The columns of a TSV table: of one that can be opened again the same for all its readers; else of a piece."""
+    if piece is not None and not source.repeatable:
+        return tsv_header(io.BytesIO(piece.data), piece.source, reading, start=piece.start, line=piece.line or 1)
+    with open_source(source, encoding=reading.encoding, errors=reading.errors) as (opened, stream):
+        return tsv_header(stream, opened, reading)
 
 
 def _every(texts: Iterator[str], part: int, num_parts: int) -> Iterator[str]:
@@ -129,7 +134,7 @@ def read_raw_part(
 ) -> Iterator[str]:
     """Yield the own pieces of plain text as `read_part` does, each as one string of whole lines."""
     reading.check()
-    for index, piece in enumerate(read_pieces(source, piece_bytes=block_bytes)):
+    for index, piece in enumerate(read_pieces(source, reading, piece_bytes=block_bytes)):
         if index % num_parts == part:
             yield piece.decode(reading)
 

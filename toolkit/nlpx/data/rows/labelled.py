@@ -8,12 +8,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nlpx.data.rows.reading import FORMAT_OF_SUFFIX, Format, OnBadRow, Row, RowReport, bad_row, format_of, read_rows
-from nlpx.data.rows.splits import SPLIT_OF_NAME, Split, Splits, hold_out, split_of
+from nlpx.data.opening.notes import note
+from nlpx.data.opening.tables import LABELLED, Forms
+from nlpx.data.rows.label_spelling import Label, note_of_classes, note_of_spellings, spellings
+from nlpx.data.rows.reading import OnBadRow, Row, RowReport, Shape, bad_row, format_of, read_rows
+from nlpx.data.rows.splits import (
+    Paths,
+    Split,
+    SplitFile,
+    Splits,
+    files_of,
+    hold_out,
+    name_of,
+    note_taken,
+    split_of,
+)
 from nlpx.data.rows.text_pairs import TEXT_NAMES
 from nlpx.errors import InputError
 
-Label = str | int
+__all__ = ["Fields", "Label", "Labelled", "labels_of", "read_labelled", "read_splits"]
 
 # How a row may call its texts where nobody says; the first that fits.
 FORMS = (("text",), *TEXT_NAMES)
@@ -40,6 +53,15 @@ class Fields:
         hint = f"{_its_fields(row)}; --set task_options.text_field=NAME says which is the text"
         raise bad_row(row.place, "has no `text`, and no `text1` and `text2`", row=row.values, hint=hint)
 
+    def shape(self, *, keep_empty: bool = False) -> Shape:
+        """How rows may come without names: the texts first, and a label."""
+        forms: Forms = LABELLED
+        if self.texts:
+            forms = {len(self.texts) + 1: (*self.texts, self.label or "label")}
+            forms = {**forms, 2: self.texts} if len(self.texts) == 2 else forms
+        names = (*self.texts, self.label or "label", *(name for form in FORMS for name in form))
+        return Shape(forms, names, keep_empty)
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -53,42 +75,43 @@ class Labelled:
     row: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    path: str | Path
-    split: Split | None = None  # of rows that name none
-
-
 def read_splits(
-    data: str | Path,
+    data: Paths,
     fields: Fields | None = None,
     *,
+    dev: Paths = (),
+    test: Paths = (),
     encoding: str = "utf-8",
     on_bad_row: OnBadRow = "fail",
     report: RowReport | None = None,
 ) -> Splits[Labelled]:
-    """Read train, dev and test rows of one file, of stdin (`-`), or of a folder's JSON-lines, CSV and TSV files.
+    """Read train, dev and test rows of files, URLs, stdin (`-`), and of a folder's files of rows.
 
-    In a folder, files called train, dev, valid, validation or test say the split of rows that name none themselves.
-    Without a dev part a tenth of the training rows becomes one, see `hold_out`. Test rows need no label.
+    Rows say their split by `split`; else files of a folder, or several ones, by a word of their names (train, dev,
+    valid, test ...); all rows of `dev` and `test` files belong there. Without a dev part a tenth of the training rows
+    becomes one, see `hold_out`. Test rows need no label. Labels that differ only in how they are written are one.
     Raises InputError for rows that do not fit, no training rows, and labels of a single class.
     """
     parts: dict[Split, list[Labelled]] = {"train": [], "dev": [], "test": []}
+    taken: Counter[tuple[Split, str]] = Counter()
     report = RowReport() if report is None else report
-    files, fields = _files(data), Fields() if fields is None else fields
-    for row in _read(files, fields, encoding=encoding, format=None, on_bad_row=on_bad_row, report=report):
+    files = files_of(data, dev, test, in_folder=_row_files)
+    fields = Fields() if fields is None else fields
+    for file, row in _read(files, fields, encoding=encoding, on_bad_row=on_bad_row, report=report):
         parts[row.split or "train"].append(row)
+        taken[row.split or "train", name_of(file.path)] += 1
     splits = Splits(parts["train"], parts["dev"], parts["test"])
-    name = "stdin" if str(data) == "-" else str(data)
     if not splits.train:
         first = f"; the first bad row: {report.errors[0]}" if report.errors else ""
         hint = "training rows have `split` = train or no `split` at all"
-        raise InputError(f"{name} holds no training rows{first}", hint=hint)
-    _refuse_one_class(splits.train, name)
+        raise InputError(f"{name_of(data)} holds no training rows{first}", hint=hint)
+    splits.notes.append(note_taken(taken, "rows"))
+    _spell_alike(splits)
+    _refuse_one_class(splits.train, name_of(data))
     if not splits.dev:
         hold_out(splits, lambda row: row.text, items="rows", key_name="text")
-        _refuse_one_class(splits.train, name)
-    splits.notes += _unknown_labels(splits)
+        _refuse_one_class(splits.train, name_of(data))
+    splits.notes += _notes(splits)
     return splits
 
 
@@ -97,14 +120,18 @@ def read_labelled(
     fields: Fields,
     *,
     encoding: str = "utf-8",
-    format: Format | None = None,
+    format: str | None = None,
     on_bad_row: OnBadRow = "fail",
     report: RowReport | None = None,
 ) -> Iterator[Labelled]:
-    """Yield the rows of `data` in file order and in constant memory. Labels may be missing. Raises InputError."""
-    options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row}
+    """Yield the rows of `data` in file order and in constant memory, every plain line as one. Labels may be missing.
+
+    Raises InputError.
+    """
     report = RowReport() if report is None else report
-    return _read(_files(data), fields, **options, report=report, require_label=False)
+    files = files_of(data, in_folder=_row_files)
+    options: dict[str, Any] = {"encoding": encoding, "on_bad_row": on_bad_row, "report": report}
+    return (row for _, row in _read(files, fields, **options, format=format, require_label=False))
 
 
 def labels_of(rows: Iterable[Labelled]) -> list[Label]:
@@ -115,31 +142,37 @@ def labels_of(rows: Iterable[Labelled]) -> list[Label]:
 
 
 def _read(
-    files: Sequence[_File],
+    files: Sequence[SplitFile],
     fields: Fields,
     *,
     encoding: str,
-    format: Format | None,
     on_bad_row: OnBadRow,
     report: RowReport,
+    format: str | None = None,
     require_label: bool = True,
-) -> Iterator[Labelled]:
+) -> Iterator[tuple[SplitFile, Labelled]]:
+    shape = fields.shape(keep_empty=not require_label)
+    options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
     for file in files:
-        for row in read_rows(file.path, encoding=encoding, format=format, on_bad_row=on_bad_row, report=report):
+        for row in read_rows(file.path, **options, shape=shape):
             try:
-                fields = fields.settled(row)
-                found = _labelled(row, fields, file.split, require_label)
+                if not fields.texts:
+                    fields = fields.settled(row)
+                    shown = " and ".join(f"`{name}`" for name in fields.texts)
+                    note(f"texts are in {shown}" + (f", labels in `{fields.label}`" if fields.label else ""))
+                found = _labelled(row, fields, file, require_label)
             except InputError as error:
                 if on_bad_row == "fail":
                     raise
                 report.add_skipped(error)
             else:
-                yield found
+                report.num_without_text += not (found.text.strip() and (found.second is None or found.second.strip()))
+                yield file, found
 
 
-def _labelled(row: Row, fields: Fields, split: Split | None, require_label: bool) -> Labelled:
+def _labelled(row: Row, fields: Fields, file: SplitFile, require_label: bool) -> Labelled:
     texts = [_text(row, name) for name in fields.texts]
-    split = split_of(row) or split
+    split = file.split if file.is_chosen else split_of(row) or file.split
     return Labelled(
         texts[0],
         texts[1] if len(texts) > 1 else None,
@@ -161,7 +194,9 @@ def _text(row: Row, name: str) -> str:
 
 def _label(row: Row, name: str, needed: bool) -> Label | None:
     value = row.values.get(name)
-    if value is None or value == "":
+    if isinstance(value, float) and value.is_integer():  # as a table of numbers with a gap writes it
+        value = int(value)
+    if value is None or (isinstance(value, str) and not value.strip()):
         if needed:
             hint = f"{_its_fields(row)}; --set task_options.label_field=NAME says which is the label"
             raise bad_row(row.place, f"lacks a label in `{name}`", row=row.values, hint=hint)
@@ -175,19 +210,31 @@ def _its_fields(row: Row) -> str:
     return f"its fields: {', '.join(row.values) or 'none'}"
 
 
-def _files(data: str | Path) -> list[_File]:
-    path = Path(data)
-    if str(data) == "-" or not path.is_dir():
-        return [_File(data)]
-    found = [file for file in sorted(path.iterdir()) if file.is_file() and _holds_rows(file)]
+def _row_files(folder: Path) -> list[Path]:
+    found = [file for file in sorted(folder.iterdir()) if file.is_file() and format_of(file) not in (None, "txt")]
     if not found:
-        hint = "expected: JSON-lines, CSV or TSV files, such as train.jsonl and dev.jsonl"
-        raise InputError(f"{path} holds no files of rows", hint=hint)
-    return [_File(file, SPLIT_OF_NAME.get(file.name.partition(".")[0])) for file in found]
+        hint = "expected: JSON-lines, CSV, TSV or Parquet files, such as train.jsonl and dev.jsonl"
+        raise InputError(f"{folder} holds no files of rows", hint=hint)
+    return found
 
 
-def _holds_rows(file: Path) -> bool:
-    return any(suffix.lower() in FORMAT_OF_SUFFIX for suffix in file.suffixes) and format_of(file) != "txt"
+def _spell_alike(splits: Splits[Labelled]) -> None:
+    """Give every label the spelling that stands for its class, and note where that changed something."""
+    parts = (splits.train, splits.dev, splits.test)
+    counts = Counter(row.label for part in parts for row in part if row.label is not None)
+    same = spellings(counts.elements())
+    for part in parts:
+        part[:] = [row if row.label is None else replace(row, label=same[row.label]) for row in part]
+    sentence = note_of_spellings(same, counts)
+    splits.notes += [sentence] if sentence else []
+
+
+def _notes(splits: Splits[Labelled]) -> Iterator[str]:
+    yield note_of_classes(Counter(str(row.label) for row in splits.train))
+    num_empty = sum(not (row.text.strip() and (row.second is None or row.second.strip())) for row in splits.train)
+    if num_empty:
+        yield f"{num_empty:,} of {len(splits.train):,} training rows have no text"
+    yield from _unknown_labels(splits)
 
 
 def _refuse_one_class(rows: Sequence[Labelled], name: str) -> None:

@@ -1,43 +1,28 @@
-"""Reading and writing rows: JSON lines, TSV, CSV and plain lines, from files or stdin, in constant memory."""
+"""Reading rows: JSON lines and arrays, TSV, CSV, Parquet and plain lines, from files, URLs, pipes or stdin."""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TextIO
+from typing import Any, Literal
 
-from nlpx.data.rows.lines import OPENERS, Lines, RowReport, bad_row, check_encoding, excerpt, open_source
+from nlpx.data.opening.encodings import check_encoding
+from nlpx.data.opening.json_rows import parse_object
+from nlpx.data.opening.refusals import SKIP_HINT, bad_row, excerpt, wrong_width
+from nlpx.data.opening.sources import FORMAT_OF_SUFFIX, FORMATS, Source, find_sources, text_suffix
+from nlpx.data.opening.streams import Opened, open_source
+from nlpx.data.opening.tables import QUOTE_HINT, SAMPLE_ROWS, Columns, CsvReader, Forms, columns_of
+from nlpx.data.rows.lines import Lines, RowReport
 from nlpx.errors import InputError, UsageError
 
-__all__ = [
-    "Format",
-    "OnBadRow",
-    "Row",
-    "RowReport",
-    "RowWriter",
-    "bad_row",
-    "excerpt",
-    "format_of",
-    "read_rows",
-]
+__all__ = ["Format", "OnBadRow", "Row", "RowReport", "bad_row", "excerpt", "format_of", "read_rows"]
 
-Format = Literal["jsonl", "tsv", "csv", "txt"]
+Format = Literal["jsonl", "tsv", "csv", "txt", "parquet"]
 OnBadRow = Literal["fail", "skip"]
-
-FORMAT_OF_SUFFIX: dict[str, Format] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".tsv": "tsv",
-    ".csv": "csv",
-    ".txt": "txt",
-}
-SURROGATE = re.compile("[\ud800-\udfff]")
+_Table = Iterator[tuple[int, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,219 +33,170 @@ class Row:
     place: str
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How rows may come that do not say it: tables without a header, lines that stand for a row even if empty."""
+
+    forms: Forms | None = None  # None: every table has a header
+    names: Collection[str] = ()  # of columns that were asked for: a line with one of them is a header
+    keep_empty: bool = False  # an empty line of plain text is a row with an empty text
+    rows_if_unsure: Collection[int] = ()  # widths whose first line is a row unless it surely is a header
+
+
 def read_rows(
     source: str | Path,
     *,
     encoding: str = "utf-8",
-    format: Format | None = None,
+    format: str | None = None,
     on_bad_row: OnBadRow = "fail",
     report: RowReport | None = None,
+    shape: Shape | None = None,
 ) -> Iterator[Row]:
-    """Yield the rows of a file (`.gz`, `.bz2`, `.xz` are unpacked) or of stdin (`-`), one at a time.
+    """Yield the rows of a file or URL (packed ones are unpacked), a pipe or stdin (`-`), one at a time.
 
-    The format follows the suffix (stdin: JSON lines) unless given. Plain lines become `{"text": line}`; TSV
-    is unquoted; TSV and CSV need a header. A byte-order mark, CRLF and empty lines are tolerated.
-    Raises InputError for what cannot be read, UsageError for an unknown encoding, format or policy.
+    The format follows the suffix unless given; of stdin, of `.txt` and of other names it is told by the first line:
+    a JSON object or array, columns with tabs, plain lines. Plain lines become `{"text": line}`; TSV is unquoted.
+    The first line of a table names its columns, unless `shape` allows for tables without. A byte-order mark, CRLF and
+    empty lines are tolerated. What is decided here is noted. Raises InputError for what cannot be read, UsageError
+    for an unknown encoding, format or policy.
     """
     check_encoding(encoding)
-    _check_choices(format, on_bad_row)
-    report = RowReport() if report is None else report
-    name, stream = open_source(source)
-    kind = format or format_of(source)
-    lines = Lines(
-        stream,
-        name=name,
-        encoding=encoding,
-        report=report,
-        skip=on_bad_row == "skip",
-        header=kind in ("csv", "tsv"),
-        keep_empty=kind == "csv",  # a quoted cell may hold an empty line
-    )
-    parse = {"jsonl": _parse_json, "tsv": _parse_tsv, "csv": _parse_csv, "txt": _parse_text}[kind]
-    return _rows(lines, parse)
-
-
-def format_of(source: str | Path) -> Format:
-    """Return the row format a file name stands for; stdin and unknown suffixes count as JSON lines."""
-    suffixes = [suffix.lower() for suffix in Path(source).suffixes]
-    if suffixes and suffixes[-1] in OPENERS:
-        suffixes.pop()
-    return FORMAT_OF_SUFFIX.get(suffixes[-1], "jsonl") if suffixes else "jsonl"
-
-
-def _check_choices(format: str | None, on_bad_row: str) -> None:
-    if format not in (None, "jsonl", "tsv", "csv", "txt"):
-        raise UsageError(f"unknown row format `{format}`", hint="formats: jsonl, tsv, csv, txt")
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"unknown row format `{format}`", hint=f"formats: {', '.join(FORMATS)}")
     if on_bad_row not in ("fail", "skip"):
         raise UsageError(f"unknown policy `{on_bad_row}` for bad rows", hint="policies: fail, skip")
+    path = str(source)
+    if path != "-" and Path(path).is_dir():
+        raise InputError(f"{path} is a folder, not a file of rows", hint="name one of the files in it")
+    sources = find_sources([path], format=format, encoding=encoding, default="any")
+    report = RowReport() if report is None else report
+    reader = _Reader(encoding, on_bad_row == "skip", report, shape or Shape())
+    return chain.from_iterable(map(reader.rows, sources))
 
 
-def _rows(lines: Lines, parse: Callable[[Lines], Iterator[Row]]) -> Iterator[Row]:
-    report = lines.report
-    before = report.num_rows
-    for row in parse(lines):
-        report.num_rows += 1
-        yield row
-    if report.num_rows > before:
-        return
-    if lines.first_error is not None:
-        first = lines.first_error
-        raise InputError(f"{lines.name} holds no usable row; the first: {first.message}", hint=first.hint)
-    what = "is empty" if lines.number == 0 else "holds no rows"
-    raise InputError(f"{lines.name} {what}", hint="one row a line is expected")
+def format_of(source: str | Path) -> Format | None:
+    """Return the row format that a suffix stands for; None for stdin and for other names, which the content tells."""
+    found = FORMAT_OF_SUFFIX.get(text_suffix(str(source)))
+    return None if found == "any" else found
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+class _Reader:
+    """Reads one source after another under the same choices."""
+
+    def __init__(self, encoding: str, skip: bool, report: RowReport, shape: Shape) -> None:
+        self.encoding, self.skip, self.report, self.shape = encoding, skip, report, shape
+
+    def rows(self, source: Source) -> Iterator[Row]:
+        if source.format == "parquet":
+            from nlpx.data.rows.parquet import parquet_rows
+
+            for row in parquet_rows(source):
+                self.report.num_rows += 1
+                yield row
+            return
+        with ExitStack() as stack:
+            # Opened when the first row is asked for: a pipe may have no writer before.
+            opened = stack.enter_context(open_source(source, encoding=self.encoding))
+            yield from self._counted(*self._parsed(opened))
+
+    def _counted(self, lines: Lines, rows: Iterator[Row]) -> Iterator[Row]:
+        before = self.report.num_rows
+        for row in rows:
+            self.report.num_rows += 1
+            yield row
+        if self.report.num_rows > before:
+            return
+        if lines.first_error is not None:
+            first = lines.first_error
+            raise InputError(f"{lines.name} holds no usable row; the first: {first.message}", hint=first.hint)
+        what = "is empty" if lines.number == 0 else "holds no rows"
+        raise InputError(f"{lines.name} {what}", hint="one row a line is expected")
+
+    def _parsed(self, opened: Opened) -> tuple[Lines, Iterator[Row]]:
+        source = opened.source
+        lines = Lines(
+            opened.stream,
+            name=source.name,
+            encoding=source.lines_encoding(self.encoding),
+            report=self.report,
+            skip=self.skip,
+            header=source.format in ("csv", "tsv"),
+            keep_empty=source.format == "csv",  # a quoted cell may hold an empty line
+        )
+        if source.format == "jsonl":
+            return lines, _json_rows(lines)
+        if source.format == "csv":
+            return lines, self._table(_csv_cells(lines), lines)
+        if source.format == "tsv":
+            return lines, self._table(_tab_cells(lines), lines)
+        return lines, self._lines(lines)
+
+    def _lines(self, lines: Lines) -> Iterator[Row]:
+        """Plain lines, unless the first one has tabs and tables without a suffix are expected."""
+        lines.keep_empty = self.shape.keep_empty
+        numbered = iter(lines)
+        first = list(islice(numbered, 1))
+        if self.shape.forms is not None and first and "\t" in first[0][1]:
+            lines.keep_empty = False
+            cells = ((number, text.split("\t")) for number, text in chain(first, numbered))
+            return self._table(cells, lines)
+        return (Row({"text": text}, lines.place(number)) for number, text in chain(first, numbered))
+
+    def _table(self, table: _Table, lines: Lines) -> Iterator[Row]:
+        head = list(islice(table, 1 if self.shape.forms is None else SAMPLE_ROWS))
+        if not head:
+            return
+        number, first = head[0]
+        columns = columns_of(
+            first,
+            [cells for _, cells in head[1:]],
+            name=lines.name,
+            place=lines.place(number),
+            forms=self.shape.forms or {},
+            asked=self.shape.names,
+            rows_if_unsure=self.shape.rows_if_unsure,
+        )
+        yield from _named_rows(chain(head[columns.has_header :], table), columns, self.shape.forms or {}, lines)
 
 
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+def _named_rows(table: Iterable[tuple[int, list[str]]], columns: Columns, forms: Forms, lines: Lines) -> Iterator[Row]:
+    for number, cells in table:
+        if len(cells) == len(columns.names):
+            yield Row(columns.row(cells), lines.place(number))
+        elif not columns.has_header and _begins_alike(forms.get(len(cells), ()), columns.names):
+            yield Row(dict(zip(forms[len(cells)], cells, strict=True)), lines.place(number))
+        else:
+            what = wrong_width(len(cells), len(columns.names))
+            if not columns.has_header:
+                what = what.replace("the header names", "the first line has")
+            lines.refuse(bad_row(lines.place(number), what, row="\t".join(cells)))
 
 
-def _parse_json(lines: Lines) -> Iterator[Row]:
+def _begins_alike(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether one list of names is the beginning of the other, such as two texts without the score."""
+    common = min(len(names), len(others))
+    return common > 0 and tuple(names[:common]) == tuple(others[:common])
+
+
+def _json_rows(lines: Lines) -> Iterator[Row]:
     for number, text in lines:
         try:
-            yield Row(_json_object(text, lines.place(number)), lines.place(number))
+            yield Row(parse_object(text, lines.place(number)), lines.place(number))
         except InputError as error:
             lines.refuse(error)
 
 
-def _json_object(text: str, place: str) -> dict[str, Any]:
-    try:
-        values = _JSON.decode(text)
-    except json.JSONDecodeError as error:
-        raise bad_row(place, f"not JSON (column {error.colno}: {error.msg})", row=text) from None
-    except (ValueError, RecursionError) as error:
-        what = str(error) if isinstance(error, ValueError) else "nested too deeply"
-        raise bad_row(place, f"not JSON ({what})", row=text) from None
-    if not isinstance(values, dict):
-        hint = "one JSON object a line is expected; an array is split by: jq -c '.[]' FILE"
-        raise bad_row(place, f"a JSON {_json_type(values)}, not an object", row=text, hint=hint)
-    # Only escapes can smuggle these past the decoder, so most rows skip the walk.
-    if "\\u" in text:
-        _check_strings(values, place, text)
-    return values
+def _tab_cells(lines: Lines) -> _Table:
+    return ((number, text.split("\t")) for number, text in lines)
 
 
-def _json_type(value: object) -> str:
-    if isinstance(value, list):
-        return "array"
-    return "string" if isinstance(value, str) else "null" if value is None else "number or boolean"
+def _csv_cells(lines: Lines) -> _Table:
+    def refuse(number: int, what: str, text: str) -> None:
+        hint = QUOTE_HINT if lines.skip else f"{QUOTE_HINT}; {SKIP_HINT.split('; ')[1]}"
+        lines.refuse(bad_row(lines.place(number), what, row=text, hint=hint))
 
-
-def _check_strings(value: object, place: str, text: str) -> None:
-    if isinstance(value, str):
-        if SURROGATE.search(value):
-            raise bad_row(place, "holds a lone surrogate (half of a \\uD83D\\uDE00 pair)", row=text)
-        if "\0" in value:
-            raise bad_row(place, "holds a NUL character", row=text)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_strings(key, place, text)
-            _check_strings(item, place, text)
-    elif isinstance(value, list):
-        for item in value:
-            _check_strings(item, place, text)
-
-
-def _parse_text(lines: Lines) -> Iterator[Row]:
-    for number, text in lines:
-        yield Row({"text": text}, lines.place(number))
-
-
-def _parse_tsv(lines: Lines) -> Iterator[Row]:
-    cells = ((number, text.split("\t")) for number, text in lines)
-    return _table_rows(cells, lines)
-
-
-def _parse_csv(lines: Lines) -> Iterator[Row]:
-    return _table_rows(_csv_cells(lines), lines)
-
-
-def _csv_cells(lines: Lines) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(sys.maxsize)  # the default, 131,072 characters, is less than a long document
-    # A quoted cell may span lines, hence the newline put back and the number of the line a row ends on.
-    reader = csv.reader(f"{text}\n" for _, text in lines)
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            lines.refuse(bad_row(lines.place(lines.number), f"not CSV ({error})"))
-            continue
+    for number, cells in CsvReader(iter(lines), lines.name, refuse):
         if cells:
-            yield lines.number, cells
+            yield number, cells
         else:
             lines.report.num_empty += 1
-
-
-def _table_rows(table: Iterator[tuple[int, list[str]]], lines: Lines) -> Iterator[Row]:
-    number, header = next(table, (0, []))
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated or "" in header:
-        what = f"names `{repeated[0]}` twice" if repeated and repeated[0] else "has a column without a name"
-        raise InputError(f"{lines.place(number)}: the header {what}", hint="the first row names the columns")
-    for number, cells in table:
-        if len(cells) == len(header):
-            yield Row(dict(zip(header, cells, strict=True)), lines.place(number))
-        else:
-            what = f"{len(cells)} cells where the header names {len(header)}"
-            lines.refuse(bad_row(lines.place(number), what, row="\t".join(cells)))
-
-
-class RowWriter:
-    """Writes rows to a text stream as JSON lines or CSV; `flush` hands each row on at once (for pipes).
-
-    `fields` selects and orders the columns of CSV (default: the fields of the first row).
-    Raises InputError for a row that has a field the CSV header lacks, unless `fields` was given.
-    """
-
-    def __init__(
-        self,
-        stream: TextIO,
-        *,
-        format: Literal["jsonl", "csv"] = "jsonl",
-        fields: Sequence[str] | None = None,
-        flush: bool = False,
-    ) -> None:
-        if format not in ("jsonl", "csv"):
-            raise UsageError(f"cannot write rows as `{format}`", hint="formats: jsonl, csv")
-        self.stream, self.format, self.flush = stream, format, flush
-        self.fields = None if fields is None else list(fields)
-        self.select = fields is not None
-        self.header_written = False
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row."""
-        if self.format == "jsonl":
-            kept = row if self.fields is None else {name: row[name] for name in self.fields if name in row}
-            self.stream.write(json.dumps(kept, ensure_ascii=False) + "\n")
-        else:
-            self._write_csv(row)
-        if self.flush:
-            self.stream.flush()
-
-    def write_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write rows as they come."""
-        for row in rows:
-            self.write(row)
-
-    def _write_csv(self, row: Mapping[str, Any]) -> None:
-        if self.fields is None:
-            self.fields = list(row)
-        extra = [name for name in row if name not in self.fields]
-        if extra and not self.select:
-            message = f"a row has the field `{extra[0]}`, which the CSV header lacks"
-            raise InputError(message, hint="write JSON lines instead: `--format jsonl`")
-        writer = csv.writer(self.stream, lineterminator="\n")
-        if not self.header_written:
-            writer.writerow(self.fields)
-            self.header_written = True
-        writer.writerow([_cell(row.get(name)) for name in self.fields])
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, (dict, list, bool)):
-        return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else value

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nlpx.data.rows.reading import Format, OnBadRow, Row, RowReport, format_of, read_rows
+from nlpx.data.rows.reading import OnBadRow, Row, RowReport, format_of, read_rows
 from nlpx.data.rows.sohu_rows import VARIANTS, Pair, pairs_of_row
-from nlpx.data.rows.splits import Split, Splits, hold_out
+from nlpx.data.rows.splits import Paths, Split, Splits, hold_out, name_of, note_taken, several, split_of_name
 from nlpx.errors import InputError
 
 __all__ = ["FOLDERS", "VARIANTS", "Pair", "Split", "Splits", "describe", "read_pairs", "read_splits"]
@@ -28,37 +29,48 @@ class _File:
     """One file of a data set; folder and split are None where the rows themselves say."""
 
     path: str | Path
-    format: Format | None
+    format: str | None
     variant: int | None = None
     split: Split | None = None
 
 
 def read_splits(
-    data: str | Path,
+    data: Paths,
     *,
+    dev: Paths = (),
+    test: Paths = (),
     encoding: str = "utf-8",
     on_bad_row: OnBadRow = "fail",
     report: RowReport | None = None,
 ) -> Splits[Pair]:
-    """Read train, dev and test pairs of a contest folder, JSON-lines files of a folder, one file or stdin (`-`).
+    """Read train, dev and test pairs of contest folders, files of rows (also in a folder), URLs or stdin (`-`).
 
-    Without a dev part, a tenth of the training pairs becomes one, chosen by a hash of the source text so that
-    the same text never stands on both sides; a note says so. Training and dev pairs must be labelled.
-    Raises InputError for rows that do not fit, no training pairs, and labels of a single class.
+    Files of the contest say their split by their names, and so do several files given at once, as in
+    `pairs_train.jsonl`; else rows say it by `split`. All rows of `dev` and `test` files belong there. Without a dev
+    part, a tenth of the training pairs becomes one, chosen by a hash of the source text so that the same text never
+    stands on both sides; a note says so. Training and dev pairs must be labelled. Raises InputError for rows that do
+    not fit, no training pairs, and labels of a single class.
     """
     parts: dict[Split, list[Pair]] = {"train": [], "dev": [], "test": []}
-    files, notes = _files(data, encoding=encoding, format=None)
+    taken: Counter[tuple[Split, str]] = Counter()
+    files, notes = _all_files(data, dev, test, encoding=encoding)
     report = RowReport() if report is None else report
-    for pair in _read(files, encoding=encoding, on_bad_row=on_bad_row, report=report):
-        parts[pair.split or "train"].append(pair)
+    for file in files:
+        for pair in _read([file], encoding=encoding, on_bad_row=on_bad_row, report=report):
+            parts[pair.split or "train"].append(pair)
+            taken[pair.split or "train", name_of(file.path)] += 1
     splits = Splits(parts["train"], parts["dev"], parts["test"], notes=notes)
     if not splits.train:
         hint = "training rows stand in train.txt, or have `split` = train or no `split` at all"
         first = f"; the first bad row: {report.errors[0]}" if report.errors else ""
-        raise InputError(f"{_name(data)} holds no training pairs{first}", hint=hint)
+        raise InputError(f"{name_of(data)} holds no training pairs{first}", hint=hint)
+    splits.notes.append(note_taken(taken, "pairs"))
+    num_empty = sum(not (pair.source.strip() and pair.target.strip()) for pair in splits.train)
+    if num_empty:
+        splits.notes.append(f"{num_empty:,} of {len(splits.train):,} training pairs lack a text")
     if not splits.dev:
         hold_out(splits, lambda pair: pair.source, items="pairs", key_name="source text")
-    _check_classes(splits, name=_name(data))
+    _check_classes(splits, name=name_of(data))
     return splits
 
 
@@ -68,7 +80,7 @@ def read_pairs(
     split: Split | None = None,
     require_label: bool = True,
     encoding: str = "utf-8",
-    format: Format | None = None,
+    format: str | None = None,
     on_bad_row: OnBadRow = "fail",
     report: RowReport | None = None,
 ) -> Iterator[Pair]:
@@ -103,7 +115,22 @@ def _pairs(row: Row, file: _File, require_label: bool, skip: RowReport | None) -
         return []
 
 
-def _files(data: str | Path, *, encoding: str, format: Format | None) -> tuple[list[_File], list[str]]:
+def _all_files(data: Paths, dev: Paths, test: Paths, *, encoding: str) -> tuple[list[_File], list[str]]:
+    """The files of all paths, with the splits that options and names say."""
+    files: list[_File] = []
+    notes: list[str] = []
+    by_name = len(several(data)) > 1
+    for paths, split in ((data, None), (dev, "dev"), (test, "test")):
+        for path in several(paths):
+            found, left_out = _files(path, encoding=encoding, format=None)
+            notes += left_out
+            for file in found:
+                chosen = split or file.split or (split_of_name(file.path) if by_name or len(found) > 1 else None)
+                files.append(replace(file, split=chosen))  # type: ignore[arg-type]
+    return files, notes
+
+
+def _files(data: str | Path, *, encoding: str, format: str | None) -> tuple[list[_File], list[str]]:
     path = Path(data)
     if str(data) == "-" or not path.is_dir():
         # A contest file may be given by itself (.../短短匹配A类/valid.txt); it holds JSON whatever its suffix.
@@ -154,10 +181,6 @@ def _left_out(every: list[Path], fitting: list[Path]) -> list[str]:
         return []
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return [f"{len(names)} of {len(every)} files hold no `source` and `target` and were left out: {shown}"]
-
-
-def _name(data: str | Path) -> str:
-    return "stdin" if str(data) == "-" else str(data)
 
 
 def _check_classes(splits: Splits[Pair], *, name: str) -> None:

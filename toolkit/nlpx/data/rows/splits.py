@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from nlpx.data.opening.sources import text_suffix
 from nlpx.data.rows.reading import Row, bad_row
 from nlpx.errors import InputError
 
@@ -20,6 +24,8 @@ SPLIT_OF_NAME: dict[str, Split] = {
     "validation": "dev",
     "test": "test",
 }
+# In names of files, beside those above.
+_ALSO_IN_NAMES: dict[str, Split] = {"training": "train", "val": "dev", "eval": "dev", "testing": "test"}
 DEV_PERCENT = 10
 
 
@@ -31,6 +37,67 @@ class Splits(Generic[Item]):
     dev: list[Item]
     test: list[Item]
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFile:
+    """A file of a data set, and the split of its rows, None if nothing says; `is_chosen`: whatever the rows say."""
+
+    path: str | Path
+    split: Split | None = None
+    is_chosen: bool = False
+
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def several(paths: Paths) -> list[str | Path]:
+    """One path or several as a list."""
+    return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
+def split_of_name(path: str | Path) -> Split | None:
+    """Return the split that a word in the name of a file says, as in `x_train.csv`; None if none does, or several."""
+    stem = Path(path).name.removesuffix(text_suffix(str(path)))
+    words = re.split(r"[^a-z]+", stem.lower())
+    found = {split for word in words if (split := (SPLIT_OF_NAME | _ALSO_IN_NAMES).get(word)) is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def files_of(
+    data: Paths, dev: Paths = (), test: Paths = (), *, in_folder: Callable[[Path], list[Path]]
+) -> list[SplitFile]:
+    """Return the files of a data set and the split of each: by the option that named it, or by its name.
+
+    A single file of `data` may hold rows of all splits, whatever its name. `in_folder` lists the files of a folder.
+    """
+    listed = [file for path in several(data) for file in _listed(path, in_folder)]
+    is_single = len(several(data)) == len(listed) == 1
+    files = [SplitFile(file, None if is_single else split_of_name(file)) for file in listed]
+    for paths, split in ((dev, "dev"), (test, "test")):
+        files += [SplitFile(file, split, True) for path in several(paths) for file in _listed(path, in_folder)]  # type: ignore[arg-type]
+    return files
+
+
+def _listed(path: str | Path, in_folder: Callable[[Path], list[Path]]) -> Sequence[str | Path]:
+    return in_folder(Path(path)) if str(path) != "-" and Path(path).is_dir() else [path]
+
+
+def note_taken(taken: Counter[tuple[Split, str]], items: str) -> str:
+    """Return a sentence on what was taken for which split: numbers of rows, and the files they come from."""
+    parts = []
+    for split in ("train", "dev", "test"):
+        names = [name for found, name in taken if found == split]
+        if names:
+            total = sum(count for (found, _), count in taken.items() if found == split)
+            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            parts.append(f"{split}: {total:,} {items} of {shown}")
+    return "; ".join(parts)
+
+
+def name_of(paths: Paths) -> str:
+    """What to call a data set in messages."""
+    return ", ".join("stdin" if str(path) == "-" else str(path) for path in several(paths))
 
 
 def split_of(row: Row) -> Split | None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import PurePath
 from typing import Any
 
-from nlpx.data.rows.lines import bad_row
-from nlpx.data.rows.reading import FORMAT_OF_SUFFIX, Row, format_of, read_rows
+from nlpx.data.opening.refusals import bad_row
+from nlpx.data.opening.tables import Forms
+from nlpx.data.rows.reading import Row, Shape, read_rows
 
-TEXT_NAMES = (("text1", "text2"), ("source", "target"), ("sentence1", "sentence2"))
+TEXT_NAMES = (
+    ("text1", "text2"),
+    ("source", "target"),
+    ("sentence1", "sentence2"),
+    ("text_a", "text_b"),
+    ("query", "title"),
+    ("s1", "s2"),
+    ("q1", "q2"),
+    ("query1", "query2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+)
 SCORE_NAMES = ("score", "label", "similarity")
-COLUMNS = ("text1", "text2", "score")  # of lines with tabs that have no header
+_FORMS: Forms = {2: ("text1", "text2"), 3: ("text1", "text2", "score")}  # of lines with tabs that have no header
+_ALL_NAMES = tuple(name for names in TEXT_NAMES for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +39,19 @@ class TextPair:
 
 
 def read_pairs(source: str, *, fields: Sequence[str] | None = None, encoding: str = "utf-8") -> Iterator[TextPair]:
-    """Yield the pairs of a file or of stdin (`-`), one at a time, in constant memory.
+    """Yield the pairs of a file, a pipe or stdin (`-`), one at a time, in constant memory.
 
-    `.jsonl` and `.csv` follow their suffix. Anything else is told by its first line: a JSON object, names of columns,
-    or two texts and perhaps a score, with tabs between. The texts are in `fields`, or where `TEXT_NAMES` says.
-    Raises InputError for a row without two texts, by its line.
+    Rows of every format, see `read_rows`; tables may come without a header, as two texts and perhaps a score. The
+    texts are in `fields`, or where `TEXT_NAMES` says. Raises InputError for a row without two texts, by its line.
     """
     return (pair_of(row, fields) for row in rows_of_pairs(source, fields=fields, encoding=encoding))
 
 
 def rows_of_pairs(source: str, *, fields: Sequence[str] | None = None, encoding: str = "utf-8") -> Iterator[Row]:
     """The rows of such a file as they are; a line without a tab is `{"text": line}`."""
-    if _kind(source) != "txt":
-        return read_rows(source, encoding=encoding)
-    lines = read_rows(source, encoding=encoding, format="txt")
-    first = next(lines)
-    whole = chain([first], lines)
-    if first.values["text"].lstrip().startswith("{"):
-        return map(_json_row, whole)
-    return _tab_rows(whole, fields)
+    # Two columns without a known name are two texts: a first line like any other must not be lost.
+    shape = Shape(_FORMS, (*(fields or ()), *_ALL_NAMES), rows_if_unsure=(2,))
+    return read_rows(source, encoding=encoding, shape=shape)
 
 
 def pair_of(row: Row, fields: Sequence[str] | None = None) -> TextPair:
@@ -58,7 +62,7 @@ def pair_of(row: Row, fields: Sequence[str] | None = None) -> TextPair:
         if set(row.values) == {"text"}:
             raise bad_row(row.place, "one text where two are expected, with a tab between them", row=row.values["text"])
         what = "has no " + (" or no ".join(f"`{name}`" for name in fields) if fields else "pair of texts")
-        hint = f"its fields: {', '.join(row.values)}; choose two of them with --fields"
+        hint = f"its fields: {', '.join(row.values)}; choose two of them with `--fields`"
         raise bad_row(row.place, what, row=row.values, hint=hint)
     for name in names:
         if not isinstance(row.values[name], str):
@@ -71,7 +75,7 @@ def score_of(pair: TextPair, name: str | None = None) -> float:
     found = next((known for known in ([name] if name else SCORE_NAMES) if known in pair.values), None)
     value = None if found is None else pair.values[found]
     if value is None or value == "":
-        hint = f"its fields: {', '.join(pair.values)}; --score-field says which holds the score"
+        hint = f"its fields: {', '.join(pair.values)}; `--score-field` says which holds the score"
         raise bad_row(pair.place, "the pair has no score", row=pair.values, hint=hint)
     try:
         score = float(value)
@@ -80,45 +84,3 @@ def score_of(pair: TextPair, name: str | None = None) -> float:
     if not math.isfinite(score):
         raise bad_row(pair.place, f"the score `{value}` is no number", row=pair.values, hint="correct the row")
     return score
-
-
-def _kind(source: str) -> str:
-    suffixes = {suffix.lower() for suffix in PurePath(source).suffixes}
-    kind = format_of(source) if suffixes & FORMAT_OF_SUFFIX.keys() else "txt"
-    return "txt" if source == "-" or kind == "tsv" else kind
-
-
-def _json_row(line: Row) -> Row:
-    text = line.values["text"]
-    try:
-        values = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise bad_row(line.place, "not a JSON object, as the first line is", row=text, hint="correct the row")
-    return Row(values, line.place)
-
-
-def _tab_rows(lines: Iterable[Row], fields: Sequence[str] | None) -> Iterator[Row]:
-    header: list[str] | None = None
-    for number, line in enumerate(lines):
-        cells = line.values["text"].split("\t")
-        if number == 0 and _is_header(cells, fields):
-            header = cells
-        else:
-            yield Row(_named(cells, header, line), line.place)
-
-
-def _is_header(cells: Sequence[str], fields: Sequence[str] | None) -> bool:
-    return any(set(names) <= set(cells) for names in ([fields] if fields else TEXT_NAMES))
-
-
-def _named(cells: list[str], header: list[str] | None, line: Row) -> dict[str, Any]:
-    if header is None and len(cells) == 1:
-        return line.values
-    names = header or COLUMNS[: max(2, len(cells))]
-    if len(cells) == len(names):
-        return dict(zip(names, cells, strict=True))
-    expected = f"the header names {len(names)}" if header else "two texts and perhaps a score are expected"
-    hint = "correct the row, or name the columns in the first line"
-    raise bad_row(line.place, f"{len(cells)} cells where {expected}", row=line.values["text"], hint=hint)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nlpx.data.corpus.flatten import Counts
 from nlpx.data.corpus.pieces import Reading
-from nlpx.data.corpus.sources import Source
+from nlpx.data.opening.sources import Source
 from nlpx.data.shards.reading import INDEX, TOKENIZER, Shards, open_shards
 from nlpx.data.shards.recipe import Recipe, differences, key_of, recipe
 from nlpx.data.shards.work import num_items, plan, repeatable
@@ -53,7 +53,7 @@ def build_shards(
     if not 0 <= held_out < 1:
         raise UsageError(f"held_out is {held_out}: it is a fraction of the documents, from 0 to below 1")
     place = cache_folder() / "shards" if directory is None else directory.absolute().parent
-    with repeatable(sources, place) as files:
+    with repeatable(sources, place, reading) as files:
         made_of = recipe(files, tokenizer, reading=reading, whole_words=whole_words)
         folder = place / key_of(made_of) if directory is None else directory
         if _is_finished(folder, made_of):

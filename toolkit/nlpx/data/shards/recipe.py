@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.data.corpus.pieces import Reading
-from nlpx.data.corpus.sources import Source
+from nlpx.data.opening.sources import Source
 
 if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer

@@ -15,10 +15,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
-from nlpx.data.corpus.compression import NUM_MAGIC_BYTES, compression_of_bytes
-from nlpx.data.corpus.pieces import Reading, open_stream
-from nlpx.data.corpus.sources import Source
+from nlpx.data.corpus.pieces import Reading
 from nlpx.data.corpus.texts import Block, plan_blocks, read_block
+from nlpx.data.opening.sources import Source
+from nlpx.data.opening.streams import open_source
 from nlpx.io import full_disk_named, process_is_alive
 
 SMALLEST = 1 << 21  # bytes of text in a shard
@@ -95,7 +95,7 @@ def _grouped(items: Iterable[T], size_of: Callable[[T], int], size: int) -> Iter
 
 
 @contextmanager
-def repeatable(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]]:
+def repeatable(sources: Sequence[Source], folder: Path, reading: Reading) -> Iterator[list[Source]]:
     """The sources, those that can be read only once (stdin, pipes) copied to files in `folder` for as long as it lasts.
 
     What they hold must be known before shards made of it can be found.
@@ -107,7 +107,8 @@ def repeatable(sources: Sequence[Source], folder: Path) -> Iterator[list[Source]
     try:
         with full_disk_named(folder, "stdin could not be kept there"):
             files = [
-                source if source.repeatable else _spooled(source, spool / str(n)) for n, source in enumerate(sources)
+                source if source.repeatable else _spooled(source, spool / str(n), reading)
+                for n, source in enumerate(sources)
             ]
         yield files
     finally:
@@ -124,9 +125,17 @@ def _clean_spool(folder: Path) -> Path:
     return spool
 
 
-def _spooled(source: Source, file: Path) -> Source:
-    with open_stream(source) as stream, file.open("wb") as copy:
+def _spooled(source: Source, file: Path, reading: Reading) -> Source:
+    opening = open_source(source, encoding=reading.encoding, errors=reading.errors)
+    with opening as (opened, stream), file.open("wb") as copy:
         shutil.copyfileobj(stream, copy)
-    with file.open("rb") as copy:
-        packed = compression_of_bytes(copy.read(NUM_MAGIC_BYTES))
-    return replace(source, path=str(file), size=file.stat().st_size, compression=packed)
+    # What was unpacked and recoded on the way is plain in the copy.
+    return replace(
+        opened,
+        path=str(file),
+        size=file.stat().st_size,
+        compression=None,
+        encoding="utf-8" if opened.is_recoded else opened.encoding,
+        is_array=False,
+        is_told=True,
+    )

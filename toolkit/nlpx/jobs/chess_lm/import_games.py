@@ -11,10 +11,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from nlpx.data.opening.encodings import AUTO
 from nlpx.errors import InputError
 from nlpx.io import write_text
 from nlpx.messages import Messages, Progress
-from nlpx.xiangqi.formats.decoding import AUTO
 from nlpx.xiangqi.formats.games import Game, Rejected, read_games
 
 SUFFIXES = (".pgn", ".txt", ".jsonl", ".json", ".html", ".htm", ".dhtmlxq", ".ubb")

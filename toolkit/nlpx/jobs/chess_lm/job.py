@@ -83,6 +83,7 @@ class Job:
         follower = Follower(
             training=training,
             config=config.train,
+            optim=config.optim,
             run=run,
             messages=self.messages,
             evaluate=lambda: held_out.evaluate(model, self.objective),

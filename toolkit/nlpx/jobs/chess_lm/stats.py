@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from nlpx.data.opening.encodings import AUTO
 from nlpx.errors import InputError
 from nlpx.jobs.chess_lm.import_games import game_files
 from nlpx.messages import Messages
-from nlpx.xiangqi.formats.decoding import AUTO
 from nlpx.xiangqi.formats.games import Rejected, read_games
 from nlpx.xiangqi.formats.openings import OpeningNode, one_side, tree_rows
 

@@ -50,7 +50,7 @@ def embed(files: Sequence[str], out: str, options: Options, messages: Messages) 
 
     reading = Reading(field=options.field, encoding=options.encoding)
     reading.check()
-    sources = find_sources(files, format=options.input_format)
+    sources = find_sources(files, format=options.input_format, encoding=options.encoding)
     _check(sources, out, options)
     device = choose(options.device).device
     with distributed.process_group(device=device):

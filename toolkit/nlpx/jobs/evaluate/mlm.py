@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.batches.packing import PackedRow
-    from nlpx.data.rows.reading import Row
+    from nlpx.data.rows.reading import Row, RowReport
     from nlpx.decode.masked import Scores
     from nlpx.messages import Messages
     from nlpx.tokenizers.base import Tokenizer
@@ -126,6 +126,7 @@ def evaluate(
 
     from nlpx.data.batches.masking import SpecialIds
     from nlpx.data.corpus.flatten import Flattener
+    from nlpx.data.rows.reading import RowReport
     from nlpx.device import choose
     from nlpx.models.checkpoints.load import load_model
     from nlpx.tokenizers.load import load_tokenizer
@@ -136,11 +137,14 @@ def evaluate(
     model = load_model(name, head="mlm").to(chosen)
     scorer = _Scorer(model, tokenizer, special, settings, chosen)
     flatten = Flattener(tokenizer, whole_words=True)
-    rows = (row for source in sources for row in islice(_rows(source, settings), settings.limit))
+    report = RowReport()
+    rows = (row for source in sources for row in islice(_rows(source, settings, report), settings.limit))
     with messages.progress(None, "scoring texts") as progress:
         while texts := list(islice(rows, TEXTS_AT_ONCE)):
             scorer.add(list(_grouped_rows(texts, flatten, special, settings)))
             progress.update(advance=len(texts))
+    if report.num_without_text:
+        messages.warn(f"{report.num_without_text:,} rows have no text and are not scored")
     if not scorer.num_rows:
         raise InputError(f"{', '.join(sources)}: no text in it", hint="--field NAME names the field with the text")
     return {"model": name, "seed": settings.seed, "rate": settings.rate} | scorer.tallies.figures()
@@ -189,17 +193,23 @@ class _Scorer:
         return self.tallies.of(len(item.row.token_ids), self.settings.by, item.value)
 
 
-def _rows(source: str, settings: Settings) -> Iterator[Row]:
+def _rows(source: str, settings: Settings, report: RowReport) -> Iterator[Row]:
+    """The rows with a text; those without one are counted. Raises InputError for a text that is none."""
     from nlpx.data.corpus.flatten import digest, held_out_bound
-    from nlpx.data.rows.reading import bad_row, format_of, read_rows
+    from nlpx.data.rows.reading import bad_row, read_rows
 
-    format_ = "txt" if source == "-" else format_of(source)
+    format_ = "txt" if source == "-" else None
     for row in read_rows(source, encoding=settings.encoding, format=format_):
         for field_ in (settings.field, settings.by):
             if field_ is not None and field_ not in row.values:
                 known = ", ".join(row.values)
                 raise bad_row(row.place, f"has no field `{field_}`", row=row.values, hint=f"its fields: {known}")
-        if settings.held_out is None or digest(str(row.values[settings.field])) < held_out_bound(settings.held_out):
+        text = row.values[settings.field]
+        if text is not None and not isinstance(text, str):
+            raise bad_row(row.place, f"field `{settings.field}` is no text", row=row.values)
+        if text is None or not text.strip():
+            report.num_without_text += 1
+        elif settings.held_out is None or digest(text) < held_out_bound(settings.held_out):
             yield row
 
 

@@ -79,7 +79,7 @@ def _stem(file: str) -> str:
 
 def _read(file: str, name: str, pairs: dict[str, list[tuple[str, str, float]]], settings: Settings) -> None:
     """Add the pairs of one file to the sets they belong to."""
-    from nlpx.data.rows.lines import bad_row
+    from nlpx.data.opening.refusals import bad_row
     from nlpx.data.rows.text_pairs import read_pairs, score_of
 
     splits, num_before = set(), sum(map(len, pairs.values()))

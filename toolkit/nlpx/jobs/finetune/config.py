@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
-from nlpx.configuration.section import PluginName, Plugins, PluginSettings, Section
+from nlpx.configuration.section import PluginName, Plugins, PluginSettings, Section, Seed
 from nlpx.optim.config import OptimConfig
 from nlpx.runs.model_section import ModelSection
 from nlpx.train.config import TrainConfig
@@ -17,8 +17,12 @@ SAMPLE = "sample"  # `data.path`: what the package ships
 class DataConfig(Section):
     """Where the rows come from."""
 
-    path: str = Field(default=SAMPLE, description="a folder, a file, - for stdin, or `sample`: what the package ships")
-    encoding: str = Field("utf-8", description="of text files, such as gb18030")
+    path: str | tuple[str, ...] = Field(
+        default=SAMPLE, description="folders, files, URLs, - for stdin, or `sample`: what the package ships"
+    )
+    dev: tuple[str, ...] = Field((), description="files all of whose rows are dev rows; none: what `path` says")
+    test: tuple[str, ...] = Field((), description="files all of whose rows are test rows")
+    encoding: str = Field("utf-8", description="of text files, such as gb18030; auto: told by the characters")
     on_bad_row: Literal["fail", "skip"] = "fail"
     max_length: PositiveInt = Field(512, description="tokens of a text or pair; the rest is truncated")
 
@@ -39,6 +43,6 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     optim: OptimConfig = OptimConfig()
     tricks: Annotated[dict[str, Any], Plugins("tricks")] = Field({})
-    seed: NonNegativeInt = 7
+    seed: Seed = 7
     device: str = "auto"
     deterministic: bool = Field(False, description="refuse kernels whose results vary from run to run")

@@ -43,7 +43,8 @@ class Job:
 
     def inputs(self) -> Sequence[str]:
         """Where the rows are."""
-        return [data_path(self.config)]
+        data = self.config.data
+        return [*data_paths(self.config), *data.dev, *data.test]
 
     def train(self, run: RunFolder | None, state: Path | None) -> Evaluation:
         """Build, resume from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
@@ -59,6 +60,7 @@ class Job:
         follower = Follower(
             training=training,
             config=self.config.train,
+            optim=self.config.optim,
             run=run,
             messages=self.messages,
             evaluate=self.evaluate,
@@ -115,8 +117,9 @@ class Job:
         from nlpx.data.rows.reading import RowReport
 
         data, report = self.config.data, RowReport()
+        files = {"dev": data.dev, "test": data.test}
         splits = self.task.read(
-            data_path(self.config), encoding=data.encoding, on_bad_row=data.on_bad_row, report=report
+            data_paths(self.config), **files, encoding=data.encoding, on_bad_row=data.on_bad_row, report=report
         )
         for note in splits.notes:
             self.messages.note(note)
@@ -159,17 +162,18 @@ def _save(model: Any, directory: Path) -> None:
     model.save(directory)
 
 
-def data_path(config: Config) -> str:
+def data_paths(config: Config) -> list[str]:
     """Where the rows are: `sample` stands for what ships for the task. Raises UsageError if nothing does."""
     from nlpx import bundled
     from nlpx.configuration import registry
 
-    if config.data.path != SAMPLE:
-        return config.data.path
+    path = config.data.path
+    if path != SAMPLE:
+        return [path] if isinstance(path, str) else list(path)
     if config.task not in bundled.names():
         example = registry.load("tasks", config.task).Task.example
         raise UsageError(
             f"no rows: no sample ships for the task {config.task}",
             hint=f"--data FILE names a file of rows such as {example}",
         )
-    return str(bundled.path(config.task) / "sample.jsonl")
+    return [str(bundled.path(config.task) / "sample.jsonl")]

@@ -6,12 +6,13 @@ import io
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from nlpx.errors import InputError
+from nlpx.errors import InputError, UsageError
+from nlpx.jobs.predict.answers import answered
 
 if TYPE_CHECKING:
     from nlpx.data.rows.reading import OnBadRow, RowReport
@@ -45,12 +46,16 @@ def predict(
     encoding: str = "utf-8",
     format: str | None = None,
     on_bad_row: OnBadRow = "fail",
+    fields: Sequence[str] | None = None,
+    every_class: bool = False,
+    top_k: int | None = None,
     report: RowReport,
     root: Path = Path("runs"),
 ) -> Iterator[dict[str, Any]]:
-    """Yield each row of `source` (a path or `-`) with the prediction of the run `reference`.
+    """Yield each row of `source` (a path, a URL or `-`) with the prediction of the run `reference`.
 
-    Rows given before a bad one are answered before its `InputError` is raised.
+    `fields` names the texts in the rows where the run learned other names; `every_class` and `top_k` add
+    probabilities, see `answers`. Rows given before a bad one are answered before its `InputError` is raised.
     """
     from nlpx.device import choose
     from nlpx.runs.inference import Predictor
@@ -59,12 +64,39 @@ def predict(
     import torch
 
     predictor = Predictor(checkpoint, torch.device(choose(device).device))
+    task = predictor.task
+    if fields:
+        _choose_fields(task, fields)
+    with_probabilities = every_class or top_k is not None
+    if with_probabilities:
+        _ask_for_probabilities(task)
     if source == "-":
         detach_stdin()
-    rows = predictor.task.read_rows(source, encoding=encoding, format=format, on_bad_row=on_bad_row, report=report)
+    rows = task.read_rows(source, encoding=encoding, format=format, on_bad_row=on_bad_row, report=report)
     arranged = as_they_arrive(rows, WINDOW) if source == "-" else in_windows(rows, WINDOW)
     for window in arranged:
-        yield from predictor.predict(window)
+        for row, prediction in zip(window, predictor.predictions(window), strict=True):
+            found = task.class_probabilities(prediction) if with_probabilities else None  # type: ignore[attr-defined]
+            yield answered(task.predicted_row(row, prediction), found, every_class=every_class, top_k=top_k)
+
+
+def _choose_fields(task: Any, fields: Sequence[str]) -> None:
+    from dataclasses import replace
+
+    known = getattr(task, "fields", None)
+    if known is None:
+        raise UsageError("this run's task has fields of its own", hint="leave out --field")
+    if len(known.texts) != len(fields):
+        names = " and ".join(f"`{name}`" for name in known.texts)
+        what = f"the run learned from {names}, --field names {', '.join(fields)}"
+        raise UsageError(what, hint="name as many fields as it had: --field NAME for each")
+    task.fields = replace(known, texts=tuple(fields))
+
+
+def _ask_for_probabilities(task: Any) -> None:
+    if not hasattr(task, "class_probabilities"):
+        raise UsageError("this run's task has no classes, and no probabilities of them")
+    task.with_probabilities = True
 
 
 def in_windows(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -38,7 +38,7 @@ class Job:
         self.name = "-".join(config.objectives)
         if not config.data.paths:
             raise UsageError("there is no corpus", hint="--data corpus.jsonl: a file, a folder, or - for stdin")
-        self.sources = find_sources(config.data.paths, format=config.data.format)
+        self.sources = find_sources(config.data.paths, format=config.data.format, encoding=config.data.encoding)
         self.reading = Reading(field=config.data.field, encoding=config.data.encoding)
         self.start = self._starting_model()
         self.tokenizer = self._tokenizer()
@@ -95,6 +95,7 @@ class Job:
         follower = Follower(
             training=training,
             config=config.train,
+            optim=config.optim,
             run=run,
             messages=self.messages,
             evaluate=lambda: aside.evaluate(model),

@@ -11,6 +11,7 @@ from nlpx.jobs.sample.settings import Settings
 from nlpx.train.config import Precision
 
 if TYPE_CHECKING:
+    from nlpx.data.opening.sources import Source
     from nlpx.jobs.sample.chains import Run, Start, State
     from nlpx.jobs.sample.record import Record
 
@@ -110,15 +111,25 @@ def _rewritten(
 
 def _windows(source: str, encoding: str) -> Iterator[list[tuple[int, str, str]]]:
     """Number from 0, place and text of some lines at a time; from stdin of those that have arrived."""
-    from nlpx.data.rows.lines import Lines, RowReport, check_encoding, open_source
+    from nlpx.data.opening.encodings import check_encoding
+    from nlpx.data.opening.sources import find_sources
     from nlpx.jobs.predict import as_they_arrive, detach_stdin
 
     check_encoding(encoding)
     if source == "-":
         detach_stdin()
-    name, stream = open_source(source)
-    lines = Lines(stream, name, encoding, RowReport(), skip=False, keep_empty=True)
-    rows = ((number - 1, lines.place(number), text) for number, text in lines)
+    (found,) = find_sources([source], format="txt", encoding=encoding)
+    rows = _numbered(found, encoding)
     if source == "-":
         return as_they_arrive(rows, LINES_AT_ONCE)
     return iter(lambda: list(islice(rows, LINES_AT_ONCE)), [])
+
+
+def _numbered(source: Source, encoding: str) -> Iterator[tuple[int, str, str]]:
+    from nlpx.data.opening.streams import open_source
+    from nlpx.data.rows.lines import Lines, RowReport
+
+    with open_source(source, encoding=encoding) as (opened, stream):
+        lines = Lines(stream, opened.name, opened.lines_encoding(encoding), RowReport(), skip=False, keep_empty=True)
+        for number, text in lines:
+            yield number - 1, lines.place(number), text

@@ -68,7 +68,7 @@ class Sources:
 
         reading = Reading(field=self.settings.field, encoding=self.settings.encoding)
         reading.check()
-        for found in find_sources([source], format=self.settings.input_format):
+        for found in find_sources([source], format=self.settings.input_format, encoding=reading.encoding):
             yield from read_texts(found, reading, keep_empty=True)
 
     def windows(self, source: str) -> Iterator[NDArray[Any]]:

@@ -43,7 +43,7 @@ class Corpus:
         from nlpx.data.corpus.texts import Reading, find_sources, read_texts
 
         reading = Reading(field=self.field, encoding=self.encoding)
-        for source in find_sources(self.paths):
+        for source in find_sources(self.paths, encoding=self.encoding):
             yield from read_texts(source, reading)
 
     def batches(self, messages: Messages) -> Iterator[list[str]]:
@@ -89,7 +89,7 @@ def count_corpus(corpus: Corpus, kind: str, messages: Messages) -> Counts:
     from nlpx.data.corpus.texts import find_sources
 
     settings = CountSettings(unit=kind, hmm=False, field=corpus.field, encoding=corpus.encoding)
-    with count(find_sources(corpus.paths), settings, messages) as counted:
+    with count(find_sources(corpus.paths, encoding=corpus.encoding), settings, messages) as counted:
         counts = list(counted.ranked())
     if not counts:
         raise InputError(f"{', '.join(corpus.paths)}: no text in it", hint="empty lines and empty rows are no texts")

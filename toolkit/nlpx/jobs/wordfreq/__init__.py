@@ -54,9 +54,9 @@ def count_files(files: Sequence[str], settings: CountSettings, messages: Message
     `format` is that of all inputs, None: by suffix. Raises what the sources, the readers and the segmenters raise.
     """
     from nlpx.counting.engine import count
-    from nlpx.data.corpus.sources import find_sources
+    from nlpx.data.opening.sources import find_sources
 
-    sources = find_sources(files, format=format)
+    sources = find_sources(files, format=format, encoding=settings.encoding)
     if settings.field != "text" and all(source.format == "txt" for source in sources):
         messages.warn(f"--field {settings.field} has no effect on plain text; --input-format names another format")
     return count(sources, settings, messages)

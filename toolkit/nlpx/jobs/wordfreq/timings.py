@@ -171,7 +171,7 @@ def _without_space(table: Table) -> Table:
 def _ours(file: Path, settings: CountSettings, workers: int) -> Table:
     from nlpx.counting.engine import count
     from nlpx.counting.settings import CountSettings
-    from nlpx.data.corpus.sources import find_sources
+    from nlpx.data.opening.sources import find_sources
 
     plain = CountSettings(
         hmm=settings.hmm, segmenter=settings.segmenter, user_dictionary=settings.user_dictionary, workers=workers

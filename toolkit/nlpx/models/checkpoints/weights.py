@@ -162,9 +162,12 @@ class Assembler:
         if not refused:
             return
         shown = ", ".join(refused[:4]) + (f" and {len(refused) - 4} more" if len(refused) > 4 else "")
+        patterns = _patterns(refused)
+        options = " ".join(f"--allow-partial {pattern}" for pattern in patterns)
+        key = f'--set "model.allow_partial=[{", ".join(patterns)}]"'
         raise InputError(
             f"{self.tensors.checkpoint.path}: the checkpoint lacks {shown}",
-            hint="--allow-partial " + " --allow-partial ".join(_patterns(refused)) + " starts them at random"
+            hint=f"{options} starts them at random; {key} starts them at random"
             if self.fresh
             else "it is not whole: copy it again, or train again",
         )

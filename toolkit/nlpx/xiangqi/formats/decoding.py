@@ -1,18 +1,15 @@
-"""From bytes to lines of text where the encoding is not given: UTF-8, GB18030 or Big5, as Chinese records come."""
+"""From bytes to lines of text where the encoding is not told, as Chinese records come: moves tell it too."""
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from nlpx.data.rows.lines import check_encoding
+from nlpx.data.opening.encodings import AUTO, by_mark, check_encoding, detect, is_wide
 
-AUTO = "auto"
 _NUM_HEAD_BYTES = _NUM_BLOCK_BYTES = 1 << 20
 _CANDIDATES = ("gb18030", "big5hkscs", "utf-8")
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_NOTATION_CHARACTERS = "进退平進车車马馬炮砲兵卒相象仕士帅帥将將"
+_NOTATION_CHARACTERS = "进退平进車车马馬炮砲兵卒相象仕士帅帥将將"
 
 
 def text_lines(stream: BinaryIO, encoding: str = AUTO) -> tuple[str, Iterator[str]]:
@@ -23,23 +20,21 @@ def text_lines(stream: BinaryIO, encoding: str = AUTO) -> tuple[str, Iterator[st
     if encoding != AUTO:
         check_encoding(encoding)
     head = stream.read(_NUM_HEAD_BYTES)
-    found = _by_mark(head) or (detect_encoding(head) if encoding == AUTO else encoding)
-    if found == "utf-16":  # a line end is two bytes there: taken as a whole
+    marked = by_mark(head)
+    found = marked or (detect_encoding(head) if encoding == AUTO else encoding)
+    if marked == "utf-8":
+        found = "utf-8-sig"
+    if is_wide(found):  # a line end is two bytes there: taken as a whole
         return found, iter((head + stream.read()).decode(found, "replace").splitlines(keepends=True))
     return found, _lines(head, stream, found)
 
 
-def _by_mark(head: bytes) -> str | None:
-    return next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
-
-
 def detect_encoding(head: bytes) -> str:
-    """Return what the beginning of a file is: UTF-8 if valid, else where most characters of moves come out."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
+    """Return what the beginning of a file is: what its characters surely tell, else where most moves come out."""
+    found = detect(head)
+    if found is None:
         return max(_CANDIDATES, key=lambda name: _num_notation_characters(head.decode(name, "replace")))
-    return "utf-8"
+    return found
 
 
 def _num_notation_characters(text: str) -> int:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path, PurePath
 
-from nlpx.data.corpus.compression import is_reading_error
-from nlpx.data.rows.lines import open_source
+from nlpx.data.opening.compression import is_reading_error
+from nlpx.data.opening.encodings import AUTO
+from nlpx.data.opening.sources import Source, find_sources
+from nlpx.data.opening.streams import open_stream
 from nlpx.errors import InputError
 from nlpx.io import write_atomically
-from nlpx.xiangqi.formats.decoding import AUTO, text_lines
+from nlpx.xiangqi.formats.decoding import text_lines
 from nlpx.xiangqi.formats.dhtmlxq import read_dhtmlxq
 from nlpx.xiangqi.formats.move_lists import read_json_lines, read_move_lists
 from nlpx.xiangqi.formats.notation import ICCS, parse_move
@@ -66,16 +68,24 @@ def read_games(path: str | Path, encoding: str = AUTO) -> Iterator[Game | Reject
     PGN, DhtmlXQ, JSON lines and plain lists are distinguished by their content, packed files are unpacked. Raises
     InputError for a missing file, UsageError for an unknown encoding.
     """
-    name, stream = open_source(path)
+    source = _source(path)
+    name = source.name
     try:
-        found, lines = text_lines(stream, encoding)
-        head = list(islice(lines, _NUM_SNIFFED_LINES))
-        for record in _reader(head, name)(chain(head, lines)):
-            yield check_record(record, name, found)
+        with open_stream(source) as stream:
+            found, lines = text_lines(stream, encoding)
+            head = list(islice(lines, _NUM_SNIFFED_LINES))
+            for record in _reader(head, name)(chain(head, lines)):
+                yield check_record(record, name, found)
     except Exception as error:
         if not is_reading_error(error):
             raise
         raise InputError(f"{name}: the compressed data is broken", hint="fetch or pack the file again") from None
+
+
+def _source(path: str | Path) -> Source:
+    if str(path) != "-" and Path(path).is_dir():
+        raise InputError(f"{path} is a folder, not a file of games", hint="name the files in it")
+    return find_sources([str(path)], format="txt")[0]
 
 
 def _reader(head: list[str], name: str) -> Callable[[Iterable[str]], Iterator[Record]]:

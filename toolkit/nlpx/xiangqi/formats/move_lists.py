@@ -55,8 +55,9 @@ def read_json_lines(lines: Iterable[str]) -> Iterator[Record]:
         number += 1
         try:
             row = json.loads(line)
-        except ValueError as error:
-            yield Record(number, line_number, [], fault=f"the row is not JSON: {error}")
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            yield Record(number, line_number, [], fault=f"the row is not JSON: {reason}")
             continue
         yield _from_row(row, number, line_number)
 

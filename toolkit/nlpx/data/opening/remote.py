@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,11 @@ class RemoteFile(NamedTuple):
 def is_url(path: str) -> bool:
     """Whether a path is a URL rather than a local path."""
     return _URL.match(path) is not None
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown: `user:...@` of a web address stays out of messages, logs and run folders."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", "…@", url)
 
 
 def open_url(url: str, *, by_parts: bool = True) -> BinaryIO:
@@ -55,7 +61,9 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise MachineError(f"reading {url} needs the extra `data`", hint=install_hint("data")) from None
+        raise MachineError(
+            f"reading {without_password(url)} needs the extra `data`", hint=install_hint("data")
+        ) from None
     return cast(tuple[Any, str], url_to_fs(url))
 
 
@@ -77,16 +85,55 @@ def _remote_file(url: str, facts: dict[str, Any]) -> RemoteFile:
 @contextmanager
 def _named(url: str) -> Iterator[None]:
     """Every store has errors of its own: turn what goes wrong into one that names the URL."""
+    shown = without_password(url)
     try:
         yield
     except UserError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{url}: no such file", hint="check the address") from None
     except ImportError as error:
         protocol = url.split(":", 1)[0]
         raise MachineError(f"reading {protocol}:// needs another package: {error}", hint=install_hint("data")) from None
-    except ValueError as error:
-        raise UsageError(f"{url}: {error}", hint="such as s3://bucket/file.txt, or a local path") from None
     except Exception as error:
-        raise InputError(f"{url} cannot be read: {error}", hint="check the address and your rights") from None
+        # fsspec calls every failure of a web server a missing file: the cause tells a dead network from a wrong name.
+        cause = _cause(error)
+        status = getattr(cause, "status", None)
+        if status in (401, 403):
+            what = f"{shown} may not be read: the server answers {status}"
+            raise InputError(what, hint="check your rights to it") from None
+        if isinstance(status, int) and status >= 500:
+            hint = "the server has trouble of its own: try again later"
+            raise MachineError(f"{shown} cannot be read: the server answers {status}", hint=hint) from None
+        if status is None and _is_of_network(cause):
+            what = f"{shown} cannot be reached: {_reason(cause, url)}"
+            raise MachineError(what, hint="check the address, the network and the proxy") from None
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"{shown}: no such file", hint="check the address") from None
+        if isinstance(error, ValueError):
+            what = _reason(error, url)
+            raise UsageError(f"{shown}: {what}", hint="such as s3://bucket/file.txt; or a local path") from None
+        what = f"{shown} cannot be read: {_reason(error, url)}"
+        raise InputError(what, hint="check the address and your rights") from None
+
+
+def _cause(error: BaseException) -> BaseException:
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return error
+
+
+def _is_of_network(error: BaseException) -> bool:
+    import socket
+
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        return True
+    # aiohttp and botocore have classes of their own, loaded only where a URL asks for them.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"ClientConnectionError", "EndpointConnectionError", "ServerTimeoutError"})
+
+
+def _reason(error: BaseException, url: str) -> str:
+    """What an error says, in one line, without the password that some repeat."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:  # names that are not found: below
+        return os.strerror(error.errno).lower()
+    text = " ".join(str(error).split()) or type(error).__name__
+    return without_password(text.replace(url, without_password(url)))

@@ -1,29 +1,16 @@
-"""Compressed streams: told by content or by suffix, unpacked as they are read."""
+"""Compressed streams, unpacked as they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
+from nlpx.data.opening.magic import Compression
 from nlpx.errors import InputError, MachineError, install_hint
 
-Compression = Literal["gz", "zst", "bz2", "xz"]
-
-MAGIC: dict[bytes, Compression] = {
-    b"\x1f\x8b": "gz",
-    b"\x28\xb5\x2f\xfd": "zst",
-    b"BZh": "bz2",
-    b"\xfd7zXZ\x00": "xz",
-}
 MODULES: dict[Compression, str] = {"gz": "gzip", "bz2": "bz2", "xz": "lzma"}  # imported when a file asks for one
 SUFFIXES: dict[str, Compression] = {".gz": "gz", ".zst": "zst", ".bz2": "bz2", ".xz": "xz"}
-NUM_MAGIC_BYTES = max(map(len, MAGIC))
-
-
-def compression_of_bytes(head: bytes) -> Compression | None:
-    """Return what the first bytes of a file say it is packed with; None for everything else."""
-    return next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
 
 
 def unpack(stream: BinaryIO, compression: Compression | None) -> BinaryIO:
