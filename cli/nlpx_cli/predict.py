@@ -41,8 +41,9 @@ def predict(
     out_encoding: Annotated[
         str, typer.Option("--out-encoding", help="Of the output: utf-8-sig and gb18030 open well in Excel.")
     ] = "utf-8",
-    fields: Annotated[
-        str | None, typer.Option("--fields", help="Where the texts are, if not where the run had them: TITLE,BODY.")
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", help="Where a text is, if not where the run had it. Twice for pairs.", metavar="NAME"),
     ] = None,
     input_format: Annotated[
         InFormat | None,
@@ -82,7 +83,7 @@ def predict(
         encoding=encoding,
         format=input_format,
         on_bad_row=on_bad_row,
-        fields=_names(fields),
+        fields=field,
         every_class=probabilities,
         top_k=top_k,
         report=report,

@@ -267,3 +267,119 @@ def test_an_endless_stream_is_read_only_as_far_as_it_is_answered():
     from_file = in_windows(iter(range(10**9)), 128)
     assert [len(next(from_file)) for _ in range(5)] == [32, 64, 128, 128, 128]
     assert job.WINDOW < 10_000
+
+
+# Forms of input and output, with a classifier of three classes
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory) -> str:
+    """The path of a finished run over texts of three classes."""
+    from nlpx_cli.__main__ import main
+
+    folder = tmp_path_factory.mktemp("classifier")
+    lines = [f"第{number}条{'春夏秋'[number % 3]},{'甲乙丙'[number % 3]}" for number in range(60)]
+    (folder / "train.csv").write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
+    with chdir(folder):
+        small = [setting for setting in tiny.SMALL if "condition_size" not in setting]
+        words = tiny.settings(*small, "train.epochs=1", "train.precision=float32")
+        arguments = ["--task", "classify", "--data", "train.csv", "--out", "run", *words, "--quiet"]
+        assert main(["finetune", *arguments]) == 0
+    return str(folder / "run")
+
+
+def test_every_line_of_plain_text_has_its_answer(nlpx, classifier):
+    Path("lines.txt").write_text("春天\n\n夏天\n", encoding="utf-8")
+    outcome = nlpx("predict", classifier, "lines.txt")
+    assert [answer["text"] for answer in answers(outcome.out)] == ["春天", "", "夏天"]
+    assert outcome.err == "Warning: 1 row has no text: the labels there come from nothing\n"
+
+
+def test_rows_of_every_form_get_the_same_answers(nlpx, classifier):
+    from nlpx.data.rows.writing import write_rows
+
+    rows = [{"text": f"第{number}条"} for number in range(6)]
+    expected = [answer["probability"] for answer in answers(_predicted(nlpx, classifier, rows, "a.jsonl"))]
+    for name in ("a.csv", "a.tsv", "a.parquet"):
+        write_rows(rows, name, format=name.partition(".")[2])
+        got = [answer["probability"] for answer in answers(nlpx("predict", classifier, name).out)]
+        assert got == expected
+    bare = "".join(f"第{number}条\t甲\n" for number in range(6))  # as finetune reads it, a label that is not looked at
+    Path("bare.txt").write_text(bare, encoding="utf-8")
+    outcome = nlpx("predict", classifier, "bare.txt")
+    assert [answer["probability"] for answer in answers(outcome.out)] == expected
+    assert "the first line is a row, not a header" in outcome.err
+    Path("gb.data").write_text("text\n" + "".join(f"{row['text']}\n" for row in rows), encoding="gb18030")
+    outcome = nlpx("predict", classifier, "gb.data", "--input-format", "csv", "--encoding", "auto")
+    assert [answer["probability"] for answer in answers(outcome.out)] == expected
+
+
+def _predicted(nlpx, run: str, rows: list[dict[str, object]], name: str, *words: str) -> str:
+    tiny.write_rows(Path(name), rows)
+    outcome = nlpx("predict", run, name, *words)
+    assert outcome.code == 0, outcome.err
+    return outcome.out
+
+
+def test_tables_have_the_own_columns_first(nlpx, classifier):
+    rows = [{"id": 7, "label": "甲", "text": "春", "note": "a,b"}]
+    out = _predicted(nlpx, classifier, rows, "a.jsonl", "--format", "csv")
+    header, row = csv.reader(io.StringIO(out))
+    assert header == ["id", "given_label", "text", "note", "label", "probability"]
+    assert row[:4] == ["7", "甲", "春", "a,b"]
+    out = _predicted(nlpx, classifier, rows, "a.jsonl", "--format", "tsv", "--columns", "id,label")
+    assert out.splitlines()[0] == "id\tlabel"
+    assert out.splitlines()[1].split("\t")[1] in ("甲", "乙", "丙")
+
+
+def test_probabilities_of_all_classes_and_the_likeliest(nlpx, classifier):
+    rows = [{"text": "春"}, {"text": "夏"}]
+    for answer in answers(_predicted(nlpx, classifier, rows, "a.jsonl", "--probabilities", "--top-k", "2")):
+        every = answer["probabilities"]
+        assert set(every) == {"甲", "乙", "丙"}
+        assert sum(every.values()) == pytest.approx(1, abs=1e-5)
+        ranked = sorted(every, key=every.get, reverse=True)
+        assert [found["label"] for found in answer["top"]] == ranked[:2]
+        assert (answer["label"], answer["probability"]) == (ranked[0], every[ranked[0]])
+    out = _predicted(nlpx, classifier, rows, "a.jsonl", "--probabilities", "--top-k", "1", "--format", "csv")
+    header = out.splitlines()[0].split(",")
+    classes = [f"probability_{label}" for label in sorted("甲乙丙")]
+    assert header == ["text", "label", "probability", *classes, "top_1", "top_1_probability"]
+
+
+def test_probabilities_of_the_pairs_of_the_contest(nlpx):
+    answer = answers(nlpx("predict", "last", "rows.jsonl", "--probabilities").out)[0]
+    assert answer["probabilities"]["1"] == answer["probability"]
+    assert answer["probabilities"]["0"] == pytest.approx(1 - answer["probability"], abs=2e-6)
+
+
+def test_the_suffix_says_the_form_and_spreadsheets_get_their_mark(nlpx, classifier):
+    tiny.write_rows(Path("a.jsonl"), [{"text": "春"}])
+    assert nlpx("predict", classifier, "a.jsonl", "-o", "a.csv", "--out-encoding", "utf-8-sig").code == 0
+    assert Path("a.csv").read_bytes().startswith(b"\xef\xbb\xbftext,label,probability\n")
+    assert nlpx("predict", classifier, "a.csv", "-o", "b.parquet").code == 0
+    assert answers(nlpx("predict", classifier, "b.parquet").out)[0]["text"] == "春"
+
+
+def test_texts_under_another_name(nlpx, classifier):
+    rows = [{"title": "春"}]
+    assert answers(_predicted(nlpx, classifier, rows, "a.jsonl", "--field", "title"))[0]["title"] == "春"
+    outcome = nlpx("predict", classifier, "a.jsonl", "--field", "title", "--field", "body")
+    assert outcome.code == 2
+    assert "the run learned from `text`" in outcome.err
+    assert nlpx("predict", "last", "rows.jsonl", "--field", "title").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--format", "parquet"), "Parquet cannot go to stdout"),
+        (("--out-encoding", "auto"), "nothing tells the encoding of an output"),
+        (("--out-encoding", "klingon"), "unknown encoding"),
+        (("-o", "."), ". is a folder"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(nlpx, words, message):
+    outcome = nlpx("predict", "no-such-run", "rows.jsonl", *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import tiny
+from nlpx.data.rows.label_spelling import spellings
 from nlpx.data.rows.labelled import Fields, Label, Labelled, labels_of, read_labelled, read_splits
 from nlpx.data.rows.reading import RowReport
 from nlpx.data.rows.sohu import read_splits as read_pairs
+from nlpx.data.rows.splits import split_of_name
 from nlpx.errors import InputError
 
 
@@ -165,3 +167,99 @@ def test_predicting_looks_at_no_label(tmp_path: Path) -> None:
     assert [row.label for row in read_labelled(path, Fields(("text",), None))] == [None, None]
     lines = save(tmp_path / "a.txt", "春天来了", "夏天")
     assert [row.text for row in read_labelled(lines, Fields(("text",), None))] == ["春天来了", "夏天"]
+
+
+# Which label is which, and which file is for which split
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (["0", "0.0", "1", "1.0", "1"], ["0", "0", "1", "1", "1"]),
+        ([0, "0", 1, "1.0"], [0, 0, 1, 1]),
+        ([" 体育", "体育", "财经 ", "体育"], ["体育", "体育", "财经", "体育"]),
+        (["Ａ", "A", "A", "Ｂ"], ["A", "A", "A", "Ｂ"]),
+        (["０", "0", "1"], ["0", "0", "1"]),
+        (["007", "7", "agent"], ["007", "7", "agent"]),  # names, as one of them is no number
+        (["0.5", "0.50", "1"], ["0.5", "0.5", "1"]),
+        (["1e999999", "nan", "inf"], ["1e999999", "nan", "inf"]),
+    ],
+)
+def test_labels_that_differ_only_in_writing_are_one(written: list[Label], expected: list[Label]) -> None:
+    same = spellings(written)
+    assert [same[label] for label in written] == expected
+
+
+def test_labels_are_joined_and_listed(tmp_path: Path) -> None:
+    rows = [("春", "0"), ("夏", "0.0"), ("秋", " 1"), ("冬", "1"), ("风", "１"), ("", "1")]
+    lines = ["text,label,split", *(f"{text},{label},train" for text, label in rows), "雨,1.0,dev"]
+    found = read_splits(save(tmp_path / "a.csv", *lines))
+    assert [row.label for row in found.train] == ["0", "0", "1", "1", "1", "1"]
+    assert found.dev[0].label == "1"
+    assert found.notes == [
+        f"train: 6 rows of {tmp_path / 'a.csv'}; dev: 1 rows of {tmp_path / 'a.csv'}",
+        "labels written in several ways are one class: '0' also as '0.0' (1); "
+        "'1' also as ' 1' (1), '１' (1), '1.0' (1)",
+        "2 classes in the training rows: 1 (4), 0 (2)",
+        "1 of 6 training rows have no text",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("x_train.csv", "train"),
+        ("lcqmc.dev.tsv", "dev"),
+        ("VALID-2.jsonl.gz", "dev"),
+        ("eval set.csv", "dev"),
+        ("test.csv", "test"),
+        ("training.txt", "train"),
+        ("latest.csv", None),
+        ("constrained.csv", None),
+        ("train_and_dev.csv", None),
+    ],
+)
+def test_a_word_of_its_name_says_the_split_of_a_file(name: str, split: str | None) -> None:
+    assert split_of_name(name) == split
+
+
+def two_classes(path: Path, prefix: str, count: int = 20) -> Path:
+    return save(path, "text,label", *(f"{prefix}{number},{number % 2}" for number in range(count)))
+
+
+def test_files_that_name_their_split_are_not_mixed(tmp_path: Path) -> None:
+    train, dev = two_classes(tmp_path / "x_train.csv", "春"), two_classes(tmp_path / "x_dev.csv", "夏", 6)
+    for data in (tmp_path, [train, dev]):
+        found = read_splits(data)
+        assert {row.text[0] for row in found.train} == {"春"}
+        assert [row.text[0] for row in found.dev] == ["夏"] * 6
+        assert found.notes[0] == f"train: 20 rows of {train}; dev: 6 rows of {dev}"
+
+
+def test_files_of_an_option_belong_to_its_split_whatever_they_say(tmp_path: Path) -> None:
+    train = two_classes(tmp_path / "train.csv", "春")
+    odd = save(tmp_path / "odd_train.jsonl", {"text": "夏", "label": 0, "split": "train"})
+    bare = save(tmp_path / "more.jsonl", {"text": "秋"})
+    found = read_splits(train, dev=odd, test=[bare])
+    assert (len(found.train), [row.text for row in found.dev], [row.text for row in found.test]) == (20, ["夏"], ["秋"])
+
+
+def test_a_single_file_may_hold_all_splits_whatever_its_name(tmp_path: Path) -> None:
+    found = read_splits(two_classes(tmp_path / "test.csv", "春"))
+    assert len(found.train) + len(found.dev) == 20
+
+
+def test_several_files_without_a_split_are_one_set(tmp_path: Path) -> None:
+    found = read_splits([two_classes(tmp_path / "a.csv", "春"), two_classes(tmp_path / "b.csv", "夏")])
+    assert len(found.train) + len(found.dev) == 40
+
+
+def test_plain_lines_and_columns_without_names(tmp_path: Path) -> None:
+    lines = save(tmp_path / "a.txt", "春", "", "夏")
+    assert [row.text for row in read_labelled(lines, Fields(label=None))] == ["春", "", "夏"]
+    table = save(tmp_path / "b.tsv", *(f"第{number}条\t第{number + 1}条\t{number % 2}" for number in range(20)))
+    found = read_splits(table)
+    assert (found.train[0].second, found.train[0].label) == ("第1条", "0")
+    unlabelled = save(tmp_path / "c.tsv", "春\t夏", "春\t冬")
+    (first, _) = read_labelled(unlabelled, Fields(("text1", "text2"), None))
+    assert (first.text, first.second) == ("春", "夏")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nlpx.data.rows.reading import RowReport, excerpt, format_of, read_rows
-from nlpx.data.rows.writing import RowWriter
+from nlpx.data.rows.writing import OutFormat, RowWriter, out_format_of, write_rows
 from nlpx.errors import InputError, UsageError
 
 
@@ -242,6 +242,41 @@ def test_writer_json_lines_round_trip_and_flushing(tmp_path: Path) -> None:
     assert "甲" in stream.getvalue()
     assert stream.flushes == 2
     assert values(write(tmp_path, "a.jsonl", stream.getvalue())) == rows
+
+
+def test_writer_tsv_refuses_what_it_cannot_write() -> None:
+    stream = io.StringIO()
+    RowWriter(stream, format="tsv").write_all([{"text": '说"好"', "label": 1}, {"text": "春", "label": None}])
+    assert stream.getvalue() == 'text\tlabel\n说"好"\t1\n春\t\n'
+    with pytest.raises(InputError, match="row 1 holds a tab or a line end"):
+        RowWriter(io.StringIO(), format="tsv").write({"text": "a\tb"})
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "tsv", "parquet"])
+def test_what_is_written_is_read_again(tmp_path: Path, format: OutFormat) -> None:
+    rows = [{"text": f"第{number}行", "label": str(number)} for number in range(1500)]
+    path = tmp_path / f"a.{format}"
+    write_rows(rows, path, format=out_format_of(path, None))
+    assert values(path) == rows
+    write_rows(rows, path, format=format, fields=["label"])
+    assert values(path) == [{"label": row["label"]} for row in rows]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "gb18030"])
+def test_files_for_spreadsheets(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    write_rows([{"text": "春天😀"}], path, format="csv", encoding=encoding)
+    assert path.read_bytes() == "text\n春天😀\n".encode(encoding)
+    assert values(path, encoding="gb18030" if encoding == "gb18030" else "utf-8") == [{"text": "春天😀"}]
+    with pytest.raises(InputError, match="`😀` cannot be written in gbk"):
+        write_rows([{"text": "春天😀"}], path, format="csv", encoding="gbk")
+
+
+def test_parquet_rows_that_change_their_kind_are_refused(tmp_path: Path) -> None:
+    rows = [*({"a": number} for number in range(1000)), {"a": "text"}]
+    with pytest.raises(InputError, match="do not fit the columns of the first ones"):
+        write_rows(rows, tmp_path / "a.parquet", format="parquet")
+    assert not (tmp_path / "a.parquet").exists()
 
 
 def test_writer_csv() -> None:

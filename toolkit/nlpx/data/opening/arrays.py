@@ -32,6 +32,7 @@ class ArrayLines(io.RawIOBase):
         self._stream, self._name = stream, name
         self._depth, self._owed = 0, 0  # brackets that are open; line ends inside an element, to be made up for
         self._rest, self._ready, self._at_end = b"", b"", False
+        self._is_over = False
 
     def readable(self) -> bool:
         """Always."""
@@ -63,7 +64,7 @@ class ArrayLines(io.RawIOBase):
                 done = found.end()
         self._rest = data[end:]
         made.append(data[done:end])
-        if self._at_end and self._depth > 0:
+        if self._at_end and not self._is_over:
             hint = "is the file whole? fetch or write it again"
             raise InputError(f"{self._name}: the JSON array that it begins with never ends", hint=hint)
         return b"".join(made)
@@ -76,9 +77,14 @@ class ArrayLines(io.RawIOBase):
             # Inside an element a line end would cut it: it is made up for behind the element, so that numbers hold.
             self._owed += self._depth > 1
             return b" " if self._depth > 1 else b"\n"
-        is_outermost = self._depth == (0 if token in b"[{" else 1)
-        self._depth += 1 if token in b"[{" else -1
-        return b" " if is_outermost else token
+        before, opens = self._depth, token in b"[{"
+        self._depth += 1 if opens else -1
+        if token == b"[" and before == 0 and not self._is_over:
+            return b" "
+        if token == b"]" and before == 1 and not self._is_over:
+            self._is_over = True
+            return b"\n"  # what follows is a line of its own, and refused as what it is
+        return token
 
     def _comma(self, num_line_ends: int) -> bytes:
         if self._depth > 1:

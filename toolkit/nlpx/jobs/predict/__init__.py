@@ -85,10 +85,11 @@ def _choose_fields(task: Any, fields: Sequence[str]) -> None:
 
     known = getattr(task, "fields", None)
     if known is None:
-        raise UsageError("this run's task has fields of its own", hint="leave out --fields")
+        raise UsageError("this run's task has fields of its own", hint="leave out --field")
     if len(known.texts) != len(fields):
         names = " and ".join(f"`{name}`" for name in known.texts)
-        raise UsageError(f"the run learned from {names}, --fields names {len(fields)}", hint="name as many fields")
+        what = f"the run learned from {names}, --field names {', '.join(fields)}"
+        raise UsageError(what, hint="name as many fields as it had: --field NAME for each")
     task.fields = replace(known, texts=tuple(fields))
 
 
