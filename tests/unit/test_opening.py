@@ -174,6 +174,18 @@ def test_auto_refuses_to_guess(tmp_path: Path) -> None:
         texts(write(tmp_path / "a.txt", "Привет мир".encode("cp1251")), Reading(encoding="auto"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_the_order_of_bytes_without_a_mark(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.txt", SENTENCES.encode(encoding))
+    assert texts(path, Reading(encoding="utf-16")) == SENTENCES.splitlines()
+
+
+def test_a_broken_pack_behind_broken_bytes(tmp_path: Path) -> None:
+    packed = gzip.compress(b"\xff\xfe\xfd\n" + os.urandom(1000))
+    with pytest.raises(InputError):
+        rows(write(tmp_path / "a.txt.gz", packed[:-9]))
+
+
 @pytest.mark.parametrize("size", [1, 5, 64, 10_000])
 def test_blocks_of_wide_text_are_the_whole(tmp_path: Path, size: int) -> None:
     path = write(tmp_path / "a.txt", SENTENCES.encode("utf-16"))
