@@ -61,13 +61,21 @@ def model(**choices: Any) -> Transformer:
     return Transformer(ModelConfig(**(values | choices)))
 
 
-def overfitted(objective: Any, rows: Sequence[PackedRow], network: Transformer, *, steps: int = 250) -> float:
-    """The loss on one and the same batch after so many updates."""
+def overfitted(
+    objective: Any, rows: Sequence[PackedRow], network: Transformer, *, below: float, steps: int = 600
+) -> float:
+    """The loss on one and the same batch once it is below this, at the latest after so many updates.
+
+    When that is depends on a processor's last bits, and at a constant rate the loss jumps: only whether it is reached
+    is told.
+    """
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     batch = objective.batch(rows, generators(len(rows)))
     for _ in range(steps):
         loss = objective(network, batch).loss
         optimizer.zero_grad()
+        if float(loss.detach()) < below:
+            break
         loss.backward()
         optimizer.step()
     return float(loss.detach())

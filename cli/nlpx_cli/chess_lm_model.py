@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpx.seed import LARGEST_SEED
 from nlpx_cli import training
 from nlpx_cli.chess_lm_games import games_or_stdin
 from nlpx_cli.console import Console
@@ -161,7 +162,7 @@ def best(
     from nlpx.errors import UsageError
     from nlpx.jobs.chess_lm.best import NO_HISTORY, best_moves, read_game
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
 
     console = Console(json=json, quiet=quiet)
     from_stdin = game == "-" or (game is None and fen is None)
@@ -172,7 +173,7 @@ def best(
     lines = _numbered(sys.stdin) if from_stdin else [("", game or "")]
     games = (read_game(text, fen, place=place) for place, text in lines)
     loaded = MoveModel.load(model, device or "auto")
-    for row in best_moves(loaded, games, top=top, how=Choosing(search=search)):
+    for row in best_moves(loaded, games, top=top, how=MoveChoice(search=search)):
         _show(row, console, as_line=from_stdin)
 
 
@@ -218,7 +219,7 @@ def evaluate(
     search: Search = 0,
     temperature: Annotated[float, typer.Option("--temperature", help="In matches; 0: the best.", min=0, max=5)] = 0.0,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.", min=0)] = 7,
+    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.", min=0, max=LARGEST_SEED)] = 7,
     device: Device = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -237,7 +238,7 @@ def evaluate(
     from nlpx.jobs.chess_lm.evaluate import OPPONENTS, Settings, solve
     from nlpx.jobs.chess_lm.evaluate import evaluate as measure
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
 
     console = Console(json=json, quiet=quiet)
     paths = games_or_stdin(files)
@@ -250,7 +251,7 @@ def evaluate(
         seed=seed,
         opponents=_known_players(against) if against else OPPONENTS,
     )
-    how, loaded = Choosing(temperature=temperature, search=search), MoveModel.load(model, device or "auto")
+    how, loaded = MoveChoice(temperature=temperature, search=search), MoveModel.load(model, device or "auto")
     if positions:
         console.listing(solve(loaded, paths, settings, how))
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nlpx.seed import LARGEST_SEED
 from nlpx_cli.chess_lm_model import SHIPPED, Fen, Player, Search
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, Json, Quiet
@@ -22,7 +23,7 @@ Pieces = Literal["chinese", "unicode", "ascii"]
 Temperature = Annotated[
     float, typer.Option("--temperature", help="0: the likeliest move; 1: as the model draws.", min=0, max=5)
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn.", min=0, max=LARGEST_SEED)]
 SEARCH = 2  # the shipped model by itself loses to a player that takes what it can, and with it wins
 
 
@@ -61,12 +62,12 @@ def play(
       nlpx chess-lm play --side none --temperature 0.5 --json
     """
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
     from nlpx.xiangqi.play.session import Session, Setting
 
     console = Console(json=json, quiet=quiet)
     people = {"red": (0,), "black": (1,), "none": ()}[side]
-    how = Choosing(temperature=temperature, search=search)
+    how = MoveChoice(temperature=temperature, search=search)
     setting = Setting(people=people, how=how, top=top, style=pieces, fen=fen, seed=seed)
     session = Session(MoveModel.load(model, device or "auto"), setting)
     try:
@@ -99,11 +100,11 @@ def uci(
       printf 'uci\\nposition startpos moves h2e2\\ngo\\nquit\\n' | nlpx chess-lm uci
     """
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
     from nlpx.xiangqi.play.uci import Engine
 
     Console()
-    how = Choosing(temperature=temperature, search=search)
+    how = MoveChoice(temperature=temperature, search=search)
     engine = Engine(lambda: MoveModel.load(model, device or "auto"), how, _write_line, seed=seed)
     for line in _lines():
         if not engine.answer(line):

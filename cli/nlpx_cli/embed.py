@@ -63,7 +63,7 @@ def embed(
     """Turn every line or row of text into a vector.
 
     Writes a .npy array, one row a text, in order, and prints its path. Runs of
-    any length, in constant memory; after a kill, the same command goes on.
+    any length, in constant memory; after a kill, the same command continues.
 
     \b
     Examples:

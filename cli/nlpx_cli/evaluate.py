@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
 from nlpx_cli.evaluate_sts import sts
 from nlpx_cli.options import Device, Json, Quiet
@@ -47,7 +48,7 @@ def mlm(
         ),
     ] = None,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",
-    seed: Annotated[int, typer.Option("--seed", help="Which words are hidden.", min=0)] = 7,
+    seed: Annotated[int, typer.Option("--seed", help="Which words are hidden.", min=0, max=LARGEST_SEED)] = 7,
     device: Device = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, Encoder, Json, Quiet
 
@@ -46,7 +47,7 @@ def sts(
         str | None, typer.Option("--score-field", help="The score of rows.  [default: by name]", metavar="NAME")
     ] = None,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",
-    seed: Annotated[int, typer.Option("--seed", help="Of the resamples.", min=0)] = 7,
+    seed: Annotated[int, typer.Option("--seed", help="Of the resamples.", min=0, max=LARGEST_SEED)] = 7,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the table here, as PNG.", metavar="FILE")] = None,
     device: Device = None,
     json: Json = False,

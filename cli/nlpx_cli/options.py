@@ -12,6 +12,7 @@ import typer
 
 from nlpx.configuration import registry
 from nlpx.configuration.files import preset_names
+from nlpx.seed import LARGEST_SEED
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -80,7 +81,8 @@ Encoder = Annotated[
     str, typer.Option("--model", help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of every random choice.  [default: the preset's]", min=0)
+    int | None,
+    typer.Option("--seed", help="Seed of every random choice.  [default: the preset's]", min=0, max=LARGEST_SEED),
 ]
 Device = Annotated[
     str | None,
@@ -97,9 +99,7 @@ Out = Annotated[
 ]
 Resume = Annotated[
     str | None,
-    typer.Option(
-        "--resume", help="Go on with this run: a folder, or `last`.", metavar="RUN", autocompletion=complete_runs
-    ),
+    typer.Option("--resume", help="Resume this run: a folder, or `last`.", metavar="RUN", autocompletion=complete_runs),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in --out.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan; write nothing.")]

@@ -1,4 +1,4 @@
-"""`nlpx pretrain`: train a language model on plain texts, from nothing or going on from a checkpoint."""
+"""`nlpx pretrain`: train a language model on plain texts, from nothing or from a checkpoint."""
 
 from __future__ import annotations
 

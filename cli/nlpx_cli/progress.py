@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-_SECONDS = 10.0
-_SHARE = 0.05
+_SECONDS = 10.0  # between plain lines
+_FRACTION = 0.05  # of the total, between plain lines
 
 
 class Progress:
@@ -55,7 +55,7 @@ class Progress:
             self._print_line()
 
     def _is_due(self) -> bool:
-        if self.total is not None and self.completed - self._last_completed >= max(1, self.total * _SHARE):
+        if self.total is not None and self.completed - self._last_completed >= max(1, self.total * _FRACTION):
             return time.monotonic() - self._last_time >= 1
         return time.monotonic() - self._last_time >= _SECONDS
 

@@ -26,7 +26,8 @@ def register(parent: typer.Typer) -> None:
 def list_runs(root: Root = Path("runs"), json: Json = False, quiet: Quiet = False) -> None:
     """List the runs, oldest first, with state and score.
 
-    A run whose process is gone although it never finished is `killed`.
+    A run whose process is gone although it never finished is `killed`, one
+    whose manifest cannot be read `unreadable`.
 
     \b
     Examples:
@@ -35,7 +36,8 @@ def list_runs(root: Root = Path("runs"), json: Json = False, quiet: Quiet = Fals
     """
     from nlpx.runs.folder import list_runs
 
-    Console(json=json, quiet=quiet).listing([_row(run, json=json) for run in list_runs(root)])
+    console = Console(json=json, quiet=quiet)
+    console.listing([_row(run, console, json=json) for run in list_runs(root)])
 
 
 @app.command("show")
@@ -82,8 +84,15 @@ def report(
         typer.launch(path.resolve().as_uri())
 
 
-def _row(run: RunFolder, *, json: bool) -> dict[str, Any]:
-    manifest = run.manifest
+def _row(run: RunFolder, console: Console, *, json: bool) -> dict[str, Any]:
+    from nlpx.errors import UserError
+
+    try:
+        manifest = run.manifest
+    except UserError as error:  # one spoilt folder does not hide the others
+        console.warn(error.message)
+        row = {"run": run.path.name, "state": "unreadable", "score": None, "start": None}
+        return row if json else row | {"score": "-", "start": "-", "took": "-"}
     metric = run.primary_metric
     row = {"run": run.path.name, "state": run.state, "score": metric, "start": manifest.get("start")}
     if not json:

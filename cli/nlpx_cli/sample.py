@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
 from nlpx_cli.options import Encoder, Json, Quiet
 
@@ -35,7 +36,7 @@ TopK = Annotated[int | None, typer.Option("--top-k", help="Draw from the K most 
 Block = Annotated[int, typer.Option("--block", help="Positions drawn in one step, as if independent.", metavar="N")]
 Moves = Annotated[bool, typer.Option("--moves", help="Replace, insert, delete: the length may change.")]
 Diagnostics = Annotated[bool, typer.Option("--diagnostics", help="Print on stderr how well the chains mix.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, max=LARGEST_SEED)]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 # Rare ones; the page of the command has them all.

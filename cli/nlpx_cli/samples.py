@@ -24,7 +24,7 @@ def samples(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write small files to try every command on, and print the folder.
+    """Write small files to try every command on.
 
     Texts, headlines with labels, pairs of sentences, questions and
     Xiangqi games, all made for this package.

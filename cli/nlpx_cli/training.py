@@ -116,7 +116,7 @@ def resolve_resumed(
     *,
     changeable: Sequence[str] = CHANGEABLE,
 ) -> Resolved:
-    """Resolve the configuration of a run to go on with. Raises UsageError where it would become another run."""
+    """Resolve the configuration of a run to resume. Raises UsageError where it would become another run."""
     from nlpx.configuration.presets import differences, resolve
     from nlpx.errors import UsageError
     from nlpx.runs.folder import RunFolder
@@ -140,7 +140,7 @@ def refuse_beside_resume(*, preset: str | None, out: Path | None, overwrite: boo
     for option, given in (("--preset", preset), ("--out", out), ("--overwrite", overwrite)):
         if given:
             raise UsageError(
-                f"--resume and {option} contradict each other", hint="a run goes on as it is, in its folder"
+                f"--resume and {option} contradict each other", hint="a run continues as it is, in its folder"
             )
 
 

@@ -37,7 +37,7 @@ Errors = Annotated[Literal["strict", "replace"], typer.Option(help="Of undecodab
 Workers = Annotated[int | None, typer.Option(help="Processes.  [default: cores]", min=1, metavar="N", hidden=True)]
 Memory = Annotated[str, typer.Option(help="Bound of all processes, such as 500MB.", metavar="SIZE", hidden=True)]
 Checkpoint = Annotated[
-    str | None, typer.Option(help="Keep what is counted here; go on after a kill.", metavar="DIR", hidden=True)
+    str | None, typer.Option(help="Keep what is counted here; continue after a kill.", metavar="DIR", hidden=True)
 ]
 Engine = Annotated[Literal["local", "dask"], typer.Option(help="Where workers run.", hidden=True)]
 Scheduler = Annotated[str | None, typer.Option(help="Of a Dask cluster.", metavar="ADDRESS", hidden=True)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nlpx.counting.settings import CountSettings
     from nlpx.counting.small import SmallCounts
 
-_ROWS_ON_A_TERMINAL = 50
+_ROWS_ON_A_TERMINAL = 50  # the rest is in the file or the pipe
 _PLAIN = Options()
 # Options that ask for nothing but words of plain text, and those that earlier outputs leave nothing to.
 _OF_PLAIN_WORDS = ("files", "top", "min_count", "output", "format", "no_hmm", "user_dictionary", "workers", "plot",

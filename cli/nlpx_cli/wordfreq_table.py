@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_BAR_WIDTH = 30
+_BAR_WIDTH = 30  # columns of 80
 
 
 def print_table(rows: Iterable[tuple[str, int]], total: int) -> int:

@@ -129,7 +129,7 @@ def test_rows_of_one_class(nlpx):
         (None, "classify-tiny", "char-tiny"),
         ("word-tiny", "classify-tiny", "word-tiny"),
         ("new", "classify-new", "new"),
-        ("bert", "classify", "bert"),
+        ("bert", "classify-tiny", "bert"),
     ],
 )
 def test_the_preset_follows_the_model(nlpx, data, model, preset, start):

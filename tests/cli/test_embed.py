@@ -205,7 +205,7 @@ def test_ctrl_c_keeps_what_is_done(nlpx, monkeypatch):
     monkeypatch.setattr(SentenceEncoder, "encode", interrupted)
     outcome = nlpx(*words("-o", "emb.npy"))
     assert (outcome.code, outcome.out) == (130, "")
-    assert "what is done is kept in emb.npy.parts: the same command goes on from there" in outcome.err
+    assert "what is done is kept in emb.npy.parts: the same command continues from there" in outcome.err
     assert "40 texts had been embedded before" in nlpx(*words("-o", "emb.npy")).err
     assert len(calls) == 6
 

@@ -164,7 +164,7 @@ def test_another_setting_is_refused_with_both_values(nlpx, words, message):
 @pytest.mark.usefixtures("unbroken")
 def test_options_that_contradict_resuming(nlpx, words):
     assert nlpx("finetune", "--resume", "whole", *words) == (
-        2, "", f"Error: --resume and {words[0]} contradict each other\n  a run goes on as it is, in its folder\n",
+        2, "", f"Error: --resume and {words[0]} contradict each other\n  a run continues as it is, in its folder\n",
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunFolder]:
     monkeypatch.chdir(tmp_path)
     folders = []
     for name, score in (("first", 0.5), ("second", float("nan"))):
-        with RunFolder.create(command="finetune", name=name, config_yaml="a: 1\n", seed=7, device="cpu") as run:
+        with RunFolder.create(command="finetune", name=name, config_yaml="task: sohu\n", seed=7, device="cpu") as run:
             run.set_primary_metric("f1", score)
             run.metrics({"step": 1, "split": "train", "loss": 0.7})
         folders.append(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -110,12 +111,24 @@ def test_mixed_scripts(both: tuple[CharTokenizer, object], texts: list[str]) -> 
     assert_equal(both, texts)
 
 
-def around(codes: range) -> list[str]:
+def around(codes: Iterable[int]) -> list[str]:
     """Every character between letters, beside Chinese, doubled and before an accent."""
     characters = [chr(code) for code in codes if not 0xD800 <= code <= 0xDFFF]
     return [f"a{c}b的{c}{c}x，{c}\u0301" for c in characters]
 
 
+# Thousands of characters in a row that every rule treats alike: ideographs, syllables, private use.
+ALIKE = ((0x3400, 0xA000), (0xAC00, 0xD7A4), (0xE000, 0xF900))
+
+
+def test_characters_of_the_basic_plane(tmp_path: Path) -> None:
+    inside = [code for first, last in ALIKE for code in range(first, last)]
+    ends = [code for block in ALIKE for end in block for code in range(end - 16, end + 16)]
+    codes = sorted(({*range(0x10000)} - {*inside}) | {*inside[::16], *ends})
+    assert_equal(build_both(tmp_path), around(codes))
+
+
+@pytest.mark.slow
 def test_every_character_of_the_basic_plane(tmp_path: Path) -> None:
     assert_equal(build_both(tmp_path), around(range(0x10000)))
 

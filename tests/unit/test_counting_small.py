@@ -15,6 +15,7 @@ from nlpx.counting.small import count_small
 from nlpx.data.opening.sources import find_sources
 from nlpx.errors import InputError
 from nlpx.messages import Silent
+from quick_jieba import quick_jieba  # noqa: F401 - a fixture of this file
 
 TEXT = "\ufeff春风又绿江南岸，\r\n\r\n他来到了网易杭研大厦 18-24 C:\\dir\n \n𠀀😀 emoji\x0b末行\r"
 

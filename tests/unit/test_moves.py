@@ -41,7 +41,7 @@ def test_replacing_by_true_conditionals_is_always_accepted(joint):
 
 def test_a_run_of_replacements_by_true_conditionals_accepts_all(monkeypatch):
     joint = markov_chain()
-    monkeypatch.setattr(moves, "SHARES", (("replace", 1.0),))
+    monkeypatch.setattr(moves, "MOVE_PROBABILITIES", (("replace", 1.0),))
 
     def score(_chain, text):
         return float(joint[tuple(token.token_id - FIRST for token in text)].log())

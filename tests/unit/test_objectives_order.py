@@ -86,7 +86,7 @@ def test_fresh_and_overfitted():
     assert float(order()(network(), order().batch(rows, packed.generators(8))).loss.detach()) == pytest.approx(
         math.log(2), abs=0.1
     )
-    assert packed.overfitted(order(), rows, network(), steps=120) < 0.1
+    assert packed.overfitted(order(), rows, network(), below=0.1) < 0.1
 
 
 def test_accuracy_and_repetition():

@@ -233,7 +233,7 @@ def test_it_learns_a_batch_by_heart():
     model, objective = pair(), detection()
     batch = objective.batch(rows, packed.generators(6))
     before = float(objective(model.eval(), batch).loss.detach())
-    assert packed.overfitted(objective, rows, model, steps=150) < before / 10
+    assert packed.overfitted(objective, rows, model, below=before / 10) < before / 10
 
 
 def test_both_models_have_blocks():

@@ -408,3 +408,26 @@ def test_a_stronger_layer_chooses_among_alternatives(tmp_path, overrides, flags,
 def test_alternatives_in_one_layer_are_left_to_the_schema():
     found = resolve(Trained, flags={"train": {"epochs": 1, "steps": 2}}).config.train
     assert (found.epochs, found.steps) == (1, 2)
+
+
+def test_anchors_cannot_make_more_values_than_a_preset_needs(tmp_path):
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 8))]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"bomb.yaml:\d+:\d+: more than 10,000 values"):
+        resolve(Config, preset=str(tmp_path / "bomb.yaml"))
+
+
+@pytest.mark.parametrize("depth", [40, 5000])
+def test_nesting_without_end_is_named(tmp_path, depth):
+    text = "[" * depth + "]" * depth
+    (tmp_path / "deep.yaml").write_text(f"steps: {text}", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"deep.yaml.*nested too deeply"):
+        resolve(Config, preset=str(tmp_path / "deep.yaml"))
+    with pytest.raises(UsageError, match="nested too deeply" if depth > 1000 else "train.steps"):
+        resolve(Config, overrides=["task=pair", f"train.steps={text}"])
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400"])
+def test_a_number_without_a_value_is_refused(value):
+    with pytest.raises(UsageError, match=r"finite"):
+        resolve(Config, overrides=["task=pair", f"optim.learning_rate={value}"])

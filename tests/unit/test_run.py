@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from nlpx.errors import InputError, MachineError, ResultError, UsageError
+from nlpx.report.history import primary_metric
 from nlpx.runs import facts as run_facts
-from nlpx.runs.folder import RunFolder, active, list_runs, planned, primary_metric
+from nlpx.runs.folder import RunFolder, active, list_runs, planned
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from nlpx.tokenizers.characters import lower_and_strip
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
 from nlpx.tokenizers.vocabulary.extend import extend, is_redundant, simplify
 from nlpx.tokenizers.word import WordTokenizer
+from quick_jieba import quick_jieba  # noqa: F401 - a fixture of this file
 
 LATIN = list("abcdefghij0123456789") + [f"##{character}" for character in "abcdefghij0123456789"]
 USELESS = ["##春", "##，", "[unused1]", "春天", "--", "##"]

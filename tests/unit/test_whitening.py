@@ -6,6 +6,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from nlpx.embed import moments
 from nlpx.embed.moments import Moments
 from nlpx.embed.whitening import Choices, effective_rank, fit, is_resolved, load, save, warnings_of
 from nlpx.errors import InputError, UsageError
@@ -56,9 +57,11 @@ def test_the_moments_are_those_of_numpy():
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("size", [7, 100, 256, 1000, 3000])
-def test_how_rows_arrive_changes_no_bit(size, precision):
-    rows = np.random.default_rng(0).normal(size=(700, 2500)).astype(np.float32) + 2
-    whole, parts = Moments(2500, precision=precision), Moments(2500, precision=precision)
+def test_how_rows_arrive_changes_no_bit(size, precision, monkeypatch):
+    monkeypatch.setattr(moments, "MOST_BLOCK_ROWS", 400)
+    monkeypatch.setattr(moments, "PANEL_ROWS", 150)
+    rows = np.random.default_rng(0).normal(size=(700, 60)).astype(np.float32) + 2
+    whole, parts = Moments(60, precision=precision), Moments(60, precision=precision)
     assert whole.block_rows < 700 * 3  # so that blocks end inside
     for _ in range(3):
         whole.add(rows)

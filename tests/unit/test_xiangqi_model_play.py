@@ -8,7 +8,7 @@ import xiangqi_games
 from nlpx.xiangqi.formats.games import check_record
 from nlpx.xiangqi.formats.notation import parse_iccs
 from nlpx.xiangqi.formats.pgn import read_pgn
-from nlpx.xiangqi.play.choose import Choosing
+from nlpx.xiangqi.play.choose import MoveChoice
 from nlpx.xiangqi.play.session import Session, Setting
 from nlpx.xiangqi.play.uci import Engine
 from nlpx.xiangqi.rules.pieces import BLACK
@@ -109,7 +109,7 @@ def test_a_game_that_is_over_before_it_begins():
 
 
 def test_a_model_plays_both_sides_to_the_end():
-    session = Session(MODEL, Setting(people=(), how=Choosing(temperature=1.0), max_plies=30))
+    session = Session(MODEL, Setting(people=(), how=MoveChoice(temperature=1.0), max_plies=30))
     events = list(session.begin())
     assert "result" in events[-1].row
     assert sum("move" in event.row for event in events) == len(session.position.history)
@@ -145,10 +145,10 @@ def test_other_commands():
 class Client:
     """Sends lines and collects what comes back."""
 
-    def __init__(self, how: Choosing | None = None) -> None:
+    def __init__(self, how: MoveChoice | None = None) -> None:
         self.said: list[str] = []
         self.num_loaded = 0
-        self.engine = Engine(self._load, how or Choosing(), self.said.append)
+        self.engine = Engine(self._load, how or MoveChoice(), self.said.append)
 
     def _load(self):
         self.num_loaded += 1
@@ -174,7 +174,7 @@ def test_greetings():
     assert ucci[-1] == "ucciok"
     assert "option Temperature type spin default 0 min 0 max 500" in ucci
     assert client.send("quit") == ["bye"]
-    searching = Client(Choosing(search=2, temperature=0.5))
+    searching = Client(MoveChoice(search=2, temperature=0.5))
     assert {"option name Search type spin default 2 min 0 max 4",
             "option name Temperature type spin default 50 min 0 max 500"} <= set(searching.send("uci"))  # fmt: skip
 
@@ -192,7 +192,7 @@ def test_the_answer_is_the_likeliest_legal_move():
 
 
 def test_forty_moves():
-    client, moves = Client(Choosing(temperature=1.0)), []
+    client, moves = Client(MoveChoice(temperature=1.0)), []
     for _ in range(40):
         said = client.send(f"position startpos moves {' '.join(moves)}".removesuffix(" moves "), "go depth 3")
         word = said[-1].removeprefix("bestmove ")
@@ -240,7 +240,7 @@ def test_rubbish_changes_nothing(line):
         assert len(reply) <= 140
         assert reply.isprintable()
     assert client.engine.position.history == [parse_iccs("h2e2")]
-    assert client.engine.how == Choosing()
+    assert client.engine.how == MoveChoice()
     assert client.send("go")[-1].startswith("bestmove ")
 
 

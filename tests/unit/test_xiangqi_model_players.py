@@ -14,7 +14,7 @@ from nlpx.xiangqi.formats.games import Game
 from nlpx.xiangqi.formats.notation import iccs, parse_iccs
 from nlpx.xiangqi.model.measures import Written, by_phase, legality, openings, predictions, write_games_freely
 from nlpx.xiangqi.play.alpha_beta import MATE, AlphaBeta, material
-from nlpx.xiangqi.play.choose import Choosing
+from nlpx.xiangqi.play.choose import MoveChoice
 from nlpx.xiangqi.play.matches import Played, Score, play, score
 from nlpx.xiangqi.play.players import NAMES, CapturePlayer, ModelPlayer, RandomPlayer, opponent
 from nlpx.xiangqi.rules.board import Position
@@ -163,7 +163,7 @@ def test_elo():
 
 @pytest.mark.parametrize("form", ["moves", "characters"])
 def test_a_model_plays_many_games_at_once(form):
-    player = ModelPlayer(xiangqi_games.model_of(form), Choosing(temperature=1.0), random())
+    player = ModelPlayer(xiangqi_games.model_of(form), MoveChoice(temperature=1.0), random())
     games = play(player, CapturePlayer(random()), [[]] * 3, max_plies=20)
     assert len(games) == 6
     for game in games:

@@ -9,7 +9,7 @@ import torch
 import xiangqi_games
 from nlpx.xiangqi.formats.notation import iccs, parse_iccs
 from nlpx.xiangqi.model.move_model import MoveModel, Ranking
-from nlpx.xiangqi.play.choose import Choosing, choose, searched
+from nlpx.xiangqi.play.choose import MoveChoice, choose, searched
 from nlpx.xiangqi.rules.board import Position
 
 MATED = "R2k5/1R7/9/9/9/9/9/9/9/4K4 b"
@@ -118,8 +118,8 @@ def test_no_legal_move_is_mate_and_no_crash(form):
     model, position = xiangqi_games.model_of(form), Position.from_fen(MATED)
     ranking = model.read().rank([position, after("")])[0]
     assert (ranking.moves, ranking.best(), ranking.first_choice, ranking.mass) == ((), [], None, 0.0)
-    assert choose(position, ranking, Choosing(), np.random.default_rng(0)) is None
-    assert choose(position, ranking, Choosing(search=2), np.random.default_rng(0)) is None
+    assert choose(position, ranking, MoveChoice(), np.random.default_rng(0)) is None
+    assert choose(position, ranking, MoveChoice(search=2), np.random.default_rng(0)) is None
     assert model.read().rank([]) == []
 
 
@@ -158,7 +158,7 @@ def test_even_rows_of_a_learned_table_need_no_more_positions_than_they_have():
     assert len(reader.rank([long, short])) == 2
 
 
-# Choosing
+# MoveChoice
 
 
 def ranking(*shares: float) -> Ranking:
@@ -171,9 +171,9 @@ def test_temperature():
     np.testing.assert_allclose(found.probabilities(0.5), np.array([25, 9, 4]) / 38)
     assert found.order() == [0, 1, 2]
     random = np.random.default_rng(0)
-    drawn = [choose(Position(), found, Choosing(temperature=1.0), random) for _ in range(2000)]
+    drawn = [choose(Position(), found, MoveChoice(temperature=1.0), random) for _ in range(2000)]
     np.testing.assert_allclose(np.bincount(drawn) / 2000, [0.5, 0.3, 0.2], atol=0.04)
-    assert choose(Position(), found, Choosing(), random) == 0
+    assert choose(Position(), found, MoveChoice(), random) == 0
 
 
 def test_a_search_sees_what_the_model_does_not():
@@ -185,11 +185,11 @@ def test_a_search_sees_what_the_model_does_not():
     found = Ranking(tuple(position.legal_moves()), scores)
     board = list(position.board)
     for search in (1, 2, 3):
-        chosen = choose(position, found, Choosing(search=search, width=3), np.random.default_rng(0))
+        chosen = choose(position, found, MoveChoice(search=search, width=3), np.random.default_rng(0))
         assert chosen is not None
         assert wins(position, chosen)
         assert position.board == board
-    assert not wins(position, choose(position, found, Choosing(), np.random.default_rng(0)))
+    assert not wins(position, choose(position, found, MoveChoice(), np.random.default_rng(0)))
 
 
 def test_a_search_with_a_temperature_draws_by_what_moves_are_worth():
@@ -197,7 +197,7 @@ def test_a_search_with_a_temperature_draws_by_what_moves_are_worth():
     scores = np.zeros(len(position.legal_moves()))
     scores[:3] = 9.0, 8.0, 7.0
     found, random = Ranking(tuple(position.legal_moves()), scores), np.random.default_rng(0)
-    how = Choosing(search=1, width=3, temperature=2.0)
+    how = MoveChoice(search=1, width=3, temperature=2.0)
     values = dict(searched(position, found, how))
     shares = np.exp(np.array(list(values.values())) / (how.trust * how.temperature))
     drawn = [choose(position, found, how, random) for _ in range(2000)]
@@ -218,6 +218,6 @@ def test_the_model_decides_between_moves_that_material_leaves_equal():
     scores = np.zeros(len(position.legal_moves()))
     scores[position.legal_moves().index(parse_iccs("c3c4"))] = 8.0
     found = Ranking(tuple(position.legal_moves()), scores)
-    values = searched(position, found, Choosing(search=2, width=5))
+    values = searched(position, found, MoveChoice(search=2, width=5))
     assert iccs(values[0][0]) == "c3c4"
     assert len(values) == 5

@@ -11,7 +11,7 @@ _FORM = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenDevice:
     """A device and the reason for it. (Which number format pays there, `nlpx.train.precision` decides.)"""
 
     device: str  # as torch writes it: cpu, cuda:0, mps
@@ -25,7 +25,7 @@ def check(name: str) -> str:
     return name
 
 
-def choose(name: str = "auto", *, require_accelerator: bool = False) -> Choice:
+def choose(name: str = "auto", *, require_accelerator: bool = False) -> ChosenDevice:
     """The device for `name`, with the reason. Raises `MachineError` if the machine lacks it.
 
     `require_accelerator` is for presets that are hopeless on a CPU: `auto` then refuses instead of taking it.
@@ -36,29 +36,29 @@ def choose(name: str = "auto", *, require_accelerator: bool = False) -> Choice:
     if name == "auto":
         return _automatic(require_accelerator=require_accelerator)
     if name == "cpu":
-        return Choice("cpu", "asked for")
+        return ChosenDevice("cpu", "asked for")
     if name == "mps":
         if not torch.backends.mps.is_available():
             raise _missing(name, "torch finds no Metal device")
-        return Choice("mps", "asked for")
+        return ChosenDevice("mps", "asked for")
     number = int(name.partition(":")[2] or 0)
     if number >= torch.cuda.device_count():
         raise _missing(name, f"torch finds {torch.cuda.device_count()} CUDA devices")
-    return Choice(f"cuda:{number}", f"asked for; {torch.cuda.get_device_name(number)}")
+    return ChosenDevice(f"cuda:{number}", f"asked for; {torch.cuda.get_device_name(number)}")
 
 
-def _automatic(*, require_accelerator: bool) -> Choice:
+def _automatic(*, require_accelerator: bool) -> ChosenDevice:
     import torch
 
     if torch.cuda.is_available():
-        return Choice("cuda:0", f"auto: {torch.cuda.get_device_name(0)}")
+        return ChosenDevice("cuda:0", f"auto: {torch.cuda.get_device_name(0)}")
     if torch.backends.mps.is_available():
-        return Choice("mps", "auto: Metal is available")
+        return ChosenDevice("mps", "auto: Metal is available")
     if require_accelerator:
         raise MachineError(
             "this configuration needs a GPU and torch finds none", hint="--device cpu runs it on the CPU all the same"
         )
-    return Choice("cpu", "auto: torch finds no GPU")
+    return ChosenDevice("cpu", "auto: torch finds no GPU")
 
 
 def _missing(name: str, why: str) -> MachineError:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from nlpx import DISTRIBUTION
 
-EXIT_BUG = 1
-EXIT_INTERRUPTED = 130
+EXIT_BUG = 1  # anything that is no UserError
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class UserError(Exception):

@@ -1,4 +1,4 @@
-"""How a job speaks: the command line gives its console, a program may give `Silent`."""
+"""Messages of a job: the command line passes its console, a program may pass `Silent`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Progress(Protocol):
 
 
 class Messages(Protocol):
-    """What a job tells people; its product is what the function returns."""
+    """What a job prints for people; its product is what the function returns."""
 
     def note(self, text: str) -> None:
         """Something people should know."""

@@ -7,6 +7,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+LARGEST_SEED = 2**63 - 1  # what every generator takes
+
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     """Seed Python, numpy and torch on every device.

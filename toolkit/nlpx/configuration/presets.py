@@ -215,7 +215,7 @@ def _of_flags(flags: Mapping[str, Flag]) -> list[Node]:
 def _with_mappings(node: Node, schema: type[Section]) -> Node:
     """`node` with every list of plug-ins turned into a mapping that replaces weaker ones.
 
-    Node and schema are descended together: only the schema tells which lists name plug-ins. Keys that it does not know
+    Node and schema are descended together: only the schema tells which lists name plug-ins. Unknown keys
     stay as they are, for validation to report with their place.
     """
     if not node.is_mapping:

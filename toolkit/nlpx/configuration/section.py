@@ -25,6 +25,7 @@ import pydantic_core
 from pydantic_core import core_schema
 
 from nlpx.configuration import registry
+from nlpx.seed import LARGEST_SEED
 
 
 class Section(pydantic.BaseModel):
@@ -36,7 +37,10 @@ class Section(pydantic.BaseModel):
 
     ALTERNATIVES: ClassVar[tuple[tuple[str, str], ...]] = ()
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+Seed = Annotated[int, pydantic.Field(ge=0, le=LARGEST_SEED)]
 
 
 @dataclass(frozen=True)

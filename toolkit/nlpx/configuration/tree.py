@@ -1,4 +1,4 @@
-"""YAML with places: every value remembers the file, line and column (or the option) that it came from.
+"""YAML with places: every value has the file, line and column (or the option) that it came from.
 
 The text is read with PyYAML's composer, which builds no objects, so nothing in a preset can run code. Plain
 words are understood as in YAML 1.2 rather than 1.1: `1e-3` is a number, and `off`, `no` and `yes` are text (a
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def parse(text: str, *, source: str) -> Node:
         document = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise _syntax_error(error, source) from error
+    except RecursionError:
+        raise UsageError(f"{source}: nested too deeply", hint="a preset has a few levels of keys") from None
     if document is None:
         return Node({}, Place(source))
     root = _convert(document, source)
@@ -90,6 +93,8 @@ def parse_override(argument: str) -> Node:
     try:
         document = yaml.compose(raw, Loader=yaml.BaseLoader)
         node = Node(None, Place(source)) if document is None else _convert(document, source, located=False)
+    except RecursionError:
+        raise UsageError(f"{source[:80]}: nested too deeply", hint="a setting has a few levels of keys") from None
     except (yaml.YAMLError, UsageError):
         node = Node(raw, Place(source))  # text that happens to be no YAML, such as `@name` or `*.txt`
     quoted = isinstance(node.value, str) and node.text is None
@@ -110,6 +115,13 @@ def nest(dotted: str, node: Node) -> Node:
     for key in reversed(dotted.split(".")):
         node = Node({key: node}, node.place)
     return node
+
+
+def plain(node: Node) -> Any:
+    """The values of a tree without their places."""
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    return [plain(item) for item in node.value] if isinstance(node.value, list) else node.value
 
 
 def merge(base: Node, over: Node) -> Node:
@@ -171,20 +183,25 @@ _Dumper.add_implicit_resolver(_FLOAT_TAG, re.compile(f"(?:{_FLOAT.pattern})$"), 
 
 
 MOST_LEVELS = 32  # no preset needs a tenth of it; an anchor inside itself would never end
+MOST_VALUES = 10_000  # anchors that repeat anchors make any number of values out of a few lines
 
 
-def _convert(node: yaml.Node, source: str, *, located: bool = True, depth: int = 0) -> Node:
-    mark = node.start_mark
+def _convert(
+    node: yaml.Node, source: str, *, located: bool = True, depth: int = 0, counter: Iterator[int] | None = None
+) -> Node:
+    mark, counter = node.start_mark, count() if counter is None else counter
     place = Place(source, mark.line + 1, mark.column + 1) if located else Place(source)
     if node.tag not in _PLAIN_TAGS:
         raise UsageError(f"{place}: the tag `{node.tag}` is not allowed in a preset", hint="write plain values")
     if depth > MOST_LEVELS:
         raise UsageError(f"{place}: nested too deeply", hint="does an anchor refer to itself?")
+    if next(counter) >= MOST_VALUES:
+        raise UsageError(f"{place}: more than {MOST_VALUES:,} values", hint="do anchors repeat each other?")
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node, place)
     is_list = isinstance(node, yaml.SequenceNode)
     parts = node.value if is_list else [part for pair in node.value for part in pair]
-    children = [_convert(part, source, located=located, depth=depth + 1) for part in parts]
+    children = [_convert(part, source, located=located, depth=depth + 1, counter=counter) for part in parts]
     return Node(children if is_list else _mapping(children), place)
 
 

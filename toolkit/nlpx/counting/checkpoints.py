@@ -1,4 +1,4 @@
-"""The directory from which a killed count goes on: runs, and for each portion a list of the items that are in it.
+"""The directory from which a killed count continues: runs, and for each portion a list of the items that are in it.
 
 A portion counts from the moment its list is renamed into place, after its runs were synced; a run that no list names
 was left by a kill and is deleted. So no item is ever missing or in the result twice.

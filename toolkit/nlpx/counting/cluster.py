@@ -23,8 +23,8 @@ from nlpx.dask_client import connect
 from nlpx.data.opening.remote import is_url
 from nlpx.errors import MachineError, install_hint
 
-_GROUP_BYTES = 64 << 20
-_GROUPS_PER_WORKER = 4
+_GROUP_BYTES = 64 << 20  # of input: enough that sending a result costs little beside counting
+_GROUPS_PER_WORKER = 4  # at least, so that slow workers do not hold up the end
 # Groups under way for each thread of the cluster: results wait there in memory until they are fetched.
 _GROUPS_AHEAD = 2
 

@@ -30,8 +30,8 @@ from nlpx.messages import Messages
 
 # Bytes of text that one process counts before others would have been started and have loaded what they need.
 _SMALL = {"word": 2 << 20, "token": 2 << 20, "ngram": 4 << 20, "char": 32 << 20}
-_BAR_BYTES = 8 << 20
-MEGABYTE = 1_000_000
+_BAR_BYTES = 8 << 20  # below it a count is over before a bar could be read
+MEGABYTE = 1_000_000  # as rates are given: decimal
 
 Portions = Generator[Portion, None, None]
 

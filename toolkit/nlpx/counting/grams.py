@@ -16,10 +16,10 @@ import numpy as np
 from nlpx.counting.runs import spilling_to
 
 CODE_BITS = np.uint64(21)
-PACKED_CHARACTERS = 3
+PACKED_CHARACTERS = 3  # of 21 bits in one 64-bit number
 # Characters whose n-grams are sorted at once; their bigrams, numbered, must fit the bits of a code point.
 WINDOW = 1 << 20
-BLOCK_RECORDS = 1 << 14
+BLOCK_RECORDS = 1 << 14  # n-grams of a block on disk: one per run is in memory while runs are merged
 _LINE_END = 10
 # A table while it is merged: what there was, and the sum.
 MERGE_FACTOR = 2

@@ -13,7 +13,7 @@ from nlpx.counting.units import TextTable
 from nlpx.data.corpus.count_tables import read_counts
 from nlpx.messages import Messages
 
-_LINES_AT_ONCE = 1000
+_LINES_AT_ONCE = 1000  # between two looks at the size of the table
 
 
 def merge_counts(paths: Sequence[str], settings: CountSettings, messages: Messages) -> Counts:

@@ -23,7 +23,7 @@ from nlpx.io import full_disk_named
 # Keys and their counts, in the same order.
 Records = tuple[Sequence[str], Sequence[int]]
 
-BLOCK_RECORDS = 1024
+BLOCK_RECORDS = 1024  # keys of a block on disk: one block per run is in memory while runs are merged
 # Runs merged at once: enough for one pass nearly always, well below what a process may open.
 MOST_OPEN_RUNS = 64
 _HEAD = struct.Struct("<QQ")

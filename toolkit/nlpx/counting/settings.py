@@ -17,7 +17,7 @@ LONGEST_NGRAM = 5
 GIB = 1 << 30
 # What an interpreter with numpy and a segmenter's dictionary takes before it counts anything.
 PROCESS_BYTES = 96 << 20
-LEAST_MEMORY = 2 * PROCESS_BYTES
+LEAST_MEMORY = 2 * PROCESS_BYTES  # the first process and one worker
 # Most words of a text are in a small table; handing it over and beginning anew costs no time, and memory then follows
 # neither the length of the text nor its vocabulary.
 WORD_TABLE_BYTES = 16 << 20
@@ -29,7 +29,7 @@ class CountSettings:
 
     `ngram` (1 to 5) and `of` matter for the unit "ngram" only. `workers` None: one a core. `block_bytes` None: from
     the size of the input. `memory` bounds all processes together; `table_bytes` overrides what follows from it for
-    the table of one process. `checkpoint` is a directory from which a killed count goes on.
+    the table of one process. `checkpoint` is a directory from which a killed count continues.
     """
 
     unit: str = "word"

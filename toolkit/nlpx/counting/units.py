@@ -1,6 +1,6 @@
 """What is counted: one counter a unit, each on the cheapest representation that stays exact.
 
-A counter takes texts of any number of lines, tells when its table has outgrown its share of the memory, and writes the
+A counter takes texts of any number of lines, reports when its table has outgrown its part of the memory, and writes the
 table as a sorted run. White space is never counted and breaks n-grams, so that none crosses a line; with `words_only`
 the same holds for whatever has no letter in it: punctuation, digits, signs.
 """
@@ -26,7 +26,7 @@ _ENTRY_BYTES = 112
 _SHORT = 1 << 16
 # Arrays of n-grams are added up from this size on: merging equal ones sooner saves too little memory for its time.
 _LEAST_SUM = 64 << 20
-_GOOD_SUM = 0.7
+_GOOD_SUM = 0.7  # of the size before: a merge that saves less is not repeated until memory runs out
 
 
 class UnitCounter(Protocol):

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 # Characters counted between two looks at the size of the table.
 PIECE_CHARACTERS = 1 << 17
-LEAST_BLOCK = 1 << 18
-LARGEST_BLOCK = 1 << 20
+LEAST_BLOCK = 1 << 18  # bytes: smaller blocks cost more in handling than they gain in balance
+LARGEST_BLOCK = 1 << 20  # bytes: what a killed worker has to count again stays small
 # What a packed byte of text is when it is unpacked, about.
 PACKED_RATIO = 3
 # From this size on it pays that every worker unpacks the file for itself.
 _LEAST_SHARED = 1 << 20
-_TEXTS_AT_ONCE = 1000
+_TEXTS_AT_ONCE = 1000  # rows that are joined into one text for the counters
 
 
 @dataclass(frozen=True)

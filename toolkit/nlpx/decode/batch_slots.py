@@ -25,7 +25,7 @@ class Numbered(Protocol):
     width: int
 
 
-Item = TypeVar("Item", bound=Numbered)
+Slotted = TypeVar("Slotted", bound=Numbered)
 
 
 def num_slots(device: torch.device) -> int:
@@ -42,9 +42,9 @@ def width_for(longest: int, *, exact: bool = False) -> int:
     return longest if exact else (longest // WIDTH_STEP + 1) * WIDTH_STEP
 
 
-def side_by_side(chains: Iterable[Item], slots: int) -> list[dict[int, Item]]:
+def side_by_side(chains: Iterable[Slotted], slots: int) -> list[dict[int, Slotted]]:
     """The chains by slot, in as few calls as their slots and widths allow."""
-    calls: dict[tuple[int, int], dict[int, Item]] = {}
+    calls: dict[tuple[int, int], dict[int, Slotted]] = {}
     taken: dict[tuple[int, int], int] = {}
     for chain in chains:
         slot = chain.number % slots

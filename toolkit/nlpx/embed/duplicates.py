@@ -2,7 +2,7 @@
 
 Equal rows are drawn together or not at all, so that the fraction of duplicates in the sample is that of the whole; up
 to 2,048 different rows the sample is everything and the number exact. Whenever more are held, every second possible
-row is dropped and the drawing goes on at half the rate, as in adaptive sampling (Wegman; Flajolet, Computing 43,
+row is dropped and the drawing continues at half the rate, as in adaptive sampling (Wegman; Flajolet, Computing 43,
 1990).
 """
 

@@ -23,7 +23,7 @@ Matrix = NDArray[Any]
 Tensors = dict[str, Matrix]
 OnRows = Callable[[int], None]
 
-RANGE_BLOCKS = 16
+RANGE_BLOCKS = 16  # blocks of rows that are summed as one unit, here or by a worker of a cluster
 FEW_ROWS = 20_000  # up to here float64 takes less than half a second
 
 

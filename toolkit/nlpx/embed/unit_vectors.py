@@ -14,7 +14,7 @@ from nlpx.errors import InputError
 
 Matrix = NDArray[Any]
 
-MAPPED_BYTES = 32 << 20
+MAPPED_BYTES = 32 << 20  # of a file that is mapped at a time
 SMALL, LARGE = 1e-30, 1e30  # squares beyond these lost digits in float32
 
 

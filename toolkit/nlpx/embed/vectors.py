@@ -20,7 +20,7 @@ from nlpx.io import write_atomically
 
 Matrix = NDArray[Any]
 
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 8 << 20  # read at once: fits into a processor's cache, and one read call costs little beside it
 FLOATS = ("float16", "float32", "float64")
 
 

@@ -23,7 +23,7 @@ Matrix = NDArray[Any]
 
 VERSION = 2
 PROMISE = 1e-4  # how far the covariance of what is whitened may be from the identity
-RESOLUTION = 1e-9  # variances below this fraction of the largest are not told apart from the rounding of float64
+RESOLUTION = 1e-9  # variances below this fraction of the largest are not distinguished from the rounding of float64
 ROWS_PER_DIMENSION = 10  # fewer make an estimate that is mostly noise
 DUPLICATES = 0.01  # fraction of the rows from which on duplicates are warned of
 _TINY = 1e-30  # variances below it were squares that float32 could not hold

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nlpx.embed.vectors import open_vectors, write_vectors
 from nlpx.errors import ResultError
 
-WINDOW_TEXTS = 4096
+WINDOW_TEXTS = 4096  # embedded together: sorting by length saves padding, and a kill loses at most so many
 WINDOW_CHARACTERS = 1 << 22  # whole books a line should not fill the memory
 
 Floats = NDArray[np.floating[Any]]

@@ -23,7 +23,7 @@ class RandomFeatures(nn.Module):
     """The projection (m, key_size) of one layer, drawn anew every `performer_redraw_steps` calls in training.
 
     Both the projection and the number of calls are part of the model's state, and each draw is a function of (layer,
-    number of draws), so that a resumed run goes on bit for bit.
+    number of draws), so that a resumed run continues bit for bit.
     """
 
     projection: Tensor

@@ -100,10 +100,10 @@ class ReplacedTokenModel(Encoder):
         (N,) numbers in [0, 1) that decide the fillings: the pass is a pure function of its arguments but for dropout.
         `call` goes to both models: `segment_ids`, `attention_mask`, `position_ids`, `mask`.
         """
-        logits = self.generator(masked_ids, lm_positions=masked_positions, **call).heads["lm"]
-        sampled = sample_tokens(logits.detach(), uniform, temperature=temperature)
-        filled = token_ids.flatten().scatter(0, masked_positions, sampled).view_as(token_ids)
-        judged = self.discriminator(filled, **call).heads["discriminator"]
+        logits = self.generator(masked_ids, lm_positions=masked_positions, **call).heads["lm"]  # (N, V)
+        sampled = sample_tokens(logits.detach(), uniform, temperature=temperature)  # (N,)
+        filled = token_ids.flatten().scatter(0, masked_positions, sampled).view_as(token_ids)  # (B, T)
+        judged = self.discriminator(filled, **call).heads["discriminator"]  # (B, T)
         return ReplacedTokenOutput(logits, judged, filled, filled != token_ids)
 
     def _tie(self, name: Table) -> None:

@@ -125,7 +125,7 @@ class Objective:
     def figures(self, tallies: Mapping[str, float]) -> dict[str, Any]:
         """Losses and rates of what was tallied; a rate of nothing is 0.
 
-        `explained` is the share of the uncertainty that the discriminator takes away: 0 for one that only knows how
+        `explained` is the fraction of the uncertainty that the discriminator takes away: 0 for one that knows only how
         many tokens are replaced, 1 for one that is always sure and right. `precision`, `recall` and `f1` are of the
         tokens that are replaced, `replaced` is their share, and `accuracy` that of all right answers, which
         1 - `replaced` reaches without having learned anything.

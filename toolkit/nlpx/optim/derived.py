@@ -53,7 +53,7 @@ class Proposal:
         return [state["updates"] for state in self.states]
 
     def moments(self, name: str) -> list[Tensor]:
-        """A tensor per parameter to remember something in, zero at first."""
+        """A state tensor per parameter, zero at first."""
         for parameter, state in zip(self.parameters, self.states, strict=True):
             if name not in state:
                 state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)

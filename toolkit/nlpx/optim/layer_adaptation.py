@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nlpx.optim.derived import Proposal
 
-SMALLEST_RATE = 1e-7
+SMALLEST_RATE = 1e-7  # bert4keras' floor, so that a rate of 0 divides nothing by 0
 
 
 class Config(Section):

@@ -1,4 +1,4 @@
-"""Tiger: the sign of an average gradient (Su Jianlin, kexue.fm/archives/9512); one copy of the weights to remember.
+"""Tiger: the sign of an average gradient (Su Jianlin, kexue.fm/archives/9512); one state tensor per parameter.
 
 m <- beta m + (1 - beta) g, then theta <- theta - rate * (sign(m) + decay * theta). Every weight moves by the rate, so
 rates are those of Lion, several times below AdamW's.

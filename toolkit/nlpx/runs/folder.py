@@ -29,6 +29,7 @@ from nlpx.data.opening.remote import without_password
 from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, UsageError, UserError
 from nlpx.io import finite, full_disk_named, process_is_alive, write_atomically, write_json, write_text
 from nlpx.runs import facts as run_facts
+from nlpx.runs.manifest import checked
 
 State = Literal["running", "finished", "failed", "interrupted"]
 
@@ -100,9 +101,9 @@ class RunFolder:
         file = self.path / "manifest.json"
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{file}: cannot be read as JSON", hint="the run has to be repeated") from error
-        return data if isinstance(data, dict) else {}
+        return checked(data, file)
 
     @property
     def state(self) -> str:
@@ -154,16 +155,28 @@ class RunFolder:
             self._stream.flush()
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The records of `metrics.jsonl` in order; a last line truncated by a kill is left out."""
+        """The records of `metrics.jsonl` in order; a last line truncated by a kill is left out.
+
+        Raises `InputError` by the line for anything else that is no record.
+        """
         if not self.metrics_file.exists():
             return
-        with self.metrics_file.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.endswith("\n"):
-                    yield json.loads(line)
+        with self.metrics_file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.endswith(b"\n"):
+                    yield self._record(line, number)
+
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            record = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("step", 0), int):
+            raise InputError(f"{self.metrics_file}:{number}: not a record of a run", hint="remove the line")
+        return record
 
     def last_step(self) -> int:
-        """The last step that `metrics.jsonl` speaks of; 0 if it is empty."""
+        """The last step in `metrics.jsonl`; 0 if it is empty."""
         return max((int(record.get("step", 0)) for record in self.records()), default=0)
 
     def truncate_metrics(self, after_step: int) -> None:
@@ -205,7 +218,7 @@ class RunFolder:
 
 
 def active() -> RunFolder | None:
-    """The run that is going on, or that an error has just ended."""
+    """The run in progress, or one that an error has just ended."""
     return _active
 
 
@@ -262,7 +275,7 @@ def _make(path: Path) -> Path:
 def _claim(path: Path, *, overwrite: bool) -> Path:
     if path.is_dir() and any(path.iterdir()):
         if not overwrite:
-            hint = "choose another folder, or --resume to go on in it, or --overwrite to replace it"
+            hint = "choose another folder, or --resume to continue it, or --overwrite to replace it"
             raise UsageError(f"{path}: this folder is not empty", hint=hint)
         if not (path / "manifest.json").is_file():
             hint = "choose another folder, or empty it yourself"

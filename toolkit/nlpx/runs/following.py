@@ -14,7 +14,9 @@ from torch import nn
 
 from nlpx.io import replace_directory
 from nlpx.messages import Messages, Progress
+from nlpx.optim.config import OptimConfig
 from nlpx.runs.folder import RunFolder
+from nlpx.runs.reach import warnings_for
 from nlpx.runs.tracking import TensorBoard
 from nlpx.tasks import Evaluation
 from nlpx.train import distributed
@@ -31,6 +33,7 @@ class Follower:
 
     training: Training
     config: TrainConfig
+    optim: OptimConfig
     run: RunFolder | None  # None in every process but the first
     messages: Messages
     evaluate: Callable[[], Evaluation]
@@ -51,6 +54,8 @@ class Follower:
 
     def _follow(self, objective: Objective, collate: Collate) -> Evaluation:
         evaluation, training = None, self.training
+        for warning in warnings_for(training, self.optim) if training.step == 0 else ():
+            self.messages.warn(warning)
         announce = "finishing this step and saving; press Ctrl-C again to leave at once"
         with (
             InterruptGuard(lambda: self.messages.note(announce)) as guard,
@@ -107,7 +112,8 @@ class Follower:
                 self._publish()
         seconds = round(time.perf_counter() - started, 4)
         place = {"step": step, "epoch": self.training.batches.epoch, "split": "dev"}
-        self._record(place | evaluation.record | {"seconds": seconds})
+        if step not in self._evaluated:  # a run that was killed in its last phase has it already
+            self._record(place | evaluation.record | {"seconds": seconds})
         self.messages.note(f"step {step}: dev score {score:.4f}{' (best so far)' if is_best else ''}")
         return evaluation
 
@@ -125,6 +131,12 @@ class Follower:
             self.run.metrics(record)
         if self._board is not None:
             self._board.write(record)
+
+    @cached_property
+    def _evaluated(self) -> set[int]:
+        """The steps whose evaluation an earlier part of the run has recorded."""
+        records = () if self.run is None else self.run.records()
+        return {record["step"] for record in records if record.get("split") == "dev" and "step" in record}
 
     @cached_property
     def _board(self) -> TensorBoard | None:

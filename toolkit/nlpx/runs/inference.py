@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import PositiveInt, ValidationError
 
 from nlpx.configuration import registry
+from nlpx.configuration.section import Section
 from nlpx.data.batches.bucketing import in_row_order, sequential_batches
 from nlpx.data.rows.writing import RowWriter
 from nlpx.errors import InputError
@@ -19,6 +20,7 @@ from nlpx.train.config import Precision
 from nlpx.train.precision import autocast, resolve_precision
 
 TASK_FILE = "task.json"
+AGAIN = "it is not as it was written: copy it again, or fine-tune again"
 BATCH_TOKENS = 8192
 
 
@@ -53,6 +55,16 @@ def save_task(directory: Path, config: Any, task: Task) -> None:
     write_json(directory / TASK_FILE, settings | {"precision": config.train.precision, "state": task.state()})
 
 
+class TaskFile(Section):
+    """What `task.json` holds."""
+
+    task: str
+    task_options: dict[str, Any]
+    max_length: PositiveInt
+    precision: Precision
+    state: dict[str, Any]
+
+
 class Predictor:
     """A published checkpoint of a fine-tuned task, ready to run over rows."""
 
@@ -61,11 +73,9 @@ class Predictor:
         from nlpx.tokenizers.load import load_tokenizer
 
         settings = _read_settings(directory)
-        module = registry.load("tasks", settings["task"])
-        self.task: Task = module.Task(module.Config(**settings["task_options"]))
-        self.task.load_state(settings["state"])
-        self.max_length: int = settings["max_length"]
-        self.precision: Precision = settings["precision"]
+        self.task = _task_of(settings, directory / TASK_FILE)
+        self.max_length = settings.max_length
+        self.precision = settings.precision
         self.device = device
         self.tokenizer = load_tokenizer(directory)
         self.model = load_trained(directory).to(device)
@@ -92,14 +102,32 @@ class Predictor:
         return predict_encoded(self.task, self.model, encoded, pad, self.device, self.precision)
 
 
-def _read_settings(directory: Path) -> dict[str, Any]:
+def _read_settings(directory: Path) -> TaskFile:
     file = directory / TASK_FILE
     if not file.exists():
         raise InputError(
             f"{directory}: not a fine-tuned checkpoint: no {TASK_FILE}", hint="give a run of nlpx finetune"
         )
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        return dict(settings)
-    except ValueError as error:
-        raise InputError(f"{file}: not JSON: {error}", hint="fine-tune again") from None
+        return TaskFile.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise _not_a_task(file, error) from None
+
+
+def _task_of(settings: TaskFile, file: Path) -> Task:
+    """The task of a checkpoint with what it settled in training."""
+    module = registry.load("tasks", settings.task)
+    try:
+        task: Task = module.Task(module.Config.model_validate(settings.task_options))
+        task.load_state(settings.state)
+    except ValidationError as error:
+        raise _not_a_task(file, error) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: `state` is not that of a {settings.task} run: {error}", hint=AGAIN) from None
+    return task
+
+
+def _not_a_task(file: Path, error: ValidationError) -> InputError:
+    details = error.errors(include_url=False)[0]
+    place = ".".join(map(str, details["loc"]))
+    return InputError(f"{file}: {f'`{place}`: ' if place else ''}{details['msg']}", hint=AGAIN)

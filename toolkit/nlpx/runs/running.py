@@ -59,7 +59,7 @@ class TrainingJob(Protocol):
         ...
 
     def train(self, run: RunFolder | None, state: Path | None) -> Any:
-        """Train to the end, going on from `state` if there is one; `run` is None in every process but the first."""
+        """Train to the end, resuming from `state` if there is one; `run` is None in every process but the first."""
         ...
 
     def finish(self, run: RunFolder) -> Finished:
@@ -67,7 +67,7 @@ class TrainingJob(Protocol):
         ...
 
 
-# From messages, device and the run to go on with, to a job.
+# From messages, device and the run to resume, to a job.
 Build = Callable[["Messages", Any, "RunFolder | None"], TrainingJob]
 
 
@@ -117,7 +117,7 @@ def conclude(run: RunFolder) -> dict[str, Any] | None:
 
 
 def to_resume(command: str, options: RunOptions) -> RunFolder | None:
-    """The run to go on with. Raises an error if it is still going or left nothing to go on from."""
+    """The run to resume. Raises an error if it is still running or left nothing to resume from."""
     from nlpx.io import recover_directory
     from nlpx.runs.folder import RunFolder
 

@@ -24,7 +24,7 @@ Rows = tuple[list[list[int]], list[list[Span]] | None]
 # Texts are tokenized in blocks of about this many characters: the arrays then stay in the processor's cache, and
 # memory does not grow with the batch.
 _BLOCK = 1 << 17
-_SPECIAL_SPAN = (0, 0)
+_SPECIAL_SPAN = (0, 0)  # special tokens stand for no characters
 
 
 class Tokenizer(ABC):

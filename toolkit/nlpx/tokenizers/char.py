@@ -28,7 +28,7 @@ from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
 
 # Marks in the table beside ids: the character separates and vanishes / joins its neighbours / was never met.
 _SEPARATOR, _JOINS, _UNSEEN = -1, -2, -3
-_NUM_CODE_POINTS = 0x110000
+_NUM_CODE_POINTS = 0x110000  # of Unicode
 
 Array = NDArray[np.integer[Any]]
 Run = tuple[list[int], list[Span]]

@@ -4,7 +4,7 @@ jieba's rules for user words are reproduced for rjieba, whose own differ in thre
 frequency (rounded otherwise), the running total (jieba counts a word again when it is added again) and
 words with characters at which jieba always splits. Where readings have equal scores, as in 嘻|嘻嘻 and 嘻嘻|嘻,
 rounding decides; so rjieba is also given jieba's total, and texts are parted at rare Chinese characters,
-where jieba parts them and rjieba would go on adding.
+where jieba splits them and rjieba would continue adding.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from nlpx.configuration.section import Section
 Precision = Literal["auto", "float32", "bfloat16"]
 Every = PositiveInt | Literal["epoch"] | None  # a number of updates, the end of each epoch, or never
 
-DEFAULT_EPOCHS = 3
-DEFAULT_BATCH_TOKENS = 4096
+DEFAULT_EPOCHS = 3  # usual for fine-tuning BERT
+DEFAULT_BATCH_TOKENS = 4096  # 32 rows of 128 tokens
 
 
 class TrainConfig(Section):

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-GROWTH = 2.0
-SECONDS_BETWEEN = 20.0
+GROWTH = 2.0  # of the process since the last time: asking earlier costs more than it frees
+SECONDS_BETWEEN = 20.0  # at least, because returned pages cost time when they are used again
 _RESIDENT_PAGES = Path("/proc/self/statm")
 
 

@@ -1,4 +1,4 @@
-"""The complete state of a run, and its directory: what is needed to go on as if nothing had happened.
+"""The complete state of a run, and its directory: what is needed to continue as if nothing had happened.
 
 Tensors lie in `training.safetensors`, all else in `training.json`, where `{"$tensor": name}` stands for
 each tensor: nothing is ever unpickled. The model's own files lie beside them. Where the model is sharded, each
@@ -32,7 +32,7 @@ from nlpx.train.step import NamedTrick
 from nlpx.train.tensors import load_tree, read_tree, write_tree
 from nlpx.train.watch import LossWatch
 
-FORMAT = 1
+FORMAT = 1  # of the files; raised when an older reader would misunderstand them
 NAME = "training"
 
 ModelFiles = Callable[[nn.Module, Path], None]
@@ -78,11 +78,12 @@ class Training:
         path = Path(directory)
         with _damage_named(path):
             stored = read_tree(path, NAME)
-        self._refuse_another_run(stored, path)
         with _damage_named(path):
+            self._refuse_another_run(stored, path)
             state = load_tree(stored, self._owners())
         self._load_weights(state.get("weights"), path, load_model)
-        self._restore(state)
+        with _damage_named(path):
+            self._restore(state)
 
     def _save_shards(self, directory: Path, randoms: list[Any]) -> None:
         state = self._state() | {"random": randoms, "weights": _separate(self.model)}
@@ -170,7 +171,7 @@ def _damage_named(directory: Path) -> Iterator[None]:
             f"{directory}: no state of a training run here, `{NAME}.json` or `{NAME}.safetensors` is missing",
             hint="give the directory of a checkpoint such as RUN/checkpoints/last",
         ) from error
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(
             f"{directory}: the saved state is damaged ({_first_line(error)})",
             hint="resume from another checkpoint of the run",

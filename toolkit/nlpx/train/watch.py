@@ -16,7 +16,7 @@ from nlpx.train.collapse import CollapseDetector
 if TYPE_CHECKING:
     from torch import Tensor
 
-NUM_ROWS_NAMED = 8
+NUM_ROWS_NAMED = 8  # in the error of a loss that is not finite
 
 
 @dataclass(frozen=True)

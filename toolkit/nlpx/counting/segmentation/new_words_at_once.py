@@ -89,7 +89,7 @@ class NewWords:
         known[runs] = True
         runs = np.flatnonzero(known)
         known[runs] = list(map(self._is_word, self._slices(begins[runs], ends[runs] - 1)))
-        # A buffer that goes on in letters or marks is no word, even where its Chinese part is one.
+        # A buffer that continues in letters or marks is no word, even where its Chinese part is one.
         for run in np.flatnonzero(known & (self._ascii[begins] | self._ascii[ends + 1])).tolist():
             begin, end = begins[run], ends[run]
             around = self._segments[max(begin - 1, 0) : begin] + self._segments[end : end + 1]

@@ -37,7 +37,7 @@ _CHUNK = 1 << 15
 # Up to so many characters, plain Python takes less time than numpy needs to be imported.
 _SHORT = 1000
 _SINGLE_ASCII = re.compile(r"[a-zA-Z0-9+#&._%\-]")
-_LARGEST_FREQUENCY = 1 << 53
+_LARGEST_FREQUENCY = 1 << 53  # beyond it a float, in which jieba computes, no longer holds every whole number
 
 
 def build_word_segmenter(engine: str, *, hmm: bool, user_dictionary: str | None) -> WordSegmenter:

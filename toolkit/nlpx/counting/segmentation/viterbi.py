@@ -15,10 +15,10 @@ import numpy as np
 
 from nlpx.counting.segmentation.probabilities import probabilities
 
-FIRST_HAN, LAST_HAN = 0x4E00, 0x9FD5
+FIRST_HAN, LAST_HAN = 0x4E00, 0x9FD5  # the characters that jieba's model reads, 一 to 鿕
 
 _STATES = "BEMS"  # begin, end, middle of a word, single; rows of every table below
-_IMPOSSIBLE = -3.14e100
+_IMPOSSIBLE = -3.14e100  # jieba's logarithm of zero
 # The two states that may come before each state, in the order of their letters.
 _BEFORE = np.array([[1, 3], [0, 2], [0, 2], [1, 3]])
 

@@ -20,7 +20,7 @@ Recipe = dict[str, Any]
 
 FORM = 2  # of the files and of how texts are split: another number makes other shards
 WHOLLY_HASHED = 1 << 28  # bytes; of a larger file, three samples and the time of its last change count
-SAMPLE_BYTES = 1 << 20
+SAMPLE_BYTES = 1 << 20  # of each of the three samples of a large file
 
 _OPTIONS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "segmenter")
 _SEGMENTERS = ("rjieba", "jieba")

@@ -24,9 +24,9 @@ from nlpx.io import full_disk_named, process_is_alive
 SMALLEST = 1 << 21  # bytes of text in a shard
 MOST_SHARDS = 256  # about; shards grow with the corpus, because each keeps two files open
 PACKED = 4  # times that a compressed file may grow
-BYTES_PER_CHARACTER = 3
+BYTES_PER_CHARACTER = 3  # of Chinese in UTF-8
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def _portions(texts: Iterable[str], num_characters: int) -> Iterator[WorkItem]:
         yield WorkItem(texts=some)
 
 
-def _grouped(items: Iterable[Item], size_of: Callable[[Item], int], size: int) -> Iterator[tuple[Item, ...]]:
+def _grouped(items: Iterable[T], size_of: Callable[[T], int], size: int) -> Iterator[tuple[T, ...]]:
     """Consecutive items, each group until it reaches `size`."""
-    group: list[Item] = []
+    group: list[T] = []
     reached = 0
     for item in items:
         group.append(item)

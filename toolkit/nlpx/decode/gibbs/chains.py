@@ -1,4 +1,4 @@
-"""Gibbs sampling from a masked language model: hide a position, draw it from the model's conditional, go on.
+"""Gibbs sampling from a masked language model: hide a position, draw it from the model's conditional, repeat.
 
 The method and its defaults are of "BERT has a Mouth, and It Must Speak" (arXiv 1902.04094) and kexue.fm/archives/8119.
 One difference: positions are visited in sweeps of a fresh random order and not independently, so that after one sweep

@@ -30,8 +30,8 @@ from nlpx.decode.gibbs.draw import Draw
 from nlpx.decode.pseudo_likelihood import PseudoLikelihood
 
 Move = Literal["fill", "replace", "insert", "delete"]
-SHARES: tuple[tuple[Move, float], ...] = (("replace", 0.5), ("insert", 0.25), ("delete", 0.25))
-LENGTH_EXPONENT = 0.8
+MOVE_PROBABILITIES: tuple[tuple[Move, float], ...] = (("replace", 0.5), ("insert", 0.25), ("delete", 0.25))
+LENGTH_EXPONENT = 0.8  # of the post: see above
 
 
 class Token(NamedTuple):
@@ -215,11 +215,11 @@ class Mover:
 
 
 def _pick_move(number: float) -> Move:
-    for move, share in SHARES:
+    for move, share in MOVE_PROBABILITIES:
         if number < share:
             return move
         number -= share
-    return SHARES[-1][0]
+    return MOVE_PROBABILITIES[-1][0]
 
 
 def _num_free(text: Text) -> int:

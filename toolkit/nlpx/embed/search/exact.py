@@ -17,7 +17,7 @@ QUERY_ROWS, INDEX_ROWS = 256, 4096  # of one product: it and its factors fit int
 WINDOW_ROWS = 4096  # queries that go through the index together
 RESERVE = 8  # candidates beyond k: their order in float32 is not quite that of the exact cosines
 REFINED_BYTES = 32 << 20  # of rows in float64 at a time
-DIGITS = 12
+DIGITS = 12  # of a cosine that is printed or compared
 ROUNDING = 1e-6  # of a cosine in float32: the cosine of two equal texts may be that far below 1
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[Any]
 
-COLUMNS_PER_MAXIMUM = 8
+COLUMNS_PER_MAXIMUM = 8  # columns whose largest product stands for all of them at first
 _MANTISSA_AND_EXPONENT = np.uint32(0x7FFFFFFF)
 _LOWER_HALF = np.uint64(0xFFFFFFFF)
 _NOTHING = np.uint64(0xFF800000FFFFFFFF)  # the score minus infinity, behind every index

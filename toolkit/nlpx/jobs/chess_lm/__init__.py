@@ -20,7 +20,7 @@ COMMAND = "chess-lm train"
 
 
 def preset_for(model: str | None, tokens: str | None) -> str:
-    """The preset where none is named: by the form of a new model, and another to go on from a checkpoint."""
+    """The preset where none is named: by the form of a new model, and another to continue from a checkpoint."""
     if model not in (None, NEW):
         return "chess-lm/continue"
     return "chess-lm/characters" if tokens == "characters" else "chess-lm/moves"

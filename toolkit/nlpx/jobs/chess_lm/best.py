@@ -10,7 +10,7 @@ from nlpx.errors import InputError
 
 if TYPE_CHECKING:
     from nlpx.xiangqi.model.move_model import MoveModel, Ranking
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
     from nlpx.xiangqi.rules.board import Position
 
 NO_HISTORY = (
@@ -43,7 +43,7 @@ def read_game(text: str, fen: str | None = None, *, place: str = "") -> Position
 
 
 def best_moves(
-    model: MoveModel, games: Iterable[Position], *, top: int, how: Choosing, at_once: int = 32
+    model: MoveModel, games: Iterable[Position], *, top: int, how: MoveChoice, at_once: int = 32
 ) -> Iterator[dict[str, Any]]:
     """Yield one row a game, in order: the moves played, who is to move, and the `top` moves with probabilities.
 
@@ -57,7 +57,7 @@ def best_moves(
             yield _row(position, ranking, top, how)
 
 
-def _row(position: Position, ranking: Ranking, top: int, how: Choosing) -> dict[str, Any]:
+def _row(position: Position, ranking: Ranking, top: int, how: MoveChoice) -> dict[str, Any]:
     from nlpx.xiangqi.formats.notation import chinese, iccs
     from nlpx.xiangqi.play.choose import searched
     from nlpx.xiangqi.rules.outcome import outcome

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from nlpx.configuration.section import Plugins, Section
+from nlpx.configuration.section import Plugins, Section, Seed
 from nlpx.optim.config import OptimConfig
 from nlpx.runs.model_section import ModelSection
 from nlpx.train.config import TrainConfig
@@ -52,6 +52,6 @@ class Config(Section):
     optim: OptimConfig = OptimConfig()
     tricks: Annotated[dict[str, Any], Plugins("tricks")] = Field({})
     stored_type: Literal["float32", "bfloat16"] = Field("float32", description="of the weights that are published")
-    seed: NonNegativeInt = 7
+    seed: Seed = 7
     device: str = "auto"
     deterministic: bool = Field(False, description="refuse kernels whose results vary from run to run")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nlpx.messages import Messages
     from nlpx.xiangqi.formats.games import Game
     from nlpx.xiangqi.model.move_model import MoveModel
-    from nlpx.xiangqi.play.choose import Choosing
+    from nlpx.xiangqi.play.choose import MoveChoice
 
 
 OPPONENTS = ("random", "capture", "alpha-beta-1")
@@ -33,7 +33,7 @@ class Settings:
 
 
 def evaluate(
-    model: MoveModel, paths: Sequence[str], settings: Settings, how: Choosing, messages: Messages
+    model: MoveModel, paths: Sequence[str], settings: Settings, how: MoveChoice, messages: Messages
 ) -> dict[str, Any]:
     """All figures as one object. Raises `InputError` if no game is left to compare with."""
     import numpy as np
@@ -56,7 +56,7 @@ def evaluate(
     }
 
 
-def solve(model: MoveModel, paths: Sequence[str], settings: Settings, how: Choosing) -> list[dict[str, Any]]:
+def solve(model: MoveModel, paths: Sequence[str], settings: Settings, how: MoveChoice) -> list[dict[str, Any]]:
     """How often the first move of each position's line is the model's first, or among its first five, by kind."""
     from nlpx.xiangqi.formats.games import Rejected, read_games
     from nlpx.xiangqi.rules.board import Position
@@ -78,7 +78,7 @@ def solve(model: MoveModel, paths: Sequence[str], settings: Settings, how: Choos
     return [{"kind": kind, **tally} for kind, tally in tallies.items()]
 
 
-def _ranked(position: Any, ranking: Any, how: Choosing) -> list[int]:
+def _ranked(position: Any, ranking: Any, how: MoveChoice) -> list[int]:
     from nlpx.xiangqi.play.choose import searched
 
     if how.search and ranking.moves:
@@ -104,7 +104,7 @@ def _games_of_masters(paths: Sequence[str], model: MoveModel, settings: Settings
 
 
 def _matches(
-    model: MoveModel, games: Sequence[Game], settings: Settings, how: Choosing, messages: Messages
+    model: MoveModel, games: Sequence[Game], settings: Settings, how: MoveChoice, messages: Messages
 ) -> list[dict[str, Any]]:
     """Games against each opponent, from the beginnings of masters' games, so that no two are alike."""
     import numpy as np

@@ -15,7 +15,7 @@ from nlpx.xiangqi.model.objective import MoveObjective, MoveTally
 if TYPE_CHECKING:
     from nlpx.xiangqi.model.games import TrainingGames
 
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 8192  # padded, of one forward pass without gradients
 SCORE = "move accuracy"
 COLUMNS = ("moves", "loss", "perplexity", "accuracy")
 

@@ -60,7 +60,7 @@ class Job:
         return self.config.data.paths
 
     def train(self, run: RunFolder | None, state: Path | None) -> Evaluation:
-        """Build, go on from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
+        """Build, resume from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
         from nlpx.jobs.chess_lm.held_out import HeldOut
         from nlpx.runs.following import Follower, resume
         from nlpx.train.loop import prepare
@@ -83,6 +83,7 @@ class Job:
         follower = Follower(
             training=training,
             config=config.train,
+            optim=config.optim,
             run=run,
             messages=self.messages,
             evaluate=lambda: held_out.evaluate(model, self.objective),

@@ -1,4 +1,4 @@
-"""The model that learns moves: new, a text model whose body is kept, or a model of moves that goes on learning."""
+"""The model that learns moves: new, a text model whose body is kept, or a model of moves that is trained further."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def embed(files: Sequence[str], out: str, options: Options, messages: Messages) 
     """Write one vector for every line of plain text and every other row, in order; returns the facts.
 
     `out` is a `.npy` file, or `-` for stdout. Under `torchrun` every process encodes a part of the windows, the
-    first one writes them out and the others return None. After a kill the same call goes on. Raises `InputError` for
+    first one writes them out and the others return None. After a kill the same call continues. Raises `InputError` for
     what cannot be read or has no text, `UsageError` for options that contradict each other.
     """
     from nlpx.data.corpus.texts import Reading, find_sources
@@ -91,7 +91,7 @@ def _parts_folder(out: str, messages: Messages) -> Iterator[Path]:
     try:
         yield parts
     except KeyboardInterrupt:
-        messages.note(f"what is done is kept in {parts}: the same command goes on from there")
+        messages.note(f"what is done is kept in {parts}: the same command continues from there")
         raise
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024)  # upper bounds of the bands, in tokens
-TEXTS_AT_ONCE = 512
+TEXTS_AT_ONCE = 512  # tokenized and sorted by length together
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Tallies:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class _GroupedRow:
     """A row of a text, and the value of the field it is grouped by."""
 
     row: PackedRow
@@ -141,7 +141,7 @@ def evaluate(
     rows = (row for source in sources for row in islice(_rows(source, settings, report), settings.limit))
     with messages.progress(None, "scoring texts") as progress:
         while texts := list(islice(rows, TEXTS_AT_ONCE)):
-            scorer.add(list(_items(texts, flatten, special, settings)))
+            scorer.add(list(_grouped_rows(texts, flatten, special, settings)))
             progress.update(advance=len(texts))
     if report.num_without_text:
         messages.warn(f"{report.num_without_text:,} rows have no text and are not scored")
@@ -161,7 +161,7 @@ class _Scorer:
         tokens = (token.removeprefix("##") for token in tokenizer.vocab.tokens)
         self.widths = [1 if index == special.unk else len(token) for index, token in enumerate(tokens)]
 
-    def add(self, items: Sequence[_Item]) -> None:
+    def add(self, items: Sequence[_GroupedRow]) -> None:
         """Score some rows, and of the first ones also every token by itself."""
         from nlpx.data.batches.masking import mask_words, row_generator
         from nlpx.decode.masked import MaskedRow, one_at_a_time
@@ -189,7 +189,7 @@ class _Scorer:
 
         return score(self.model, rows, pad_token_id=self.special.pad, device=self.device)
 
-    def _tallies(self, item: _Item) -> list[Tally]:
+    def _tallies(self, item: _GroupedRow) -> list[Tally]:
         return self.tallies.of(len(item.row.token_ids), self.settings.by, item.value)
 
 
@@ -213,7 +213,7 @@ def _rows(source: str, settings: Settings, report: RowReport) -> Iterator[Row]:
             yield row
 
 
-def _items(texts: Sequence[Row], flatten: Any, special: SpecialIds, settings: Settings) -> Iterator[_Item]:
+def _grouped_rows(texts: Sequence[Row], flatten: Any, special: SpecialIds, settings: Settings) -> Iterator[_GroupedRow]:
     """The rows of some texts, each at most `max_length` tokens; no row holds two texts."""
     from nlpx.data.batches.packing import pack
     from nlpx.data.corpus.documents import Documents
@@ -224,7 +224,7 @@ def _items(texts: Sequence[Row], flatten: Any, special: SpecialIds, settings: Se
         if len(arrays.digests):
             documents = Documents([arrays])
             packed = pack(documents, max_length=settings.max_length, special=special, keep_apart=True, seed=0)
-            yield from (_Item(packed.row(index), value) for index in range(len(packed)))
+            yield from (_GroupedRow(packed.row(index), value) for index in range(len(packed)))
 
 
 def _band(length: float) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Found = dict[str, Resampled]  # by pooling; its variables are the columns
 
-ROWS_PER_DIMENSION = 10
+ROWS_PER_DIMENSION = 10  # fewer make an estimate that is mostly noise, which is warned of
 
 
 @dataclass(frozen=True, slots=True)

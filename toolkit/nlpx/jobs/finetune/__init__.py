@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nlpx import bundled
 from nlpx.jobs.finetune.config import Config
 from nlpx.runs.model_section import NEW
+from nlpx.runs.model_size import size_of
 from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
 
 if TYPE_CHECKING:
@@ -19,10 +19,15 @@ __all__ = ["Config", "Finished", "Plan", "RunOptions", "finetune", "plan", "pres
 
 
 def preset_for(task: str, model: str | None) -> str:
-    """The preset of a task: a model from nothing, a small one that ships and a published one want different rates."""
-    if model is None or model in bundled.models():
-        return f"finetune/{task}-tiny"
-    return f"finetune/{task}-new" if model == NEW else f"finetune/{task}"
+    """The preset of a task: a model from nothing, a small one and a published one want different rates.
+
+    A small one is told by its size, so that a copy of a model that ships, or one trained on from it, is one too.
+    """
+    if model == NEW:
+        return f"finetune/{task}-new"
+    size = None if model is None else size_of(model)
+    is_small = model is None or (size is not None and size.is_small)
+    return f"finetune/{task}-tiny" if is_small else f"finetune/{task}"
 
 
 def finetune(resolved: Resolved, options: RunOptions, messages: Messages) -> Finished | None:

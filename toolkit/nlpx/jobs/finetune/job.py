@@ -47,7 +47,7 @@ class Job:
         return [*data_paths(self.config), *data.dev, *data.test]
 
     def train(self, run: RunFolder | None, state: Path | None) -> Evaluation:
-        """Build, go on from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
+        """Build, resume from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
         from nlpx.runs.following import Follower, resume
 
         encoded = self.encode(self.splits.train)
@@ -60,6 +60,7 @@ class Job:
         follower = Follower(
             training=training,
             config=self.config.train,
+            optim=self.config.optim,
             run=run,
             messages=self.messages,
             evaluate=self.evaluate,

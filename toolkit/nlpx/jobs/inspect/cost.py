@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LENGTHS = (128, 512)
-ROUNDS = 5
+ROUNDS = 5  # of measurement; the median counts
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.ckpt*.data-*")
 
 
@@ -75,7 +75,7 @@ def configuration(name: str, *, family: str | None = None) -> tuple[ModelConfig,
     path = resolve(name)
     described = describe(path, family)
     if described is None:
-        hint = "the cost card knows the parts of nlpx's families only; `nlpx inspect` without --cost counts it"
+        hint = "the cost card covers the parts of nlpx's families only; `nlpx inspect` without --cost counts it"
         raise InputError(f"{path}: none of nlpx's families", hint=hint)
     folder = path if path.is_dir() else path.parent
     return described.config, _bytes_of_weights(folder)

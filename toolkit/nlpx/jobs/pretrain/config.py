@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
-from nlpx.configuration.section import Plugins, Section
+from nlpx.configuration.section import Plugins, Section, Seed
 from nlpx.optim.config import OptimConfig
 from nlpx.runs.model_section import ModelSection
 from nlpx.train.config import TrainConfig
@@ -42,7 +42,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     optim: OptimConfig = OptimConfig()
     tricks: Annotated[dict[str, Any], Plugins("tricks")] = Field({})
-    seed: NonNegativeInt = 7
+    seed: Seed = 7
     device: str = "auto"
     deterministic: bool = Field(False, description="refuse kernels whose results vary from run to run")
 

@@ -66,7 +66,7 @@ class Job:
         return [source.path for source in self.sources]
 
     def train(self, run: RunFolder | None, state: Path | None) -> Evaluation:
-        """Build, go on from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
+        """Build, resume from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
         from nlpx.jobs.pretrain.evaluation import HeldOutRows
         from nlpx.runs.following import Follower, resume
         from nlpx.train.loop import prepare
@@ -95,6 +95,7 @@ class Job:
         follower = Follower(
             training=training,
             config=config.train,
+            optim=config.optim,
             run=run,
             messages=self.messages,
             evaluate=lambda: aside.evaluate(model),

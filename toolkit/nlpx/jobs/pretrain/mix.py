@@ -93,6 +93,6 @@ def trains_a_pair(settings: Mapping[str, Section]) -> bool:
     if others:
         raise UsageError(
             f"objective `rtd` trains a pair of models and cannot be mixed with {', '.join(others)}",
-            hint="one after the other: pretrain with one, then go on from its checkpoints/best with the other",
+            hint="one after the other: pretrain with one, then continue from its checkpoints/best with the other",
         )
     return True

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpx.configuration import registry
+from nlpx.errors import InputError
 from nlpx.runs.folder import RunFolder
 
 
@@ -19,11 +20,20 @@ def rebuild(run: RunFolder) -> Path:
 
 def _task_of(run: RunFolder) -> Any:
     """The task of a fine-tuning run, as its configuration names it; None for other runs."""
-    import yaml
-
-    chosen = yaml.safe_load(run.config.read_text(encoding="utf-8")) or {}
-    name = chosen.get("task")
-    if run.manifest.get("command") != "finetune" or name not in registry.plugins("tasks"):
+    if run.manifest.get("command") != "finetune":
         return None
+    from pydantic import ValidationError
+
+    from nlpx.configuration.files import read
+    from nlpx.configuration.tree import parse, plain
+
+    chosen = plain(parse(read(run.config), source=str(run.config)))
+    name = chosen.get("task")
+    if name not in registry.plugins("tasks"):
+        raise InputError(f"{run.config}: no known task, but {name!r}", hint="it is not as the run wrote it")
     module = registry.load("tasks", name)
-    return module.Task(module.Config.model_validate(chosen.get("task_options") or {}))
+    try:
+        return module.Task(module.Config.model_validate(chosen.get("task_options") or {}))
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"]
+        raise InputError(f"{run.config}: task_options: {message}", hint="it is not as the run wrote it") from None

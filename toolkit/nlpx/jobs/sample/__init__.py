@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlpx.jobs.sample.record import Record
 
 CHAINS = 8
-LINES_AT_ONCE = 64
+LINES_AT_ONCE = 64  # of --rewrite: chains of one call, and memory for an endless stream
 
 
 def sample(

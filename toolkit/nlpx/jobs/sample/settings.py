@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nlpx.errors import UsageError
 
-SMALLEST_THIN = 10
+SMALLEST_THIN = 10  # steps between printed states: fewer would print nearly the same text
 ANNEALED_FRACTION = 0.8  # of the steps, over which the temperature falls to 0; the rest settles
 
 

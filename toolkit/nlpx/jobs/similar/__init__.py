@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SearchOptions", "Settings", "pairs", "score", "search"]
 
-PAIRS_AT_ONCE = 2048
+PAIRS_AT_ONCE = 2048  # encoded together
 DEFAULT_TOP = 10
 LARGEST_RESULT = 1 << 22  # hits that are held at once
 

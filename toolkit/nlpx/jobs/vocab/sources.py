@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer
 
 JIEBA = "jieba"  # `--words`: the dictionary of the segmenter
-BATCH_TEXTS = 1024
+BATCH_TEXTS = 1024  # tokenized together
 
 Counts = list[tuple[str, int]]
 

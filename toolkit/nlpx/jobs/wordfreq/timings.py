@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from nlpx.counting.segmentation.segmenters import WordSegmenter
     from nlpx.counting.settings import CountSettings
 
-SAMPLE_BYTES = 8_000_000
-BATCH_TEXTS = 1000
+SAMPLE_BYTES = 8_000_000  # of the input: some seconds of plain jieba
+BATCH_TEXTS = 1000  # as in the post that is compared with
 COLUMNS = ("method", "processes", "seconds", "MB/s", "times naive", "a process vs naive", "vs batched (fair)")
 
 Table = dict[str, int]

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
-_REVERSED_POLYNOMIAL = 0x82F63B78
+_REVERSED_POLYNOMIAL = 0x82F63B78  # Castagnoli's, lowest power in the highest bit
 # P = x^32 + x^28 + x^27 + ... + 1; block j is added to blocks j + 32 - e for each lower exponent e.
 _EXPONENTS = (28, 27, 26, 25, 23, 22, 20, 19, 18, 14, 13, 11, 10, 9, 8, 6, 0)
 _GAPS = tuple(32 - exponent for exponent in _EXPONENTS)
 _BLOCK_SIZES = (1 << 13, 1 << 8, 1 << 4)
 _WINDOW = 1 << 23  # bytes folded at a time, so that a large tensor is never copied whole
-_MASK_DELTA = 0xA282EAD8
+_MASK_DELTA = 0xA282EAD8  # LevelDB's constant for stored checksums
 
 
 def crc32c(data: bytes | np.ndarray) -> int:

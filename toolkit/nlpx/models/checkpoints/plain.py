@@ -1,4 +1,4 @@
-"""The weights of any module under its own names, for a run to go on with; nothing is renamed or recognised."""
+"""The weights of any module under its own names, for a run to resume from; nothing is renamed or recognised."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from nlpx.errors import InputError
 from nlpx.models.checkpoints.crc32c import crc32c, masked
 
 MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
-_FOOTER_SIZE = 48
-_TRAILER_SIZE = 5
+_FOOTER_SIZE = 48  # two block handles, padded to 40 bytes, and the magic number
+_TRAILER_SIZE = 5  # of a block: one byte for the compression, four for the checksum
 
 
 class CorruptError(ValueError):

@@ -9,7 +9,7 @@ from nlpx.models.config import ModelConfig
 if TYPE_CHECKING:
     from nlpx.models.checkpoints.load import Described
 
-SIMBERT_VOCAB_SIZE = 13_685
+SIMBERT_VOCAB_SIZE = 13_685  # of all its releases, and of no other model known
 
 
 def warnings_for(described: Described, config: ModelConfig) -> list[str]:

@@ -47,7 +47,7 @@ class RowChoices:
         """Table (V, ...) -> (V', ...): row r is old row keep_tokens[r], then one (weighted) mean per compound token."""
         if self.keep_tokens is not None:
             self._check(self.keep_tokens, table.shape[0], "keep_tokens")
-            table = table[torch.as_tensor(self.keep_tokens)]
+            table = table[torch.as_tensor(self.keep_tokens)]  # (K, ...)
         if not self.compound_tokens:
             return table
         return torch.cat([table, torch.stack([self._mean(table, token) for token in self.compound_tokens])])

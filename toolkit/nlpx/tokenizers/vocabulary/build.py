@@ -12,7 +12,7 @@ from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
 
 # Letters and digits as whole words and as continuations, so that no Latin word or number is unknown.
 ALPHANUMERIC = tuple(string.ascii_lowercase + string.digits)
-SMALLEST = len(SPECIAL_TOKENS) + 2 * len(ALPHANUMERIC)
+SMALLEST = len(SPECIAL_TOKENS) + 2 * len(ALPHANUMERIC)  # what every new vocabulary holds
 
 Counts = Iterable[tuple[str, int]]
 

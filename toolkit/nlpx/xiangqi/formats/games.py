@@ -25,7 +25,7 @@ from nlpx.xiangqi.rules.board import START, Position
 from nlpx.xiangqi.rules.outcome import why_illegal
 from nlpx.xiangqi.rules.pieces import RESULT_OF_WINNER
 
-_NUM_SNIFFED_LINES = 200
+_NUM_SNIFFED_LINES = 200  # of a file, by which its format is recognised
 _TAG_LINE = re.compile(r'\s*\[\w+\s+"')
 _JSON_ROW = re.compile(r'\s*\{\s*"')
 _USUAL = START.split()[:2]

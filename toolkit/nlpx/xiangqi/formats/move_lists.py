@@ -23,7 +23,7 @@ _ITEM_NAMES = {"红方": "red", "黑方": "black", "赛事": "event", "比赛名
 def read_move_lists(lines: Iterable[str]) -> Iterator[Record]:
     """Yield a game a line: moves in any notation, a result at the end, a FEN at the beginning if there is one.
 
-    A line that begins with a move number above 1 goes on with the game before it; empty lines and # lines are left out.
+    A line that begins with a move number above 1 continues the game before it; empty lines and # lines are left out.
     """
     text, number, first_line = "", 0, 0
     for line_number, line in enumerate(lines, start=1):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PHASES = {"opening, plies 1-20": 20, "middle, plies 21-60": 60, "late, from ply 61": 10_000}
 AT_ONCE = 32  # games in one call of the model
-OPENING_PLIES = 6
+OPENING_PLIES = 6  # three moves of each side
 MAX_PLIES = 300  # of a game that the model writes by itself
 
 

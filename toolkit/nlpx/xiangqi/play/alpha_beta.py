@@ -22,7 +22,7 @@ from nlpx.xiangqi.rules.pieces import (
     ROOK,
 )
 
-MATE = 1000.0
+MATE = 1000.0  # pawns: far above all material together
 MATERIAL = {KING: 0.0, ROOK: 9.0, CANNON: 4.5, KNIGHT: 4.0, ELEPHANT: 2.0, ADVISOR: 2.0, PAWN: 1.0}
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Choosing:
+class MoveChoice:
     """How to choose: `temperature` 0 takes the best move, which is the likeliest unless `search` plies look ahead at
     the `width` likeliest.
     """
@@ -26,14 +26,14 @@ class Choosing:
     trust: float = 0.5  # pawns that the search adds to a move that is e times as likely
 
 
-def choose(position: Position, ranking: Ranking, how: Choosing, random: np.random.Generator) -> int | None:
+def choose(position: Position, ranking: Ranking, how: MoveChoice, random: np.random.Generator) -> int | None:
     """The move to play; None where there is no legal one: the side to move has lost."""
     chosen = choose_with_value(position, ranking, how, random)
     return None if chosen is None else chosen[0]
 
 
 def choose_with_value(
-    position: Position, ranking: Ranking, how: Choosing, random: np.random.Generator
+    position: Position, ranking: Ranking, how: MoveChoice, random: np.random.Generator
 ) -> tuple[int, float | None] | None:
     """The same, and the value that the search found for the move, in pawns; None without a search."""
     if not ranking.moves:
@@ -45,7 +45,7 @@ def choose_with_value(
     return ranking.moves[int(random.choice(len(ranking.moves), p=ranking.probabilities(how.temperature)))], None
 
 
-def _drawn(found: list[tuple[int, float]], how: Choosing, random: np.random.Generator) -> tuple[int, float]:
+def _drawn(found: list[tuple[int, float]], how: MoveChoice, random: np.random.Generator) -> tuple[int, float]:
     """Drawn by value; where the search sees no difference, that is by the model's probabilities."""
     if how.temperature == 0:
         return found[0]
@@ -54,7 +54,7 @@ def _drawn(found: list[tuple[int, float]], how: Choosing, random: np.random.Gene
     return found[int(random.choice(len(found), p=weights / weights.sum()))]
 
 
-def searched(position: Position, ranking: Ranking, how: Choosing) -> list[tuple[int, float]]:
+def searched(position: Position, ranking: Ranking, how: MoveChoice) -> list[tuple[int, float]]:
     """The model proposes, material decides: (move, value in pawns) of the `width` likeliest moves, the best first.
 
     A move's value is what alpha-beta finds `search` plies deep, its own included, plus `trust` times its

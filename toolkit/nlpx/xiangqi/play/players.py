@@ -9,7 +9,7 @@ import numpy as np
 
 from nlpx.errors import UsageError
 from nlpx.xiangqi.play.alpha_beta import MATERIAL, AlphaBeta
-from nlpx.xiangqi.play.choose import Choosing, choose
+from nlpx.xiangqi.play.choose import MoveChoice, choose
 from nlpx.xiangqi.rules.board import Position
 from nlpx.xiangqi.rules.moves import TARGET
 from nlpx.xiangqi.rules.pieces import KIND
@@ -76,7 +76,7 @@ class AlphaBetaPlayer:
 class ModelPlayer:
     """A language model of games; it reads on where it stopped in each of them."""
 
-    def __init__(self, model: MoveModel, how: Choosing, random: np.random.Generator) -> None:
+    def __init__(self, model: MoveModel, how: MoveChoice, random: np.random.Generator) -> None:
         self.name, self.how, self.random = model.name, how, random
         self.reader = model.read()
 

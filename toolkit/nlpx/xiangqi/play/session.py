@@ -12,7 +12,7 @@ import numpy as np
 from nlpx.errors import InputError, UserError
 from nlpx.xiangqi.formats.drawing import Style, draw
 from nlpx.xiangqi.formats.notation import chinese, iccs, parse_move
-from nlpx.xiangqi.play.choose import Choosing, choose
+from nlpx.xiangqi.play.choose import MoveChoice, choose
 from nlpx.xiangqi.rules.board import Position
 from nlpx.xiangqi.rules.outcome import Outcome, outcome, why_illegal
 from nlpx.xiangqi.rules.pieces import BLACK, COLOR_NAMES, RED
@@ -55,7 +55,7 @@ class Setting:
     """How a session goes: the colours that a person plays, how the model chooses, and what is shown."""
 
     people: tuple[int, ...] = (RED,)
-    how: Choosing = field(default_factory=Choosing)
+    how: MoveChoice = field(default_factory=MoveChoice)
     top: int = 3
     style: Style = "chinese"
     fen: str | None = None

@@ -19,7 +19,7 @@ from nlpx import __version__
 from nlpx.errors import InputError, UserError
 from nlpx.xiangqi.formats.notation import iccs, parse_iccs
 from nlpx.xiangqi.play.alpha_beta import material
-from nlpx.xiangqi.play.choose import Choosing, choose_with_value
+from nlpx.xiangqi.play.choose import MoveChoice, choose_with_value
 from nlpx.xiangqi.rules.board import Position
 from nlpx.xiangqi.rules.outcome import why_illegal
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nlpx.xiangqi.model.move_model import MoveModel, Ranking
 
 NUM_SHOWN = 5  # moves in the line of probabilities
-MAX_SEARCH = 4
+MAX_SEARCH = 4  # plies: deeper takes minutes in Python
 _MOVE = re.compile(r"([a-i])(\d\d?)([a-i])(\d\d?)", re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ class Engine:
     """Answers a client line by line; the model is loaded when it is first needed."""
 
     def __init__(
-        self, load: Callable[[], MoveModel], how: Choosing, write_line: Callable[[str], None], *, seed: int = 7
+        self, load: Callable[[], MoveModel], how: MoveChoice, write_line: Callable[[str], None], *, seed: int = 7
     ) -> None:
         self._load, self._write_line = load, write_line
         self.how, self.random = how, np.random.default_rng(seed)

@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
 def outcome(
     position: Position, *, sixty_moves: bool = False, repetitions: int = 3, moves: list[int] | None = None
 ) -> Outcome | None:
-    """Return how the game has ended, None if it goes on.
+    """Return how the game has ended, None if it continues.
 
     `repetitions`: how often a position must stand, 0: never mind; `moves`: the legal moves, if they are known already.
     """

@@ -8,7 +8,7 @@ for Black's.
 from __future__ import annotations
 
 NUM_FILES, NUM_RANKS, NUM_SQUARES = 9, 10, 90
-NUM_MOVES = NUM_SQUARES * NUM_SQUARES
+NUM_MOVES = NUM_SQUARES * NUM_SQUARES  # a move is one number: source * 90 + target
 
 RED, BLACK = 0, 1
 COLOR_NAMES = ("Red", "Black")
@@ -18,7 +18,7 @@ KING, ADVISOR, ELEPHANT, KNIGHT, ROOK, CANNON, PAWN = range(1, 8)
 NUM_KINDS = 7
 KIND_NAMES = ("", "king", "advisor", "elephant", "knight", "rook", "cannon", "pawn")
 LETTERS = ".KABNRCPkabnrcp"
-MOST_OF_KIND = (0, 1, 2, 2, 2, 2, 2, 5)
+MOST_OF_KIND = (0, 1, 2, 2, 2, 2, 2, 5)  # of one colour, by kind; the first is no piece
 
 _PIECES = range(2 * NUM_KINDS + 1)
 KIND = tuple((piece - 1) % NUM_KINDS + 1 if piece else 0 for piece in _PIECES)
