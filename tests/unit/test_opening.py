@@ -373,6 +373,15 @@ def test_tables_without_a_header(tmp_path: Path, noted: list[str]) -> None:
         assert [text for block in blocks for text in read_block(block, Reading())] == ["很好", "很差", "还行"]
 
 
+def test_csv_on_stdin_is_told_by_its_names(monkeypatch: pytest.MonkeyPatch, noted: list[str]) -> None:
+    content = 'text,label\n"春,\n\n天",1\n夏,0\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    assert rows("-", shape=LABELLED) == [{"text": "春,\n\n天", "label": "1"}, {"text": "夏", "label": "0"}]
+    assert noted[0] == "stdin: read as CSV, by the names in its first line"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("text, 今天\n".encode())))
+    assert rows("-", shape=LABELLED) == [{"text": "text, 今天"}]
+
+
 def test_a_column_without_a_name_is_left_out(tmp_path: Path, noted: list[str]) -> None:
     path = write(tmp_path / "a.csv", ",text,label\n0,春,1\n1,夏,0\n")
     assert rows(path)[1] == {"text": "夏", "label": "0"}

@@ -72,6 +72,12 @@ def columns_of(
     return Columns(names, has_header=False)
 
 
+def names_columns(cells: Sequence[str], asked: Collection[str] = ()) -> bool:
+    """Whether all of several cells are known names of columns, which no text is."""
+    known = KNOWN_NAMES | {name.lower() for name in asked}
+    return len(cells) > 1 and all(cell.strip().strip('"').lower() in known for cell in cells)
+
+
 def is_header(first: Sequence[str], following: Sequence[Sequence[str]], asked: Collection[str] = ()) -> bool | None:
     """Whether a first line names columns: by known names; not if a cell is a number or a value of later rows.
 
