@@ -24,11 +24,13 @@ from hypothesis import strategies as st
 from nlpx.data.corpus.texts import Reading, find_sources, plan_blocks, read_block, read_texts
 from nlpx.data.opening import notes
 from nlpx.data.opening.arrays import ArrayLines
+from nlpx.data.opening.csv_reader import CsvReader
 from nlpx.data.opening.encodings import detect
 from nlpx.data.opening.remote import without_password
 from nlpx.data.opening.streams import open_source
-from nlpx.data.opening.tables import CsvReader, is_header
+from nlpx.data.opening.tables import is_header
 from nlpx.data.rows.reading import Shape, read_rows
+from nlpx.data.rows.writing import write_rows
 from nlpx.errors import InputError, MachineError
 
 SENTENCES = "今天天气很好，我们去公园。\n这个问题应该怎么处理？\n"
@@ -324,6 +326,24 @@ def test_a_stray_quote_names_the_line_where_its_cell_began(tmp_path: Path) -> No
         for read in (texts, rows):
             with pytest.raises(InputError, match=rf"a\.csv:12: a quote opens a cell.* {what}"):
                 read(path)
+
+
+@pytest.mark.parametrize(("opening", "distance"), [(12, 1), (12, 2), (12, 20), (2, 20)])
+def test_quotes_that_happen_to_be_valid_swallow_no_rows(tmp_path: Path, opening: int, distance: int) -> None:
+    lines = [f"第{number}条,{number % 2}" for number in range(2, 40)]
+    lines[opening - 2] = '"' + lines[opening - 2]
+    lines[opening - 2 + distance] = f'第x条",{distance % 2}'
+    path = write(tmp_path / "a.csv", "\n".join(["text,label", *lines]) + "\n")
+    for read in (texts, rows):
+        with pytest.raises(InputError, match=rf"a\.csv:{opening}: a quote opens a cell of {distance + 1} lines"):
+            read(path)
+    assert len(rows(path, on_bad_row="skip")) == 37
+
+
+def test_texts_over_several_lines_are_texts(tmp_path: Path) -> None:
+    made = [{"text": "一,二\n三,四\n五", "label": str(number % 2)} for number in range(5)]
+    write_rows(made, tmp_path / "a.csv", format="csv")
+    assert rows(tmp_path / "a.csv") == made
 
 
 def test_a_broken_quote_is_skipped_alone(tmp_path: Path) -> None:
