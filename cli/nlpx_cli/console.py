@@ -37,7 +37,8 @@ class Console:
         self._before_log: deque[str] = deque(maxlen=100)  # messages before the run had a folder
         self._progress: Progress | None = None
         Console.current = self
-        notes.listen(self.note)
+        # Of several processes that read the same files one tells what it decided.
+        notes.listen(self.note if os.environ.get("RANK", "0") == "0" else None)
         warnings.showwarning = self._library_warning  # type: ignore[assignment]
 
     def note(self, text: str) -> None:

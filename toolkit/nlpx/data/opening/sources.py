@@ -13,7 +13,16 @@ from typing import Literal
 
 from nlpx.data.opening.arrays import begins_array
 from nlpx.data.opening.compression import SUFFIXES
-from nlpx.data.opening.encodings import AUTO, SAMPLE_BYTES, by_mark, check_encoding, decide, is_wide, warn_of_other
+from nlpx.data.opening.encodings import (
+    AUTO,
+    SAMPLE_BYTES,
+    by_mark,
+    byte_order,
+    check_encoding,
+    decide,
+    is_wide,
+    warn_of_other,
+)
 from nlpx.data.opening.magic import HEAD_BYTES, PARQUET, Compression, compression_of_bytes, refuse_other
 from nlpx.data.opening.notes import note
 from nlpx.data.opening.refusals import near_files
@@ -133,7 +142,7 @@ def settled(source: Source, head: bytes, encoding: str) -> Source:
     found = by_mark(head) or (decide(head, source.name) if encoding == AUTO else None)
     if found is None and encoding not in (AUTO, "utf-8"):
         warn_of_other(head, source.name, encoding)
-        found = encoding if is_wide(encoding) else None
+        found = byte_order(head, encoding) if is_wide(encoding) else None
     if found == encoding == "utf-8":
         found = None
     kind = _told_format(head) if source.format == "any" else source.format
