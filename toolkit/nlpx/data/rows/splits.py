@@ -13,7 +13,7 @@ from typing import Generic, Literal, TypeVar
 from nlpx.data.opening.remote import without_password
 from nlpx.data.opening.sources import text_suffix
 from nlpx.data.rows.reading import Row, bad_row
-from nlpx.errors import InputError
+from nlpx.errors import InputError, refuse_empty
 
 Item = TypeVar("Item")
 Split = Literal["train", "dev", "test"]
@@ -81,6 +81,7 @@ def files_of(
 
 
 def _listed(path: str | Path, in_folder: Callable[[Path], list[Path]]) -> Sequence[str | Path]:
+    refuse_empty(path, what="a file or folder of rows")
     return in_folder(Path(path)) if str(path) != "-" and Path(path).is_dir() else [path]
 
 
