@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Encoder, Json, Quiet, complete_devices
+from nlpx_cli.options import Encoder, Json, Quiet, complete_devices, writable
 
 PoolingName = Literal["first-last-avg", "mean", "cls", "pooler"]
 InputFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
@@ -31,7 +31,9 @@ def embed(
     ] = "first-last-avg",
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="The .npy to write, or -.  [default: - in a pipe]", metavar="FILE"),
+        typer.Option(
+            "--out", "-o", callback=writable, help="The .npy to write, or -.  [default: - in a pipe]", metavar="FILE"
+        ),
     ] = None,
     field: Annotated[str, typer.Option("--field", help="The field of rows that holds the text.")] = "text",
     input_format: Annotated[
