@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
-from nlpx.data.opening import notes
+from nlpx import notes
 from nlpx_cli.progress import Progress
 from nlpx_cli.terminal import clean
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpx.errors import InputError, UsageError
+from nlpx.first_bytes import refuse_placeholder
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.user_dictionary import UserWord, read_user_dictionary
 from nlpx.tokenizers.vocab import Vocab
@@ -133,6 +134,7 @@ def _from_tokenizer_json(path: Path) -> tuple[Vocab, dict[str, Any]]:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
+    refuse_placeholder(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

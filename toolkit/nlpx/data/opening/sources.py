@@ -15,10 +15,10 @@ from nlpx.data.opening.arrays import begins_array
 from nlpx.data.opening.compression import SUFFIXES
 from nlpx.data.opening.encodings import AUTO, SAMPLE_BYTES, by_mark, check_encoding, decide, is_wide, warn_of_other
 from nlpx.data.opening.magic import HEAD_BYTES, PARQUET, Compression, compression_of_bytes, refuse_other
-from nlpx.data.opening.notes import note
 from nlpx.data.opening.refusals import near_files
 from nlpx.data.opening.remote import RemoteFile, is_url, list_url, without_password
 from nlpx.errors import InputError, UsageError
+from nlpx.notes import note
 
 TextFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet", "any"]
 

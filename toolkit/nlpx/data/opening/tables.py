@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nlpx.data.opening.notes import note
 from nlpx.errors import InputError
+from nlpx.notes import note
 
 # Of lines without a header, by their number: how the columns are called.
 Forms = Mapping[int, tuple[str, ...]]

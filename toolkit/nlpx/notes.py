@@ -1,4 +1,4 @@
-"""What reading decided by itself (an encoding, a header), for people to see.
+"""What reading decided by itself (an encoding, a header, a copy in a cache), for people to see.
 
 The readers lie below whatever speaks with people, and are called from generators far from any job; so the command
 line sets `listener`, and without one (in a program, in a worker process) nothing is said.
