@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
 from nlpx import notes
+from nlpx.aliases import with_names
 from nlpx_cli.progress import Progress
 from nlpx_cli.terminal import clean
 
@@ -37,7 +38,7 @@ class Console:
         self._before_log: deque[str] = deque(maxlen=100)  # messages before the run had a folder
         self._progress: Progress | None = None
         Console.current = self
-        notes.listen(self.note)
+        notes.listen(self.note, with_bars=self._shows_bars())
         warnings.showwarning = self._library_warning  # type: ignore[assignment]
 
     def note(self, text: str) -> None:
@@ -100,7 +101,7 @@ class Console:
     @contextmanager
     def progress(self, total: int | None, description: str, *, initial: int = 0) -> Iterator[Progress]:
         """A bar on stderr if that is a terminal, else a plain line every 10 seconds or 5 %; off in json and quiet."""
-        with_bar = self.mode == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        with_bar = self._shows_bars()
         plain_lines = self.mode == "text" and not with_bar
 
         def write_line(text: str) -> None:
@@ -121,8 +122,11 @@ class Console:
         self._log.writelines(f"{text}\n" for text in self._before_log)
         self._before_log.clear()
 
+    def _shows_bars(self) -> bool:
+        return self.mode == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
     def _emit(self, text: str, *, shown: bool) -> None:
-        text = clean(text)
+        text = clean(with_names(text))
         if shown:
             self._write(text)
         if self._log is not None:
@@ -131,7 +135,7 @@ class Console:
             self._before_log.append(text)
 
     def _write(self, text: str) -> None:
-        text = clean(text)
+        text = clean(with_names(text))
         if self._progress is not None and self._progress.write_above(text):
             return
         print(text, file=sys.stderr, flush=True)
