@@ -62,7 +62,7 @@ def _of_the_network(name: Name, watch: Watch, chain: list[BaseException]) -> Use
         reason = _first_line(kinds["ConnectError"])
         return MachineError(
             f"{name}: {endpoint} cannot be reached ({reason})",
-            hint=f"{MIRROR}; or use --model new to train from scratch",
+            hint=MIRROR,
         )
     if kinds.keys() & {"RemoteProtocolError", "NetworkError", "GivenUpError"}:
         return _broken_off(name, f"{endpoint} broke off before everything had come")
