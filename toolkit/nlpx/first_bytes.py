@@ -44,11 +44,14 @@ def web_page(head: bytes) -> Known | None:
 
 
 def placeholder(file: Path) -> Known | None:
-    """What has the name of this file instead of it; None if it is the file itself, or not there."""
-    if not file.is_file():
+    """What has the name of this file instead of it; None if it is the file itself, not there, or not to be read."""
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as stream:
+            head = stream.read(_ENOUGH)
+    except OSError:  # told by whoever reads the file itself
         return None
-    with file.open("rb") as stream:
-        head = stream.read(_ENOUGH)
     return lfs_pointer(head) or web_page(head)
 
 
