@@ -6,6 +6,7 @@ Everything that is not a `UserError` is a bug in nlpx and exits with code 1.
 from __future__ import annotations
 
 from nlpx import DISTRIBUTION
+from nlpx.aliases import with_names
 
 EXIT_BUG = 1  # anything that is no UserError
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -21,8 +22,8 @@ class UserError(Exception):
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = with_names(message)
+        self.hint = None if hint is None else with_names(hint)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  {self.hint}"

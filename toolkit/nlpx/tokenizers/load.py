@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpx.errors import InputError, UsageError
+from nlpx.first_bytes import refuse_placeholder
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.user_dictionary import UserWord, read_user_dictionary
 from nlpx.tokenizers.vocab import Vocab
@@ -81,9 +82,10 @@ def _locate(path_or_name: str | Path) -> Path:
         return path
     if path.is_file():
         return path.parent
-    if isinstance(path_or_name, Path) or path_or_name.count("/") > 1 or path_or_name.startswith((".", "/")):
+    from nlpx.models.checkpoints.hub import looks_like_hub_name, resolve
+
+    if isinstance(path_or_name, Path) or not looks_like_hub_name(path_or_name):
         raise InputError(f"no directory {path}", hint="give a directory that holds vocab.txt, or a hub name")
-    from nlpx.models.checkpoints.hub import resolve
 
     return resolve(path_or_name, FILES)
 
@@ -133,6 +135,7 @@ def _from_tokenizer_json(path: Path) -> tuple[Vocab, dict[str, Any]]:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
+    refuse_placeholder(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
