@@ -9,9 +9,10 @@ Span = tuple[int, int]
 
 @dataclass(slots=True)
 class Encoding:
-    """Ids of one row: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+    """Ids of one row: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, or as the model's own tokenizer frames them.
 
-    `token_ids` and `segment_ids` (0 for the first text, 1 for the second) have the same length T. `offsets`,
+    `token_ids` and `segment_ids` (0 for the first text, 1 for the second; 0 for both where the model knows no
+    segments, as RoBERTa) have the same length T. `offsets`,
     on request, holds T half-open (start, end) character spans of the *original* text that each token came
     from (of the second text where the segment is 1); special tokens have (0, 0).
     """
