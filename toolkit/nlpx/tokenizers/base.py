@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers.decode import join_tokens
-from nlpx.tokenizers.encoding import Encoding, Span
-from nlpx.tokenizers.frame import Frame
+from nlpx.tokenizers.encoding import Encoding, Frame, Span
 from nlpx.tokenizers.padding import padded
 from nlpx.tokenizers.truncate import truncated_lengths
 from nlpx.tokenizers.vocab import Kind, Vocab
@@ -53,6 +52,18 @@ class Tokenizer(ABC):
     def vocab_size(self) -> int:
         """Number of entries of the vocabulary."""
         return len(self.vocab)
+
+    def require_bert(self, *, needed_by: str) -> None:
+        """Raises `InputError` unless the vocabulary is one of BERT's, of characters or words.
+
+        `needed_by` is what only works with those, as the beginning of a sentence.
+        """
+        if self.kind == "subword":
+            raise InputError(
+                f"{needed_by} needs a BERT vocabulary (vocab.txt); {self.vocab.source} is another kind of tokenizer",
+                hint="take a checkpoint with BERT's vocabulary, such as char-tiny or hfl/chinese-roberta-wwm-ext; "
+                "embed, similar, finetune, predict and whiten work with this one",
+            )
 
     def tokenize(self, text: str) -> list[str]:
         """The tokens of `text` as the vocabulary writes them, without [CLS] and [SEP]."""

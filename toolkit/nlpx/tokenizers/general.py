@@ -15,8 +15,8 @@ from nlpx.errors import InputError
 from nlpx.io import write_json, write_text
 from nlpx.tokenizers.added import Added, as_json, content_of, read_added
 from nlpx.tokenizers.base import Rows, Tokenizer
+from nlpx.tokenizers.encoding import Frame
 from nlpx.tokenizers.files import read_json
-from nlpx.tokenizers.frame import Frame
 from nlpx.tokenizers.vocab import Vocab
 
 FILE = "tokenizer.json"
@@ -94,20 +94,24 @@ class GeneralTokenizer(Tokenizer):
 
 def is_bert(content: Mapping[str, Any]) -> bool:
     """Whether a tokenizer.json says exactly what the tokenizers of BERT do, so that theirs can be used."""
-    model, normalizer, split = (content.get(key) or {} for key in ("model", "normalizer", "pre_tokenizer"))
-    return (
+    parts = [content.get(key) or {} for key in ("model", "normalizer", "pre_tokenizer", "post_processor")]
+    if not all(isinstance(part, Mapping) for part in parts):
+        return False
+    model, normalizer, split, frame = parts
+    return bool(
         model.get("type", "WordPiece") == "WordPiece"
         and model.get("unk_token", "[UNK]") == "[UNK]"
         and model.get("continuing_subword_prefix", "##") == "##"
         and normalizer.get("type") == "BertNormalizer"
         and normalizer.get("clean_text", True)
         and split.get("type", "BertPreTokenizer") == "BertPreTokenizer"
-        and _frames_like_bert(content.get("post_processor"))
+        and isinstance(model.get("vocab"), Mapping)
+        and _frames_like_bert(frame)
     )
 
 
-def _frames_like_bert(post_processor: Mapping[str, Any] | None) -> bool:
-    if post_processor is None:
+def _frames_like_bert(post_processor: Mapping[str, Any]) -> bool:
+    if not post_processor:
         return True
     if post_processor.get("type") == "TemplateProcessing":
         return set(post_processor.get("special_tokens", ())) == {"[CLS]", "[SEP]"}

@@ -37,7 +37,7 @@ def load_tokenizer(
     saved = read_json(folder / "nlpx_tokenizer.json")
     is_file = Path(path_or_name).is_file() and Path(path_or_name).suffix == ".txt"
     if not is_file and (kind or saved.get("kind")) not in ("char", "word"):
-        other = _not_of_bert(folder)
+        other = _not_of_bert(folder, Path(path_or_name))
         if other is not None:
             return _checked(other, kind, user_dictionary)
     vocab, options = _read_vocabulary(folder, _vocabulary_file(path_or_name, folder))
@@ -101,14 +101,18 @@ def _vocabulary_file(path_or_name: str | Path, folder: Path) -> Path:
     return path if path.is_file() and path.suffix == ".txt" else folder / "vocab.txt"
 
 
-def _not_of_bert(folder: Path) -> Tokenizer | None:
+def _not_of_bert(folder: Path, named: Path) -> Tokenizer | None:
     """The tokenizer of a directory whose files say other things than a `vocab.txt` can."""
     from nlpx.tokenizers.general import GeneralTokenizer, is_bert
 
-    content = read_json(folder / "tokenizer.json")
-    if content:
-        return None if is_bert(content) else GeneralTokenizer.read(folder)
-    return None
+    if named.suffix != ".model" and (folder / "tokenizer.json").is_file():
+        return None if is_bert(read_json(folder / "tokenizer.json")) else GeneralTokenizer.read(folder)
+    if (folder / "vocab.txt").is_file() or not any(folder.glob("*.model")):
+        return None
+    from nlpx.tokenizers.sentencepiece import SentencePieceTokenizer, find
+
+    path = named if named.suffix == ".model" else find(folder)
+    return None if path is None else SentencePieceTokenizer.read(path)
 
 
 def _checked(tokenizer: Tokenizer, kind: str | None, user_dictionary: UserDictionary | None) -> Tokenizer:

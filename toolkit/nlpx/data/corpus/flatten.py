@@ -119,6 +119,7 @@ class Flattener:
     """Turns texts into token arrays. Holds the segmenter and caches: make one per process."""
 
     def __init__(self, tokenizer: Tokenizer, *, whole_words: bool) -> None:
+        tokenizer.require_bert(needed_by="Pretraining")
         self._unknown = tokenizer.unk_token_id
         self._dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
         is_word = tokenizer.kind == "word"
