@@ -115,7 +115,8 @@ def _frames_like_bert(post_processor: Mapping[str, Any]) -> bool:
         return True
     if post_processor.get("type") == "TemplateProcessing":
         return set(post_processor.get("special_tokens", ())) == {"[CLS]", "[SEP]"}
-    return post_processor.get("cls", [""])[0] == "[CLS]" and post_processor.get("sep", [""])[0] == "[SEP]"
+    named = [post_processor.get(name) for name in ("cls", "sep")]
+    return [token[0] if isinstance(token, list) else None for token in named] == ["[CLS]", "[SEP]"]
 
 
 def _backend(definition: str, added: Added, source: str) -> Any:

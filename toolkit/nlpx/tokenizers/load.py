@@ -86,7 +86,9 @@ def _word(vocab: Vocab, saved: dict[str, Any], user_dictionary: UserDictionary |
 def _locate(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
     if path.is_dir():
-        return path
+        from nlpx.models.checkpoints.modules import encoder_folder
+
+        return encoder_folder(path)
     if path.is_file():
         return path.parent
     if isinstance(path_or_name, Path) or path_or_name.count("/") > 1 or path_or_name.startswith((".", "/")):

@@ -6,13 +6,19 @@ from pathlib import Path
 
 from nlpx import bundled
 from nlpx.errors import InputError, MachineError
+from nlpx.models.checkpoints.modules import encoder_folder
 
-CONFIG_AND_WEIGHTS = ("*config*.json", "*.safetensors", "*.safetensors.index.json")
-TOKENIZER_FILES = ("vocab.txt", "tokenizer*.json", "nlpx_tokenizer.json", "special_tokens_map.json")
+CONFIG_AND_WEIGHTS = ("*config*.json", "modules.json", "*.safetensors", "*.safetensors.index.json")
+TOKENIZER_FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "*.model")
 
 
 def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
-    """The local path of a checkpoint: as given if it exists, else a shipped one, else a snapshot from the hub.
+    """The local path of a checkpoint, and in a sentence-transformers directory that of its encoder; see `locate`."""
+    return encoder_folder(locate(path_or_name, patterns))
+
+
+def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
+    """The local path of a model: as given if it exists, else a shipped one, else a snapshot from the hub.
 
     Raises `InputError` if it is neither and `MachineError` if the hub cannot be reached.
     """
