@@ -141,3 +141,38 @@ def _saved(backend: Any, folder: Path, names: dict[str, str]) -> Path:
 
     PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(folder)
     return folder
+
+
+def checkpoint(kind: str, folder: Path) -> Any:
+    """A random model of two layers with its tokenizer, as transformers writes it; returns transformers' model."""
+    import torch
+    import transformers
+    from transformers import AutoModel, AutoTokenizer
+
+    {"xlm_roberta": xlm_roberta, "modern_bert": modern_bert, "qwen2": qwen, "qwen3": qwen_embedding}[kind](folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    sizes = {
+        "vocab_size": len(tokenizer) + 3,  # published models pad their word table
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "max_position_embeddings": 60,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    own = {
+        "xlm_roberta": ("XLMRobertaConfig", {"type_vocab_size": 1}),
+        "modern_bert": ("ModernBertConfig", {"cls_token_id": 1, "sep_token_id": 2, "local_attention": 8}),
+        "qwen2": ("Qwen2Config", {"num_key_value_heads": 1}),
+        "qwen3": ("Qwen3Config", {"num_key_value_heads": 1, "head_dim": 8}),
+    }
+    name, others = own[kind]
+    torch.manual_seed(0)
+    model = AutoModel.from_config(getattr(transformers, name)(**sizes, **others)).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+KINDS = ("xlm_roberta", "modern_bert", "qwen2", "qwen3")
