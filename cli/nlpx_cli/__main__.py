@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nlpx import __version__
-from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, MachineError, UserError
+from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, MachineError, UserError, shown
 from nlpx_cli.terminal import prepare
 
 if TYPE_CHECKING:
@@ -118,16 +118,34 @@ def _usage(error: BaseException, *, console: object, as_json: bool) -> int:
     return exit_code
 
 
+_SPACE = (MachineError, "no space left on the disk", "free some space")
+# What the system refuses, by its number: not every one has a class of its own in Python.
+_FAULTS: dict[int | None, tuple[type[UserError], str, str]] = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: (MachineError, "the file would be larger than the disk or a limit allows", "write to another disk"),
+    errno.EROFS: (MachineError, "the disk is read-only", "write to another one"),
+    errno.EIO: (MachineError, "the disk cannot be read or written", "look at the system's log"),
+    errno.EMFILE: (MachineError, "too many open files", "raise the limit: ulimit -n"),
+    errno.EACCES: (InputError, "permission denied", "check the owner and rights of the file"),
+    errno.EPERM: (InputError, "permission denied", "check the owner and rights of the file"),
+    errno.ENAMETOOLONG: (InputError, "the name is longer than the system allows", "give it a shorter one"),
+    errno.EISDIR: (InputError, "a folder, where a file is expected", "name the file"),
+    errno.ENOTDIR: (InputError, "a part of this path is a file, not a folder", "check the path"),
+    errno.ELOOP: (InputError, "links that lead to each other", "check the path"),
+}
+
+
 def _of_the_machine(error: BaseException) -> UserError | None:
     """What an error of the system means to the user, if it is one of the known ones."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return MachineError(f"{error.filename or 'output'}: no space left on the disk", hint="free some space")
-    if isinstance(error, PermissionError) and error.filename is not None:
-        return InputError(f"{error.filename}: permission denied", hint="check the owner and rights of the file")
+    nameless = getattr(error, "filename", None) is None and getattr(error, "errno", None) in (errno.EACCES, errno.EPERM)
+    if isinstance(error, OSError) and error.errno in _FAULTS and not nameless:
+        kind, what, hint = _FAULTS[error.errno]
+        return kind(f"{shown(error.filename or 'output')}: {what}", hint=hint)
     # torch's class for it exists only once torch is loaded, and its CPU allocator has no class of its own.
     no_memory = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and no_memory):
-        hint = "halve the batch, for example --set train.batch_tokens=N, or shorten the texts"
+        hint = "halve the batch or shorten the texts; --batch-size N sets it; --set train.batch_tokens=N counts tokens"
         return MachineError("out of memory", hint=hint)
     return None
 

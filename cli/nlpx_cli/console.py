@@ -37,7 +37,8 @@ class Console:
         self._before_log: deque[str] = deque(maxlen=100)  # messages before the run had a folder
         self._progress: Progress | None = None
         Console.current = self
-        notes.listen(self.note)
+        # Of several processes that read the same files one tells what it decided.
+        notes.listen(self.note if os.environ.get("RANK", "0") == "0" else None)
         warnings.showwarning = self._library_warning  # type: ignore[assignment]
 
     def note(self, text: str) -> None:
@@ -139,7 +140,12 @@ class Console:
     def _print(self, text: str) -> None:
         print(text, file=sys.stdout)
 
-    def _library_warning(self, message: Warning | str, *_: Any) -> None:
+    def _library_warning(self, message: Warning | str, category: type[Warning] = Warning, *_: Any) -> None:
+        from nlpx.errors import CheckpointWarning
+
+        if issubclass(category, CheckpointWarning):
+            self.warn(str(message))
+            return
         # Libraries address their programmers: the log keeps it, the screen shows it with --verbose only.
         self._emit(f"Warning: {message}", shown=self.mode == "text" and self.verbose)
 

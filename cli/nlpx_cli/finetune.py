@@ -94,7 +94,6 @@ def finetune(
       nlpx finetune --task sohu
       nlpx finetune --task sohu --data rows.jsonl --model path/to/checkpoint
       nlpx finetune --task classify --data titles.jsonl
-      nlpx finetune --task classify --data train.csv --dev dev.csv
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """

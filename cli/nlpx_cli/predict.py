@@ -63,7 +63,7 @@ def predict(
     \b
     Examples:
       nlpx predict last rows.jsonl > answers.jsonl
-      nlpx predict last rows.csv -o answers.csv --out-encoding utf-8-sig
+      nlpx predict last rows.jsonl -o answers.csv --out-encoding utf-8-sig
       cat rows.jsonl | nlpx predict runs/my-run - | jq .probability
       nlpx predict last test_with_id.txt --columns id,label -o answers.csv
     """

@@ -91,7 +91,7 @@ def _row(run: RunFolder, console: Console, *, json: bool) -> dict[str, Any]:
         manifest = run.manifest
     except UserError as error:  # one spoilt folder does not hide the others
         console.warn(error.message)
-        row = {"run": run.path.name, "state": "unreadable", "score": None, "start": None}
+        row: dict[str, Any] = {"run": run.path.name, "state": "unreadable", "score": None, "start": None}
         return row if json else row | {"score": "-", "start": "-", "took": "-"}
     metric = run.primary_metric
     row = {"run": run.path.name, "state": run.state, "score": metric, "start": manifest.get("start")}

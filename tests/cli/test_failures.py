@@ -83,6 +83,36 @@ def test_out_of_memory_says_what_to_change(nlpx, failing, error):
     assert outcome.err.startswith("Error: out of memory\n  halve the batch")
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "what"),
+    [
+        (errno.EFBIG, 4, "the file would be larger than the disk or a limit allows"),
+        (errno.EROFS, 4, "the disk is read-only"),
+        (errno.EMFILE, 4, "too many open files"),
+        (errno.EACCES, 3, "permission denied"),
+        (errno.ENAMETOOLONG, 3, "the name is longer than the system allows"),
+        (errno.EISDIR, 3, "a folder, where a file is expected"),
+        (errno.ENOTDIR, 3, "a part of this path is a file, not a folder"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(nlpx, failing, number, code, what):
+    failing(OSError(number, os.strerror(number), "some/file"))
+    outcome = nlpx("go")
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err.startswith(f"Error: some/file: {what}\n  ")
+
+
+def test_a_refusal_without_a_file_is_a_bug(nlpx, failing):
+    failing(PermissionError(errno.EACCES, "not a file"))
+    assert nlpx("go").code == 1
+
+
+def test_a_name_that_is_too_long_is_shortened(nlpx):
+    outcome = nlpx("wordfreq", "a" * 300 + ".txt")
+    assert outcome.code == 3
+    assert all(len(line) < 250 for line in outcome.err.splitlines())
+
+
 def test_a_bug_names_its_place_and_keeps_the_traceback(nlpx, failing):
     failing(KeyError("loss"))
     outcome = nlpx("go")
@@ -207,3 +237,20 @@ def test_ctrl_c():
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert (process.returncode, err) == (130, b"Error: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("wordfreq", ""),
+        ("embed", "", "-o", "v.npy"),
+        ("finetune", "--data", ""),
+        ("predict", "", "rows.jsonl"),
+        ("runs", "show", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_name_is_not_the_folder_one_works_in(nlpx, words):
+    outcome = nlpx(*words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "an empty name where" in outcome.err

@@ -350,7 +350,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(nlpx):
     torch.save(torch.nn.Linear(2, 2).state_dict() | {"step": 3}, "bert/pytorch_model.bin")
     outcome = nlpx("inspect", "bert")
     assert (outcome.code, outcome.out) == (3, "")
-    assert "expected a table of tensors" in outcome.err
+    assert "expected a table of named tensors" in outcome.err
 
 
 @pytest.mark.parametrize("is_zip", [True, False])

@@ -195,3 +195,11 @@ def test_games_that_are_no_games_are_named(nlpx, monkeypatch):
     outcome = nlpx("chess-lm", "import", "-")
     assert outcome.code == 3
     assert "nested too deeply" in outcome.err
+
+
+def test_a_pipe_is_not_read_twice_for_a_vocabulary(tmp_path):
+    (tmp_path / "a.txt").write_text("今天天气很好\n" * 50, encoding="utf-8")
+    command = f"{sys.executable} -m nlpx_cli pretrain --data <(cat a.txt) --model new --dry-run"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 2
+    assert "can be read only once" in done.stderr

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import tiny
 from gibbs_models import model_of
 from nlpx.decode.batch_slots import CPU_SLOTS, BatchSlots, side_by_side, width_for
 from nlpx.decode.conditionals import conditionals_of
@@ -90,13 +91,15 @@ def test_a_score_does_not_depend_on_what_else_is_scored():
             assert found == pytest.approx(float(logits.log_softmax(dim=-1)[text[place]]), abs=1e-4)
 
 
-def test_the_command_gives_a_chain_the_same_words_among_any_number_of_others():
+def test_the_command_gives_a_chain_the_same_words_among_any_number_of_others(tmp_path):
     from nlpx.jobs.sample import sample
     from nlpx.jobs.sample.settings import Settings
 
+    tiny.bert(tmp_path / "bert", hidden_size=256, num_attention_heads=4, intermediate_size=512)
+
     def rows(chains: int, **more: Any) -> list[str]:
         settings = Settings(steps=8, chains=chains, length="3:4", seed=3, energy=True, **more)
-        return [json.dumps(row) for row in sample("char-tiny", settings) if row["chain"] < 2]
+        return [json.dumps(row) for row in sample(str(tmp_path / "bert"), settings) if row["chain"] < 2]
 
     for more in ({}, {"block": 4, "top_k": 50}, {"moves": True, "thin": 4}):
         alone = rows(2, **more)

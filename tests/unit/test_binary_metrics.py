@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import numpy
 import pytest
@@ -124,3 +126,12 @@ def test_record_is_plain_json() -> None:
     probabilities, labels, variants = draw(1)
     record = evaluate(probabilities, labels, variants)
     assert json.loads(json.dumps(record)) == record
+
+
+def test_the_import_of_scikit_learn_leaves_no_trace_in_the_generator() -> None:
+    """Else a run that is resumed would differ from one that is not."""
+    code = (
+        "import random; random.seed(1); before = random.getstate(); from nlpx.metrics.binary import figures; "
+        "figures([0, 1], [1, 1]); assert random.getstate() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

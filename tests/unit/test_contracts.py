@@ -41,8 +41,8 @@ class MaskedTask:
 
     def __init__(self, config: Empty) -> None: ...
 
-    def read(self, data: str, *, encoding: str, on_bad_row: Any, report: Any) -> Splits[Row]:
-        rows = [Row(row.values["text"]) for row in read_rows(data, encoding=encoding, report=report)]
+    def read(self, data: Any, **_: Any) -> Splits[Row]:
+        rows = [Row(row.values["text"]) for path in data for row in read_rows(path)]
         return Splits(rows[4:], rows[:4], [])
 
     def read_rows(self, source: str, **_: Any) -> Any:

@@ -480,6 +480,9 @@ def test_replacing_keeps_every_line_for_every_division(tmp_path):
     assert by_blocks(source(path), 3, reading) == expected
     gb = write(tmp_path / "b.txt", b"\x81\n\x81\x30\n" + "好\n".encode("gb18030"))
     assert whole(gb, Reading(encoding="gb18030", errors="replace")) == ["\ufffd", "\ufffd0", "好"]
+    cut = write(tmp_path / "c.txt", b"\x81\x30\n\x81\x30\x81\n" + "好\n".encode("gb18030"))
+    wrong = Reading(encoding="gb18030", errors="replace")
+    assert by_blocks(source(cut), 1, wrong) == whole(cut, wrong)
 
 
 def test_nul_and_encodings_without_lines_are_refused(tmp_path):

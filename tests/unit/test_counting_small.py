@@ -41,7 +41,7 @@ def test_it_counts_as_the_engine(tmp_path, hmm):
     compare([write(tmp_path / "empty.txt", "")], hmm=hmm)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.text(alphabet=st.sampled_from("春风又绿江南岸网易杭研a1.\r\n\t 😀"), max_size=80))
 def test_it_counts_any_text_as_the_engine(tmp_path_factory, text):
     compare([write(tmp_path_factory.mktemp("any") / "a.txt", text)])

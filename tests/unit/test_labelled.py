@@ -197,7 +197,7 @@ def test_labels_are_joined_and_listed(tmp_path: Path) -> None:
     assert [row.label for row in found.train] == ["0", "0", "1", "1", "1", "1"]
     assert found.dev[0].label == "1"
     assert found.notes == [
-        f"train: 6 rows of {tmp_path / 'a.csv'}; dev: 1 rows of {tmp_path / 'a.csv'}",
+        f"rows of {tmp_path / 'a.csv'}: train 6, dev 1",
         "labels written in several ways are one class: '0' also as '0.0' (1); "
         "'1' also as ' 1' (1), '１' (1), '1.0' (1)",
         "2 classes in the training rows: 1 (4), 0 (2)",
@@ -247,6 +247,12 @@ def test_files_of_an_option_belong_to_its_split_whatever_they_say(tmp_path: Path
 def test_a_single_file_may_hold_all_splits_whatever_its_name(tmp_path: Path) -> None:
     found = read_splits(two_classes(tmp_path / "test.csv", "春"))
     assert len(found.train) + len(found.dev) == 20
+
+
+def test_dev_rows_that_were_trained_on_are_counted(tmp_path: Path) -> None:
+    train = two_classes(tmp_path / "a.csv", "春")
+    found = read_splits(train, dev=two_classes(tmp_path / "b.csv", "春", 5))
+    assert found.notes[-1] == "5 of 5 dev rows have the text of a training row: their score flatters"
 
 
 def test_several_files_without_a_split_are_one_set(tmp_path: Path) -> None:

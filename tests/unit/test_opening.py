@@ -24,11 +24,13 @@ from hypothesis import strategies as st
 from nlpx.data.corpus.texts import Reading, find_sources, plan_blocks, read_block, read_texts
 from nlpx.data.opening import notes
 from nlpx.data.opening.arrays import ArrayLines
+from nlpx.data.opening.csv_reader import CsvReader
 from nlpx.data.opening.encodings import detect
 from nlpx.data.opening.remote import without_password
 from nlpx.data.opening.streams import open_source
-from nlpx.data.opening.tables import CsvReader, is_header
+from nlpx.data.opening.tables import is_header
 from nlpx.data.rows.reading import Shape, read_rows
+from nlpx.data.rows.writing import write_rows
 from nlpx.errors import InputError, MachineError
 
 SENTENCES = "今天天气很好，我们去公园。\n这个问题应该怎么处理？\n"
@@ -174,6 +176,18 @@ def test_auto_refuses_to_guess(tmp_path: Path) -> None:
         texts(write(tmp_path / "a.txt", "Привет мир".encode("cp1251")), Reading(encoding="auto"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_the_order_of_bytes_without_a_mark(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.txt", SENTENCES.encode(encoding))
+    assert texts(path, Reading(encoding="utf-16")) == SENTENCES.splitlines()
+
+
+def test_a_broken_pack_behind_broken_bytes(tmp_path: Path) -> None:
+    packed = gzip.compress(b"\xff\xfe\xfd\n" + os.urandom(1000))
+    with pytest.raises(InputError):
+        rows(write(tmp_path / "a.txt.gz", packed[:-9]))
+
+
 @pytest.mark.parametrize("size", [1, 5, 64, 10_000])
 def test_blocks_of_wide_text_are_the_whole(tmp_path: Path, size: int) -> None:
     path = write(tmp_path / "a.txt", SENTENCES.encode("utf-16"))
@@ -314,6 +328,24 @@ def test_a_stray_quote_names_the_line_where_its_cell_began(tmp_path: Path) -> No
                 read(path)
 
 
+@pytest.mark.parametrize(("opening", "distance"), [(12, 1), (12, 2), (12, 20), (2, 20)])
+def test_quotes_that_happen_to_be_valid_swallow_no_rows(tmp_path: Path, opening: int, distance: int) -> None:
+    lines = [f"第{number}条,{number % 2}" for number in range(2, 40)]
+    lines[opening - 2] = '"' + lines[opening - 2]
+    lines[opening - 2 + distance] = f'第x条",{distance % 2}'
+    path = write(tmp_path / "a.csv", "\n".join(["text,label", *lines]) + "\n")
+    for read in (texts, rows):
+        with pytest.raises(InputError, match=rf"a\.csv:{opening}: a quote opens a cell of {distance + 1} lines"):
+            read(path)
+    assert len(rows(path, on_bad_row="skip")) == 37
+
+
+def test_texts_over_several_lines_are_texts(tmp_path: Path) -> None:
+    made = [{"text": "一,二\n三,四\n五", "label": str(number % 2)} for number in range(5)]
+    write_rows(made, tmp_path / "a.csv", format="csv")
+    assert rows(tmp_path / "a.csv") == made
+
+
 def test_a_broken_quote_is_skipped_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'text,label\na,1\n"b,2\nc,3\nd,4\n')
     assert [row["text"] for row in rows(path, on_bad_row="skip")] == ["a", "c", "d"]
@@ -359,6 +391,15 @@ def test_tables_without_a_header(tmp_path: Path, noted: list[str]) -> None:
     for size in (1, 7, 100):
         blocks = plan_blocks(find_sources([str(one)], format="tsv"), block_bytes=size)
         assert [text for block in blocks for text in read_block(block, Reading())] == ["很好", "很差", "还行"]
+
+
+def test_csv_on_stdin_is_told_by_its_names(monkeypatch: pytest.MonkeyPatch, noted: list[str]) -> None:
+    content = 'text,label\n"春,\n\n天",1\n夏,0\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    assert rows("-", shape=LABELLED) == [{"text": "春,\n\n天", "label": "1"}, {"text": "夏", "label": "0"}]
+    assert noted[0] == "stdin: read as CSV, by the names in its first line"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("text, 今天\n".encode())))
+    assert rows("-", shape=LABELLED) == [{"text": "text, 今天"}]
 
 
 def test_a_column_without_a_name_is_left_out(tmp_path: Path, noted: list[str]) -> None:

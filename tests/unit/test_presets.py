@@ -391,7 +391,7 @@ class Trained(Section):
     [
         (["train.steps=5"], {}, (None, 5, None)),  # the preset's epochs no longer count
         (["train.epochs=5"], {}, (5, None, None)),
-        (["train.epochs=5"], {"train.steps": 2}, (None, 2, None)),  # an option is stronger than --set
+        (["train.epochs=5"], {"train.steps": 2}, (5, 2, None)),  # what the user sets is left to the schema
         (["train.passes=4"], {}, (3, None, 4)),  # no alternative of epochs
         (["seed=1"], {}, (3, None, None)),
         (["train.steps=null"], {}, (3, None, None)),  # clears, chooses nothing

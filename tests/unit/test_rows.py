@@ -272,6 +272,20 @@ def test_files_for_spreadsheets(tmp_path: Path, encoding: str) -> None:
         write_rows([{"text": "春天😀"}], path, format="csv", encoding="gbk")
 
 
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_a_table_has_the_columns_of_all_its_first_rows(tmp_path: Path, format: OutFormat) -> None:
+    rows = [{"id": "1", "a": "x", "label": "0"}, {"id": "2", "b": "y", "label": "1"}]
+    path = tmp_path / f"t.{format}"
+    write_rows(rows, path, format=format)
+    nothing = "" if format == "csv" else None
+    assert [list(row.items()) for row in values(path)] == [
+        [("id", "1"), ("a", "x"), ("b", nothing), ("label", "0")],
+        [("id", "2"), ("a", nothing), ("b", "y"), ("label", "1")],
+    ]
+    with pytest.raises(InputError, match="has the field `late`"):
+        write_rows([*rows * 600, {"late": "z"}], path, format=format)
+
+
 def test_parquet_rows_that_change_their_kind_are_refused(tmp_path: Path) -> None:
     rows = [*({"a": number} for number in range(1000)), {"a": "text"}]
     with pytest.raises(InputError, match="do not fit the columns of the first ones"):
@@ -287,7 +301,7 @@ def test_writer_csv() -> None:
     assert stream.flushes == 0
     first_row_decides = RowWriter(io.StringIO(), format="csv")
     first_row_decides.write({"a": {"b": "丁"}})
-    with pytest.raises(InputError, match="the CSV header lacks"):
+    with pytest.raises(InputError, match="the header of the table lacks"):
         first_row_decides.write({"a": 1, "c": 2})
     with pytest.raises(UsageError):
         RowWriter(io.StringIO(), format="xml")  # type: ignore[arg-type]

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from nlpx.errors import InputError, MachineError, ResultError, UsageError
-from nlpx.report.history import primary_metric
 from nlpx.runs import facts as run_facts
 from nlpx.runs.folder import RunFolder, active, list_runs, planned
 
@@ -132,11 +131,13 @@ def test_a_killed_run_is_told_from_a_running_one():
     assert run.state == "running"
 
 
-def test_headline():
+def test_the_primary_metric():
     run = make()
+    run.update(headline={"name": "f1", "value": 0.25})  # as earlier versions wrote it
+    assert run.primary_metric == {"name": "f1", "value": 0.25}
     run.set_primary_metric("f1", 0.5)
     assert run.manifest["primary_metric"] == {"name": "f1", "value": 0.5}
-    assert primary_metric(run.manifest) == primary_metric({"headline": {"name": "f1", "value": 0.5}})
+    assert run.primary_metric == {"name": "f1", "value": 0.5}
     run.set_primary_metric("f1", float("nan"))
     assert run.manifest["primary_metric"]["value"] is None
 

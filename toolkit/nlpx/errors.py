@@ -55,3 +55,19 @@ class ResultError(UserError):
 def install_hint(extra: str) -> str:
     """The command that installs an extra, as the hint of a `MachineError`."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+def shown(name: object) -> str:
+    """A file's name as a message shows it: one that is too long to read is shortened in its middle."""
+    text = str(name)
+    return text if len(text) < 200 else f"{text[:60]}…{text[-60:]}"
+
+
+def refuse_empty(name: object, *, what: str) -> None:
+    """Raise `UsageError` for a name of nothing, which the system would take for the folder it works in."""
+    if not str(name).strip():
+        raise UsageError(f"an empty name where {what} is expected", hint="is a variable empty in the shell?")
+
+
+class CheckpointWarning(UserWarning):
+    """Something about a checkpoint that every command shows."""

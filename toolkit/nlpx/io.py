@@ -123,7 +123,7 @@ def full_disk_named(target: Path, consequence: str) -> Iterator[None]:
             raise
         raise MachineError(
             f"{target}: no space left on the disk; {consequence}",
-            hint="free some space, or write elsewhere with --out",
+            hint="free some space; write elsewhere with --out",
         ) from error
 
 

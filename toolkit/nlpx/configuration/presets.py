@@ -183,7 +183,10 @@ def _layers(
 
 
 def _without_alternatives(tree: Node, layer: Node, schema: type[Section]) -> Node:
-    """`tree` without the keys for which the stronger `layer` sets an alternative, section by section."""
+    """`tree` without the keys of files for which the stronger `layer` sets an alternative, section by section.
+
+    What the command line itself sets stays: two alternatives there are a contradiction, not a choice.
+    """
     if not (tree.is_mapping and layer.is_mapping):
         return tree
     chosen = {key for key, node in layer.value.items() if not node.is_null}
@@ -191,7 +194,7 @@ def _without_alternatives(tree: Node, layer: Node, schema: type[Section]) -> Nod
     children = {}
     for key, child in tree.value.items():
         inner = section_of(schema.model_fields[key].annotation) if key in schema.model_fields else None
-        if key in gone and key not in layer.value:
+        if key in gone and key not in layer.value and not child.place.source.startswith("--"):
             continue
         below = layer.value.get(key)
         children[key] = child if inner is None or below is None else _without_alternatives(child, below, inner)

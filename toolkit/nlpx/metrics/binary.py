@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from nlpx.metrics.library import sklearn_metrics
+
 NUM_BINS = 10
 COUNTS = ("true_negative", "false_positive", "false_negative", "true_positive")  # as a confusion matrix unrolls
 
@@ -19,28 +21,25 @@ def decide(probabilities: Sequence[float], *, threshold: float = 0.5) -> list[in
 
 def confusion(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, int]:
     """Return how many predictions (0/1) of each kind there are by label (0/1), under the names of `COUNTS`."""
-    from sklearn.metrics import confusion_matrix
-
     if not len(labels):
         return dict.fromkeys(COUNTS, 0)
-    counted = confusion_matrix(labels, predicted, labels=[0, 1]).ravel()
+    counted = sklearn_metrics().confusion_matrix(labels, predicted, labels=[0, 1]).ravel()
     return dict(zip(COUNTS, counted.tolist(), strict=True))
 
 
 def figures(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, float | int]:
     """Return f1, precision, recall, accuracy, support and positives. Raises ValueError for unequal lengths."""
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
     if not len(labels):
         return dict.fromkeys(("f1", "precision", "recall", "accuracy"), 0.0) | {"support": 0, "positives": 0}
-    precision, recall, f1, _ = precision_recall_fscore_support(
+    metrics = sklearn_metrics()
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         labels, predicted, labels=[0, 1], pos_label=1, average="binary", zero_division=0
     )
     return {
         "f1": float(f1),
         "precision": float(precision),
         "recall": float(recall),
-        "accuracy": float(accuracy_score(labels, predicted)),
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "support": len(labels),
         "positives": int(sum(labels)),
     }

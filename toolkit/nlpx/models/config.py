@@ -31,6 +31,8 @@ class ModelConfig(BaseModel):
     key_size: int = Field(0, ge=0, description="width of a query and key vector per head")
     embedding_size: int = Field(0, ge=0, description="width of the word table; projected to hidden_size if it differs")
 
+    project_embeddings: bool = Field(False, description="map word vectors also where they are as wide as the states")
+
     position: Position = "learned"
     max_position_embeddings: int = Field(
         512,

@@ -80,7 +80,7 @@ def count_parameters(named: Iterable[tuple[str, Any]], config: ModelConfig) -> P
 def flops_per_token(config: ModelConfig, length: int) -> Flops:
     """FLOPs of one forward pass over a text of `length` tokens, divided by the length."""
     hidden, narrow = config.hidden_size, config.embedding_size
-    embeddings = 2.0 * narrow * hidden if narrow != hidden else 0.0
+    embeddings = 2.0 * narrow * hidden if narrow != hidden or config.project_embeddings else 0.0
     embeddings += _condition(config, narrow, 1 if config.embedding_norm else 0) / length
     blocks = config.num_layers * (
         _projections(config)

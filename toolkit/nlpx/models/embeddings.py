@@ -28,7 +28,9 @@ class Embeddings(nn.Module):
         self.norm = Norm(size, config) if config.embedding_norm else None
         self.dropout = Dropout(config.hidden_dropout, pool)
         self.project = (
-            nn.Linear(size, config.hidden_size, bias=config.use_bias) if size != config.hidden_size else nn.Identity()
+            nn.Linear(size, config.hidden_size, bias=config.use_bias)
+            if size != config.hidden_size or config.project_embeddings
+            else nn.Identity()
         )
 
     def forward(

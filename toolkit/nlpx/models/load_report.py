@@ -18,3 +18,5 @@ class LoadReport:
     ignored: list[str] = field(default_factory=list)  # tensors that are recomputed, or copies of tied ones
     reshaped: dict[str, str] = field(default_factory=dict)  # parameter -> "(old) -> (new)"
     warnings: list[str] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)  # of `unexpected`: no head and no layer beyond the last
+    alerts: list[str] = field(default_factory=list)  # warnings that every command shows

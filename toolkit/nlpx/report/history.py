@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +47,3 @@ def sparkline(values: Sequence[float], *, width: int = 60) -> str:
     low, high = min(means), max(means)
     span = high - low or 1.0
     return "".join(BLOCKS[round((value - low) / span * (len(BLOCKS) - 1))] for value in means)
-
-
-def primary_metric(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`name` and `value` of a run's best evaluation; None before the first. Earlier versions called it headline."""
-    found: dict[str, Any] | None = manifest.get("primary_metric", manifest.get("headline"))
-    return found

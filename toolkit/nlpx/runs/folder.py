@@ -26,7 +26,7 @@ from typing import Any, Literal, TextIO
 from nlpx import __version__
 from nlpx.configuration import registry
 from nlpx.data.opening.remote import without_password
-from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, UsageError, UserError
+from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, UsageError, UserError, refuse_empty
 from nlpx.io import finite, full_disk_named, process_is_alive, write_atomically, write_json, write_text
 from nlpx.runs import facts as run_facts
 from nlpx.runs.manifest import checked
@@ -288,6 +288,7 @@ def _claim(path: Path, *, overwrite: bool) -> Path:
 
 
 def _locate(reference: str, root: Path) -> Path:
+    refuse_empty(reference, what="a run")
     if reference == "last":
         pointer = root / "last"
         if not pointer.is_file():

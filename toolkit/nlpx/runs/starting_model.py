@@ -91,23 +91,31 @@ class StartingModel:
 
     def build(self, *, allow_partial: Sequence[str] = ()) -> Any:
         """The model, on the CPU; `allow_partial` adds to the user's patterns."""
-        from nlpx.models.checkpoints.load import load_model
         from nlpx.models.transformer import Transformer
 
         if self.is_new:
             self.messages.note("model: new, random weights (a published checkpoint learns far more from few rows)")
             return Transformer(self.config())
         section = self.section
-        patterns = (*section.allow_partial, *allow_partial)
-        if self.is_ours:
-            choices = self.parts | section.choices
-            model = load_model(section.name, section.family, allow_partial=patterns, **choices)
-        else:
-            head = next(iter(self.parts["heads"]), None)
-            choices = {"num_labels": self.parts["num_labels"]} if head == "classification" else {}
-            model = load_model(section.name, section.family, head, **choices)
+        model = self._load((*section.allow_partial, *allow_partial))
         self._report(model.load_report)
         return model
+
+    def _load(self, patterns: Sequence[str]) -> Any:
+        from nlpx.models.checkpoints.load import load_model
+        from nlpx.models.checkpoints.weights import MissingTensorsError
+
+        section = self.section
+        if not self.is_ours:
+            head = next(iter(self.parts["heads"]), None)
+            choices = {"num_labels": self.parts["num_labels"]} if head == "classification" else {}
+            return load_model(section.name, section.family, head, allow_unexplained=True, **choices)
+        choices = self.parts | section.choices
+        try:
+            return load_model(section.name, section.family, allow_partial=patterns, allow_unexplained=True, **choices)
+        except MissingTensorsError as error:
+            key = f'--set "model.allow_partial=[{", ".join(error.patterns)}]"'
+            raise InputError(error.message, hint=f"{key} starts them at random") from None
 
     def _new_config(self) -> ModelConfig:
         new = self.section.new.model_dump()

@@ -12,10 +12,11 @@ from itertools import chain, islice
 from typing import Any
 
 from nlpx.data.corpus.pieces import Piece, Reading
+from nlpx.data.opening.csv_reader import QUOTE_HINT, CsvReader
 from nlpx.data.opening.json_rows import NOT_JSON_HINT, UNUSABLE, not_json
 from nlpx.data.opening.refusals import ARRAY_HINT, NUL, REPLACE_HINT, SURROGATE, bad_row, names, wrong_width
 from nlpx.data.opening.sources import Source
-from nlpx.data.opening.tables import LABELLED, QUOTE_HINT, SAMPLE_ROWS, CsvReader, columns_of
+from nlpx.data.opening.tables import LABELLED, SAMPLE_ROWS, columns_of
 from nlpx.errors import InputError
 
 

@@ -22,6 +22,7 @@ PIECE_BYTES = 1 << 20
 LONGEST_LINE = 1 << 30
 DECODING_HINT = "name the right encoding with `--encoding`; or go on with `--errors replace`"
 _MARK = b"\xef\xbb\xbf"
+_LINE_ENDS = b"\n" * 4  # as many bytes as a character may have
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,16 @@ class Piece:
 
     def decode(self, reading: Reading) -> str:
         """Return the text with `\\n` as its only line end. Raises InputError for bytes that are no text."""
+        encoding = self.source.lines_encoding(reading.encoding)
+        if reading.errors == "replace":
+            return self._plain(_replaced(self.data, encoding), reading)
         try:
-            text = self.data.decode(self.source.lines_encoding(reading.encoding), reading.errors)
+            text = self.data.decode(encoding)
         except UnicodeDecodeError as error:
             self._refuse_bytes(error, reading)
+        return self._plain(text, reading)
+
+    def _plain(self, text: str, reading: Reading) -> str:
         if self.start == 0:
             text = text.removeprefix("\ufeff")  # GB18030 has a byte-order mark of its own
         if "\0" in text:
@@ -92,6 +99,12 @@ class Piece:
             encoding=self.source.lines_encoding(reading.encoding),
             hint=DECODING_HINT,
         ) from None
+
+
+def _replaced(data: bytes, encoding: str) -> str:
+    # At the end of its data a decoder takes a character that was cut off for one broken one, elsewhere for several:
+    # with lines behind it the end of a piece is a place like any other, and every division gives the same text.
+    return (data + _LINE_ENDS).decode(encoding, "replace")[: -len(_LINE_ENDS)]
 
 
 def read_pieces(source: Source, reading: Reading, *, piece_bytes: int = PIECE_BYTES) -> Iterator[Piece]:

@@ -112,6 +112,14 @@ def warn_of_other(sample: bytes, name: str, asked: str) -> None:
     note(f"{name}: read as {asked}, as asked for; its bytes look like {_shown(found)}")
 
 
+def byte_order(sample: bytes, asked: str) -> str:
+    """Return `utf-16` or `utf-32` with the order of bytes that text without a mark has; little-endian if unsure."""
+    if codecs.lookup(asked).name not in ("utf-16", "utf-32"):
+        return asked
+    found = detect(sample)
+    return found if found is not None and _kin(found) == _kin(asked) else f"{codecs.lookup(asked).name}-le"
+
+
 def _kin(encoding: str) -> str:
     """One name for encodings of which one holds the other."""
     name = codecs.lookup(encoding).name

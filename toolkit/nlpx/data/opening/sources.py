@@ -13,12 +13,21 @@ from typing import Literal
 
 from nlpx.data.opening.arrays import begins_array
 from nlpx.data.opening.compression import SUFFIXES
-from nlpx.data.opening.encodings import AUTO, SAMPLE_BYTES, by_mark, check_encoding, decide, is_wide, warn_of_other
+from nlpx.data.opening.encodings import (
+    AUTO,
+    SAMPLE_BYTES,
+    by_mark,
+    byte_order,
+    check_encoding,
+    decide,
+    is_wide,
+    warn_of_other,
+)
 from nlpx.data.opening.magic import HEAD_BYTES, PARQUET, Compression, compression_of_bytes, refuse_other
 from nlpx.data.opening.notes import note
 from nlpx.data.opening.refusals import near_files
 from nlpx.data.opening.remote import RemoteFile, is_url, list_url, without_password
-from nlpx.errors import InputError, UsageError
+from nlpx.errors import InputError, UsageError, refuse_empty, shown
 
 TextFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet", "any"]
 
@@ -133,7 +142,7 @@ def settled(source: Source, head: bytes, encoding: str) -> Source:
     found = by_mark(head) or (decide(head, source.name) if encoding == AUTO else None)
     if found is None and encoding not in (AUTO, "utf-8"):
         warn_of_other(head, source.name, encoding)
-        found = encoding if is_wide(encoding) else None
+        found = byte_order(head, encoding) if is_wide(encoding) else None
     if found == encoding == "utf-8":
         found = None
     kind = _told_format(head) if source.format == "any" else source.format
@@ -155,6 +164,7 @@ def _without_file_scheme(path: str) -> str:
 
 
 def _sources(path: str, choice: _Choice) -> Iterator[Source]:
+    refuse_empty(path, what="a file")
     if path == "-":
         yield Source("stdin", "-", None, None, choice.format_of(""), is_chosen=choice.format is not None)
     elif is_url(path):
@@ -206,7 +216,7 @@ def _local_source(path: str, choice: _Choice) -> Source:
         raise InputError(f"{path}: no such file", hint=near_files(Path(path))) from None
     except (OSError, ValueError) as error:
         what = error.strerror if isinstance(error, OSError) else error  # a NUL in a name is a ValueError
-        raise InputError(f"{path} cannot be opened: {what}") from None
+        raise InputError(f"{shown(path)} cannot be opened: {what}") from None
     # By content as well as by name: a renamed archive is still readable, and the name alone may be wrong.
     packed = compression_of_bytes(head) or (_packed_suffix(path) if head else None)
     kind = "parquet" if head.startswith(PARQUET) and choice.format is None else choice.format_of(path)

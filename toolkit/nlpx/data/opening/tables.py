@@ -1,15 +1,8 @@
-"""Tables: the columns that a first line names or leaves open, and CSV that never swallows rows.
-
-A quote that is opened by mistake makes every line up to the next quote one cell. Strict reading finds most such
-quotes, names the line in which the cell began, and, where bad rows are left out, leaves out that line alone.
-"""
+"""Tables: the columns that a first line names or leaves open."""
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from nlpx.data.opening.notes import note
@@ -19,7 +12,6 @@ from nlpx.errors import InputError
 Forms = Mapping[int, tuple[str, ...]]
 LABELLED: Forms = {2: ("text", "label"), 3: ("text1", "text2", "label")}
 SAMPLE_ROWS = 50
-QUOTE_HINT = 'inside a cell a quote is written twice, and the cell is quoted: "said ""yes"""'
 # What people and the published data sets call their columns.
 KNOWN_NAMES = frozenset([
     "text", "label", "labels", "class", "category", "split", "id", "idx", "index", "score", "similarity", "text1",
@@ -27,8 +19,6 @@ KNOWN_NAMES = frozenset([
     "query", "query1", "query2", "question", "question1", "question2", "title", "content", "body", "premise",
     "hypothesis", "review", "text_left", "text_right", "passage", "document", "sent1", "sent2"
 ])  # fmt: skip
-_MOST_KEPT_LINES = 1000
-_START, _PLAIN, _QUOTED, _BEHIND = range(4)
 
 
 class Columns(NamedTuple):
@@ -70,6 +60,12 @@ def columns_of(
         names = names[::-1]
     note(f"{name}: the first line is a row, not a header; its columns are read as {', '.join(names)}")
     return Columns(names, has_header=False)
+
+
+def names_columns(cells: Sequence[str], asked: Collection[str] = ()) -> bool:
+    """Whether all of several cells are known names of columns, which no text is."""
+    known = KNOWN_NAMES | {name.lower() for name in asked}
+    return len(cells) > 1 and all(cell.strip().strip('"').lower() in known for cell in cells)
 
 
 def is_header(first: Sequence[str], following: Sequence[Sequence[str]], asked: Collection[str] = ()) -> bool | None:
@@ -115,104 +111,3 @@ def _named(header: Sequence[str], name: str, place: str) -> tuple[str, ...]:
     if unnamed:
         note(f"{name}: column {', '.join(unnamed)} has no name and is left out")
     return names
-
-
-class CsvReader:
-    """Iterates over (number of the line it begins on, cells) of the rows of a CSV table; blank lines have no cells.
-
-    `lines` are numbered and without their ends. `refuse` is called with the line in which a broken cell began, what
-    is wrong and that line; if it returns, that line alone is left out.
-    """
-
-    def __init__(self, lines: Iterator[tuple[int, str]], name: str, refuse: Callable[[int, str, str], None]) -> None:
-        self._lines, self._name, self._refuse = lines, name, refuse
-        self._again: deque[tuple[int, str]] = deque()
-        self._row: list[tuple[int, str]] = []
-        self._num_lines = 0
-        self._spanning = (0, 0, 0)  # rows over several lines; lines of the longest, and where it begins
-        self.number = 0  # of the line that was read last
-
-    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        csv.field_size_limit(sys.maxsize)  # the default, 131,072 characters, is less than a long document
-        reader = csv.reader(_Feed(self), strict=True)
-        while True:
-            self._row.clear()
-            self._num_lines = 0
-            try:
-                cells = next(reader)
-            except StopIteration:
-                self._note_spanning()
-                return
-            except csv.Error as error:
-                self._broken(error)
-                continue
-            if self._num_lines > 1:
-                count, most, place = self._spanning
-                longest = max((most, -place), (self._num_lines, -self._row[0][0]))
-                self._spanning = (count + 1, longest[0], -longest[1])
-            yield self._row[0][0], cells
-
-    def next_line(self) -> str:
-        """The next line for the parser, which is remembered until its row is whole."""
-        number, text = self._again.popleft() if self._again else next(self._lines)
-        self.number = number
-        self._num_lines += 1
-        if self._num_lines <= _MOST_KEPT_LINES:
-            self._row.append((number, text))
-        return f"{text}\n"
-
-    def _broken(self, error: csv.Error) -> None:
-        opened = _opening_line([text for _, text in self._row])
-        number, text = self._row[opened]
-        if "unexpected end of data" in str(error):
-            what = "a quote opens a cell that never ends, and the lines after it are taken for its text"
-        elif "expected after" in str(error):
-            closing = "" if self.number == number else f" in line {self.number}"
-            what = f"a quote opens a cell, and text follows the quote that closes it{closing}"
-        else:
-            what = f"not CSV ({error})"
-        self._refuse(number, what, text)
-        if self._num_lines > len(self._row):
-            hint = "correct this line first"
-            raise InputError(f"{self._name}:{number}: {what}, {self._num_lines:,} lines of them", hint=hint)
-        self._again.extendleft(reversed(self._row[:opened] + self._row[opened + 1 :]))
-
-    def _note_spanning(self) -> None:
-        count, most, place = self._spanning
-        if count:
-            rows = "1 row spans" if count == 1 else f"{count:,} rows span"
-            note(f"{self._name}: {rows} several lines, at most {most} (from line {place})")
-
-
-class _Feed:
-    """Lines for the parser; unlike a generator, it can go on after it has ended once."""
-
-    def __init__(self, reader: CsvReader) -> None:
-        self._reader = reader
-
-    def __iter__(self) -> _Feed:
-        return self
-
-    def __next__(self) -> str:
-        return self._reader.next_line()
-
-
-def _opening_line(lines: Sequence[str]) -> int:
-    """The index of the line in which the cell begins that breaks a row."""
-    state, opened = _START, 0
-    for index, line in enumerate(lines):
-        for character in f"{line}\n":
-            ends = character in ",\n"
-            if state in (_START, _PLAIN):
-                quoted = state == _START and character == '"'
-                opened = index if quoted else opened
-                state = _QUOTED if quoted else _START if ends else _PLAIN
-            elif state == _QUOTED:
-                state = _BEHIND if character == '"' else _QUOTED
-            elif character == '"':
-                state = _QUOTED
-            elif ends:
-                state = _START
-            else:
-                return opened
-    return opened

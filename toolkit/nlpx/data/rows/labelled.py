@@ -234,7 +234,16 @@ def _notes(splits: Splits[Labelled]) -> Iterator[str]:
     num_empty = sum(not (row.text.strip() and (row.second is None or row.second.strip())) for row in splits.train)
     if num_empty:
         yield f"{num_empty:,} of {len(splits.train):,} training rows have no text"
+    yield from _known_texts(splits)
     yield from _unknown_labels(splits)
+
+
+def _known_texts(splits: Splits[Labelled]) -> Iterator[str]:
+    trained = {(row.text, row.second) for row in splits.train}
+    for name, rows in (("dev", splits.dev), ("test", splits.test)):
+        num_known = sum((row.text, row.second) in trained for row in rows)
+        if num_known:
+            yield f"{num_known:,} of {len(rows):,} {name} rows have the text of a training row: their score flatters"
 
 
 def _refuse_one_class(rows: Sequence[Labelled], name: str) -> None:

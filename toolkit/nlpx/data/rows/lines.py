@@ -116,4 +116,11 @@ class Lines:
 
     def _sample(self, raw: bytes) -> bytes:
         """The line and, where reading ends with it, what follows: more tells the encoding better."""
-        return raw if self.skip else raw + self.stream.read1(SAMPLE_BYTES)
+        if self.skip:
+            return raw
+        try:
+            return raw + bytes(self.stream.read1(SAMPLE_BYTES))
+        except Exception as error:
+            if not is_reading_error(error):
+                raise
+            return raw

@@ -9,12 +9,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
+from nlpx.data.opening.csv_reader import QUOTE_HINT, CsvReader
 from nlpx.data.opening.encodings import check_encoding
 from nlpx.data.opening.json_rows import parse_object
+from nlpx.data.opening.notes import note
 from nlpx.data.opening.refusals import SKIP_HINT, bad_row, excerpt, wrong_width
 from nlpx.data.opening.sources import FORMAT_OF_SUFFIX, FORMATS, Source, find_sources, text_suffix
 from nlpx.data.opening.streams import Opened, open_source
-from nlpx.data.opening.tables import QUOTE_HINT, SAMPLE_ROWS, Columns, CsvReader, Forms, columns_of
+from nlpx.data.opening.tables import SAMPLE_ROWS, Columns, Forms, columns_of, names_columns
 from nlpx.data.rows.lines import Lines, RowReport
 from nlpx.errors import InputError, UsageError
 
@@ -55,10 +57,10 @@ def read_rows(
     """Yield the rows of a file or URL (packed ones are unpacked), a pipe or stdin (`-`), one at a time.
 
     The format follows the suffix unless given; of stdin, of `.txt` and of other names it is told by the first line:
-    a JSON object or array, columns with tabs, plain lines. Plain lines become `{"text": line}`; TSV is unquoted.
-    The first line of a table names its columns, unless `shape` allows for tables without. A byte-order mark, CRLF and
-    empty lines are tolerated. What is decided here is noted. Raises InputError for what cannot be read, UsageError
-    for an unknown encoding, format or policy.
+    a JSON object or array, columns with tabs, names of columns with commas, plain lines. Plain lines become
+    `{"text": line}`; TSV is unquoted. The first line of a table names its columns, unless `shape` allows for tables
+    without. A byte-order mark, CRLF and empty lines are tolerated. What is decided here is noted. Raises InputError
+    for what cannot be read, UsageError for an unknown encoding, format or policy.
     """
     check_encoding(encoding)
     if format is not None and format not in FORMATS:
@@ -126,7 +128,7 @@ class _Reader:
         if source.format == "jsonl":
             return lines, _json_rows(lines)
         if source.format == "csv":
-            return lines, self._table(_csv_cells(lines), lines)
+            return lines, self._table(_csv_cells(lines, iter(lines)), lines)
         if source.format == "tsv":
             return lines, self._table(_tab_cells(lines), lines)
         return lines, self._lines(lines)
@@ -140,6 +142,10 @@ class _Reader:
             lines.keep_empty = False
             cells = ((number, text.split("\t")) for number, text in chain(first, numbered))
             return self._table(cells, lines)
+        if self.shape.forms is not None and first and names_columns(first[0][1].split(","), self.shape.names):
+            note(f"{lines.name}: read as CSV, by the names in its first line")
+            lines.keep_empty = lines.header = True
+            return self._table(_csv_cells(lines, chain(first, numbered)), lines)
         return (Row({"text": text}, lines.place(number)) for number, text in chain(first, numbered))
 
     def _table(self, table: _Table, lines: Lines) -> Iterator[Row]:
@@ -190,12 +196,12 @@ def _tab_cells(lines: Lines) -> _Table:
     return ((number, text.split("\t")) for number, text in lines)
 
 
-def _csv_cells(lines: Lines) -> _Table:
+def _csv_cells(lines: Lines, numbered: Iterator[tuple[int, str]]) -> _Table:
     def refuse(number: int, what: str, text: str) -> None:
         hint = QUOTE_HINT if lines.skip else f"{QUOTE_HINT}; {SKIP_HINT.split('; ')[1]}"
         lines.refuse(bad_row(lines.place(number), what, row=text, hint=hint))
 
-    for number, cells in CsvReader(iter(lines), lines.name, refuse):
+    for number, cells in CsvReader(numbered, lines.name, refuse):
         if cells:
             yield number, cells
         else:

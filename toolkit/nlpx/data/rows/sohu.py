@@ -11,7 +11,7 @@ from typing import Any
 from nlpx.data.rows.reading import OnBadRow, Row, RowReport, format_of, read_rows
 from nlpx.data.rows.sohu_rows import VARIANTS, Pair, pairs_of_row
 from nlpx.data.rows.splits import Paths, Split, Splits, hold_out, name_of, note_taken, several, split_of_name
-from nlpx.errors import InputError
+from nlpx.errors import InputError, refuse_empty
 
 __all__ = ["FOLDERS", "VARIANTS", "Pair", "Split", "Splits", "describe", "read_pairs", "read_splits"]
 
@@ -131,6 +131,7 @@ def _all_files(data: Paths, dev: Paths, test: Paths, *, encoding: str) -> tuple[
 
 
 def _files(data: str | Path, *, encoding: str, format: str | None) -> tuple[list[_File], list[str]]:
+    refuse_empty(data, what="a file or folder of rows")
     path = Path(data)
     if str(data) == "-" or not path.is_dir():
         # A contest file may be given by itself (.../短短匹配A类/valid.txt); it holds JSON whatever its suffix.

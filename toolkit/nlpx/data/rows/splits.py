@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from nlpx.data.opening.remote import without_password
 from nlpx.data.opening.sources import text_suffix
 from nlpx.data.rows.reading import Row, bad_row
-from nlpx.errors import InputError
+from nlpx.errors import InputError, refuse_empty
 
 Item = TypeVar("Item")
 Split = Literal["train", "dev", "test"]
@@ -80,24 +81,32 @@ def files_of(
 
 
 def _listed(path: str | Path, in_folder: Callable[[Path], list[Path]]) -> Sequence[str | Path]:
+    refuse_empty(path, what="a file or folder of rows")
     return in_folder(Path(path)) if str(path) != "-" and Path(path).is_dir() else [path]
 
 
 def note_taken(taken: Counter[tuple[Split, str]], items: str) -> str:
     """Return a sentence on what was taken for which split: numbers of rows, and the files they come from."""
+    if len({name for _, name in taken}) == 1:
+        shown = ", ".join(f"{split} {count:,}" for split in ("train", "dev", "test") for count in _counts(taken, split))
+        return f"{items} of {next(iter(taken))[1]}: {shown}"
     parts = []
     for split in ("train", "dev", "test"):
         names = [name for found, name in taken if found == split]
         if names:
-            total = sum(count for (found, _), count in taken.items() if found == split)
+            total = sum(_counts(taken, split))
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
             parts.append(f"{split}: {total:,} {items} of {shown}")
     return "; ".join(parts)
 
 
+def _counts(taken: Counter[tuple[Split, str]], split: str) -> list[int]:
+    return [count for (found, _), count in taken.items() if found == split]
+
+
 def name_of(paths: Paths) -> str:
     """What to call a data set in messages."""
-    return ", ".join("stdin" if str(path) == "-" else str(path) for path in several(paths))
+    return ", ".join("stdin" if str(path) == "-" else without_password(str(path)) for path in several(paths))
 
 
 def split_of(row: Row) -> Split | None:

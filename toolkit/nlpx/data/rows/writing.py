@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, TextIO, get_args
 
@@ -16,7 +16,7 @@ from nlpx.io import write_atomically
 OutFormat = Literal["jsonl", "csv", "tsv", "parquet"]
 TextOutFormat = Literal["jsonl", "csv", "tsv"]
 
-_PARQUET_BATCH = 1000
+_FIRST_ROWS = 1000
 
 
 def out_format_of(path: str | Path | None, chosen: OutFormat | None) -> OutFormat:
@@ -68,10 +68,8 @@ class RowWriter:
     def _write_cells(self, row: Mapping[str, Any]) -> None:
         if self.fields is None:
             self.fields = list(row)
-        extra = [name for name in row if name not in self.fields]
-        if extra and not self.select:
-            message = f"a row has the field `{extra[0]}`, which the {self.format.upper()} header lacks"
-            raise InputError(message, hint="write JSON lines instead: `--format jsonl`")
+        if not self.select:
+            _refuse_unknown([row], self.fields)
         if self.num_rows == 0:
             self._write_line(self.fields)
         self._write_line([_cell(row.get(name)) for name in self.fields])
@@ -85,6 +83,14 @@ class RowWriter:
             message = f"row {self.num_rows + 1} holds a tab or a line end, which TSV has no way to write"
             raise InputError(message, hint="`--format csv` quotes such cells")
         self.stream.write("\t".join(texts) + "\n")
+
+
+def _refuse_unknown(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    known = set(columns)
+    extra = next((name for row in rows for name in row if name not in known), None)
+    if extra is not None:
+        hint = "write JSON lines instead: `--format jsonl`; or name the columns: `--columns`"
+        raise InputError(f"a row has the field `{extra}`, which the header of the table lacks", hint=hint)
 
 
 def _cell(value: object) -> object:
@@ -101,7 +107,7 @@ def write_rows(
     fields: Sequence[str] | None = None,
     encoding: str = "utf-8",
 ) -> None:
-    """Write rows to a file, whole or not at all.
+    """Write rows to a file, whole or not at all; a table gets the columns that its first thousand rows have.
 
     Raises what `RowWriter` raises, MachineError for Parquet without pyarrow, InputError for characters that the
     encoding lacks.
@@ -110,8 +116,25 @@ def write_rows(
         if format == "parquet":
             _write_parquet(rows, temporary, fields)
             return
+        stream_of_rows = iter(rows)
+        first = list(islice(stream_of_rows, _FIRST_ROWS))
         with temporary.open("w", encoding=encoding, newline="\n") as stream, encodable(encoding):
-            RowWriter(stream, format=format, fields=fields).write_all(rows)
+            writer = RowWriter(stream, format=format, fields=fields)
+            if format != "jsonl" and fields is None:
+                writer.fields = columns_of_rows(first)
+            writer.write_all(chain(first, stream_of_rows))
+
+
+def columns_of_rows(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All fields of some rows; one that only later rows have stands where it stands in them."""
+    columns: list[str] = []
+    for row in rows:
+        names = list(row)
+        for place, name in enumerate(names):
+            if name not in columns:
+                follower = next((other for other in names[place:] if other in columns), None)
+                columns.insert(len(columns) if follower is None else columns.index(follower), name)
+    return columns
 
 
 @contextmanager
@@ -130,11 +153,14 @@ def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, fields: Sequen
         from pyarrow.parquet import ParquetWriter
     except ImportError:
         raise MachineError("writing Parquet needs the extra `data`", hint=install_hint("data")) from None
-    stream = iter(rows)
+    stream, selected = iter(rows), fields is not None
     writer: Any = None
     try:
-        while batch := list(islice(stream, _PARQUET_BATCH)):
-            chosen = [{name: row.get(name) for name in fields} for row in batch] if fields else list(map(dict, batch))
+        while batch := list(islice(stream, _FIRST_ROWS)):
+            fields = fields or columns_of_rows(batch)
+            if not selected:
+                _refuse_unknown(batch, fields)
+            chosen = [{name: row.get(name) for name in fields} for row in batch]
             table = pyarrow.Table.from_pylist(chosen, schema=None if writer is None else writer.schema)
             writer = ParquetWriter(path, table.schema) if writer is None else writer
             writer.write_table(table)

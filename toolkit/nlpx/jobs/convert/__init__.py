@@ -52,7 +52,9 @@ def convert(
     }
     if to == "onnx":
         kept["heads"] = ()
-    model = load_model(path, family, allow_partial=allow_partial, **(kept | dict(choices or {})))
+    model = load_model(
+        path, family, allow_partial=allow_partial, allow_unexplained=True, **(kept | dict(choices or {}))
+    )
     with replace_directory(target) as temporary:
         _write(model, temporary, to=to, dtype=dtype)
         tokenizer = _copy_tokenizer(path, temporary)

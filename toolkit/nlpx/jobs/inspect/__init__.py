@@ -11,6 +11,7 @@ from nlpx.errors import InputError
 
 if TYPE_CHECKING:
     from nlpx.models.checkpoints.load import Described
+    from nlpx.models.load_report import LoadReport
 
 
 def inspect(path_or_name: str, *, family: str | None = None) -> dict[str, Any]:
@@ -28,8 +29,11 @@ def inspect(path_or_name: str, *, family: str | None = None) -> dict[str, Any]:
         return _graph_facts(path)
     described = describe(path, family)
     if described is None:
+        from nlpx.models.checkpoints.backbone import Backbone
+
         checkpoint = open_checkpoint(path)
         model_type = checkpoint.config.get("model_type")
+        report = Backbone.load(path, head=None, choices={}).load_report
         sizes = [_count(checkpoint.shape(name)) for name in checkpoint.names()]
         return {
             "path": str(path),
@@ -37,8 +41,13 @@ def inspect(path_or_name: str, *, family: str | None = None) -> dict[str, Any]:
             "reason": f"model_type {model_type} is none of nlpx's families; it loads through transformers",
             "parameters": sum(sizes),
             "config": checkpoint.config,
+            "used": report.used,
+            "missing": report.missing,
+            "unexpected": report.unexpected,
+            "ignored": [],
+            "reshaped": {},
             "tokenizer": _tokenizer(path, None),
-            "warnings": [],
+            "warnings": report.alerts + ([_unexplained(report)] if report.unexplained else []),
         }
     return _facts(path, described)
 
@@ -100,7 +109,7 @@ def _facts(path: Path, described: Described) -> dict[str, Any]:
         "ignored": tensors["ignored"],
         "reshaped": tensors["reshaped"],
         "tokenizer": tokenizer,
-        "warnings": report.warnings + tokenizer.pop("warnings"),
+        "warnings": report.alerts + report.warnings + tokenizer.pop("warnings"),
     }
 
 
@@ -139,6 +148,12 @@ def _vocabulary_warnings(folder: Path, kind: str, entries: int, rows: int | None
     if kind == "word" and model_type == "bert":
         warnings.append("a word-level vocabulary under model_type bert (WoBERT): transformers would split its words")
     return warnings
+
+
+def _unexplained(report: LoadReport) -> str:
+    from nlpx.models.checkpoints.load import shortened
+
+    return f"no part of the model that the configuration describes: {shortened(report.unexplained)}"
 
 
 def _count(shape: Sequence[int]) -> int:

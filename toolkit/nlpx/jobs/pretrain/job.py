@@ -170,9 +170,10 @@ class Job:
     def _texts(self) -> Iterator[str]:
         from nlpx.data.corpus.texts import read_texts
 
-        if any(source.path == "-" for source in self.sources):
+        once = next((source.name for source in self.sources if not source.repeatable), None)
+        if once is not None:
             raise UsageError(
-                "stdin can be read only once, and a vocabulary of its characters needs a pass of its own",
+                f"{once} can be read only once, and a vocabulary of its characters needs a pass of its own",
                 hint="--tokenizer DIR takes one that is there; or save the texts to a file",
             )
         self.messages.note("counting characters for the vocabulary")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nlpx.errors import InputError, UsageError
 from nlpx.io import write_atomically, write_json
 from nlpx.models.checkpoints.checkpoint import SAFETENSORS, read_config
+from nlpx.models.checkpoints.leftovers import judge_foreign
 from nlpx.models.checkpoints.save import usual_rights
 from nlpx.models.encoder import Encoder, ModelOutput, one_input
 from nlpx.models.heads import masked_mean
@@ -26,13 +27,13 @@ OWN_MODEL_TYPE = "nlpx_backbone"  # what `save` writes: an encoder of transforme
 class Backbone(Encoder):
     """Wraps a transformers model. Masks other than its own, conditions and choices of parts are refused."""
 
-    def __init__(self, model: Any, *, num_labels: int | None = None) -> None:
+    def __init__(self, model: Any, *, num_labels: int | None = None, report: LoadReport | None = None) -> None:
         super().__init__()
         self.model = model
         self.config = model.config
         size = model.config.hidden_size
         self.classifier = nn.Linear(size, num_labels) if num_labels else None
-        self.load_report = LoadReport("transformers", f"model_type {model.config.model_type}")
+        self.load_report: LoadReport = report or LoadReport("transformers", f"model_type {model.config.model_type}")
         self._takes_segments = getattr(model.config, "type_vocab_size", 0) > 1
 
     @classmethod
@@ -47,7 +48,8 @@ class Backbone(Encoder):
         with _quiet_transformers(), _explained(path):
             if own.get("model_type") == OWN_MODEL_TYPE:
                 return cls._load_own(path, own).eval()
-            return cls(_from_pretrained(path, head), num_labels=num_labels).eval()
+            model, report = _from_pretrained(path, head)
+            return cls(model, num_labels=num_labels, report=report).eval()
 
     @classmethod
     def load_own(cls, path: Path) -> Backbone:
@@ -140,16 +142,31 @@ class Backbone(Encoder):
         return found if wanted is None else {name: found[name] for name in wanted}
 
 
-def _from_pretrained(path: Path, head: str | None) -> Any:
+def _from_pretrained(path: Path, head: str | None) -> tuple[Any, LoadReport]:
+    """The model of transformers, and what became of the tensors. Raises `InputError` if it would start at random."""
     from transformers import AutoModel, AutoModelForMaskedLM
 
     loader = AutoModelForMaskedLM if head == "mlm" else AutoModel
     options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
-    model, report = loader.from_pretrained(str(path), output_loading_info=True, **options)
-    missing = sorted(name for name in report["missing_keys"] if name.split(".")[0] != model.base_model_prefix)
-    if head == "mlm" and missing:  # transformers would start it at random
-        raise InputError(f"{path}: the checkpoint lacks {missing[0]}, part of a masked-language-model head")
-    return model
+    model, found = loader.from_pretrained(str(path), output_loading_info=True, **options)
+    missing = sorted(name for name in found["missing_keys"] if head == "mlm" or "pooler" not in name)
+    if missing:
+        what = "part of a masked-language-model head" if _is_of_head(model, missing[0]) else "part of the encoder"
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(
+            f"{path}: the checkpoint lacks {missing[0]}{more}, {what}",
+            hint="it would start at random; is config.json that of these weights (its model_type, its sizes)?",
+        )
+    report = LoadReport("transformers", f"model_type {model.config.model_type}")
+    report.missing = sorted(found["missing_keys"])
+    report.unexpected = sorted(found["unexpected_keys"])
+    report.used = {name: [name] for name in model.state_dict() if name not in found["missing_keys"]}
+    judge_foreign(report, path, getattr(model.config, "num_hidden_layers", None))
+    return model, report
+
+
+def _is_of_head(model: Any, name: str) -> bool:
+    return name.split(".")[0] != model.base_model_prefix and hasattr(model, model.base_model_prefix)
 
 
 def _without_weights(config: dict[str, Any]) -> Any:

@@ -145,6 +145,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         file = folder / name
         if file.exists():
             return parse_config(file)
+    others = [found for file in sorted(folder.glob("*config*.json")) if "hidden_size" in (found := parse_config(file))]
+    if len(others) == 1:  # releases for TensorFlow name it after the model: bert_config_rbt3.json
+        return others[0]
+    if others:
+        raise InputError(
+            f"{folder}: {len(others)} configurations beside the weights, and none is called {CONFIG_NAMES[0]}",
+            hint=f"copy the one of these weights to {folder / CONFIG_NAMES[0]}",
+        )
     published = folder / "checkpoints" / "best"
     if published.is_dir():
         raise InputError(f"{folder}: a run folder, not a checkpoint", hint=f"the run's checkpoint is {published}")
@@ -160,6 +168,12 @@ def parse_config(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise InputError(f"{file}: nested too deeply for a configuration") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{file}: not a configuration: {error}") from None
+    except OSError as error:
+        raise _unreadable(file, error) from None
     if not isinstance(config, dict):
         raise InputError(f"{file}: expected one JSON object, found {type(config).__name__}")
     return config
@@ -175,10 +189,12 @@ def _weight_files(path: Path, folder: Path, name: str) -> list[Path]:
 
 
 def _shards(index: Path) -> list[Path]:
-    weight_map = parse_config(index).get("weight_map", {})
+    weight_map = parse_config(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise InputError(f"{index}: `weight_map` is no table of file names", hint="copy or download it again")
     files = [index.parent / name for name in sorted(set(weight_map.values()))]
     for file in files:
-        if not file.exists():
+        if not file.is_file():
             raise InputError(f"{file}: shard is missing", hint=f"{index.name} lists it; download the checkpoint again")
     return files
 
@@ -190,9 +206,20 @@ def _open_safetensors(file: Path) -> Any:
         raise InputError(
             f"{file}: truncated or not a safetensors file ({error})", hint="copy or download it again"
         ) from None
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: OSError) -> InputError:
+    return InputError(f"{file}: cannot be read: {(error.strerror or str(error)).lower()}", hint="look at its rights")
 
 
 def _load_weights_only(file: Path) -> dict[str, Tensor]:
+    try:
+        with file.open("rb"):
+            pass  # torch's own errors do not tell a file that may not be read from a damaged one
+    except OSError as error:
+        raise _unreadable(file, error) from None
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
     except pickle.UnpicklingError:
@@ -208,8 +235,10 @@ def _load_weights_only(file: Path) -> dict[str, Tensor]:
             f"{file}: truncated or not a PyTorch file ({reason})", hint="copy or download it again"
         ) from None
     tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise InputError(f"{file}: expected a table of tensors", hint="save `model.state_dict()`, not the model")
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+    ):
+        raise InputError(f"{file}: expected a table of named tensors", hint="save `model.state_dict()`, not the model")
     return tensors
 
 

@@ -86,6 +86,14 @@ def has_no_model_type(checkpoint: Checkpoint) -> bool:
     return not checkpoint.config.get("model_type")
 
 
+def without_position_table(checkpoint: Checkpoint) -> str | None:
+    """The reason if the layers have BERT's names, biases too, and no absolute position is stored."""
+    names = checkpoint.names()
+    layered = any(("/layer_0/" in name or ".layer.0." in name) and name.endswith("bias") for name in names)
+    stored = any("position_embeddings" in name for name in names)
+    return "BERT's names without a position table" if layered and not stored else None
+
+
 def bert_style_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
     """Values shared by the BERT-like families. Key and head sizes are read off the tensors."""
     _require_keys(raw, tensors, "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -108,6 +116,8 @@ def bert_style_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any
         "norm_eps": raw.get("layer_norm_eps", 1e-12),
         "mask": "causal" if raw.get("is_decoder") else "bidirectional",
     }
+    if values["embedding_size"] == values["hidden_size"]:
+        values["project_embeddings"] = tensors.find("embeddings.project.weight") is not None
     return values | stored_heads(tensors)
 
 
@@ -153,7 +163,7 @@ def bert_style_export(config: ModelConfig, **unsupported: Any) -> dict[str, Any]
         lm_transform=(True,),
         lm_bias=(True,),
         mask=("bidirectional", "causal"),
-        **({"pooler": ("none", "tanh")} | unsupported),
+        **({"pooler": ("none", "tanh"), "project_embeddings": (False,)} | unsupported),
     )
     if "classification" in config.heads:
         refuse_unless(config, classification_pooling=("pooler",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nlpx.errors import InputError, UsageError
+from nlpx.errors import CheckpointWarning, InputError, UsageError
 from nlpx.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from nlpx.models.checkpoints.family import recognise
 from nlpx.models.checkpoints.hub import resolve
+from nlpx.models.checkpoints.leftovers import judge
 from nlpx.models.checkpoints.names import NameMap, OwnNames
+from nlpx.models.checkpoints.prefixed import Prefixed, without_prefix
 from nlpx.models.checkpoints.save import read_own
 from nlpx.models.checkpoints.traps import warnings_for
 from nlpx.models.checkpoints.weights import Assembler, CompoundToken, RowChoices, decoder_is_tied
@@ -43,6 +46,7 @@ def load_model(
     allow_partial: Sequence[str] = (),
     keep_tokens: Sequence[int] | None = None,
     compound_tokens: Sequence[CompoundToken] | None = None,
+    allow_unexplained: bool = False,
     **choices: Any,
 ) -> Any:
     """Load a checkpoint directory, file or hub name as a `Transformer` in evaluation mode.
@@ -51,7 +55,9 @@ def load_model(
     `choices` change the configuration (`position="hierarchical"`, `condition_size=128`, `share_layers="none"`, ...).
     `keep_tokens` (old ids) and `compound_tokens` (lists of kept ids, or (ids, weights)) change the rows of the word
     table and of what is tied to it. `allow_partial` lists patterns of parameters that may be missing.
-    The model carries `load_report`. Encoders of other families load through transformers, without choices.
+    A stored tensor that is no head and no layer beyond the last is refused, for the model would lack a part of its
+    computation; with `allow_unexplained` it is only reported. The model carries `load_report`. Encoders of other
+    families load through transformers, without choices.
     Raises `InputError` for anything wrong with the checkpoint, `UsageError` for a wrong choice.
     """
     if head is not None and head not in HEADS:
@@ -61,11 +67,13 @@ def load_model(
     if described is None:
         from nlpx.models.checkpoints.backbone import Backbone
 
-        return Backbone.load(path, head=head, choices=choices)
+        backbone = Backbone.load(path, head=head, choices=choices)
+        _judge(path, backbone.load_report or LoadReport("", ""), allow_unexplained)
+        return backbone
     rows = RowChoices(keep_tokens, compound_tokens)
-    config = _choose(described, head, rows, choices)
-    model = Transformer(config)
+    model = Transformer(_choose(described, head, rows, choices))
     model.load_report = fill(model, described, allow_partial=allow_partial, rows=rows)
+    _judge(path, model.load_report, allow_unexplained)
     return model.eval()
 
 
@@ -81,6 +89,7 @@ def load_trained(directory: Path) -> Encoder:
         return Backbone.load_own(directory)
     model = Transformer(described.config)
     model.load_report = fill(model, described, fresh=False)
+    _judge(directory, model.load_report, False)
     return model.eval()
 
 
@@ -98,27 +107,64 @@ def fill(
     `check_only` compares but keeps nothing; without `fresh` no part may start anew, not even a classifier.
     """
     report = LoadReport(model.config.family, described.reason)
+    if isinstance(described.checkpoint, Prefixed):
+        report.alerts.append(described.checkpoint.sentence())
     assembler = Assembler(model, described.tensors, report, rows or RowChoices())
     assembler.fill(allow_partial, check_only=check_only, fresh=fresh)
+    judge(report, described.tensors, model.config.num_layers)
     report.warnings = warnings_for(described, model.config)
+    if report.unexplained:
+        report.warnings.append(
+            f"no part of the model that the configuration describes: {shortened(report.unexplained)}"
+        )
     return report
+
+
+def _judge(path: Path, report: LoadReport, allow_unexplained: bool) -> None:
+    """Refuse what the model would silently lack, and warn of what every command should show."""
+    if report.unexplained and not allow_unexplained:
+        raise InputError(
+            f"{path}: {shortened(report.unexplained)}: no part of the model that the configuration describes, "
+            "so its outputs would be others",
+            hint="is the configuration that of these weights? nlpx inspect lists all tensors",
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # Python would show it once a process
+        for sentence in report.alerts:
+            warnings.warn(sentence, CheckpointWarning, stacklevel=3)
+
+
+def shortened(names: Sequence[str], limit: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - limit} more tensors" if len(names) > limit else ""
+    return ", ".join(f"`{name}`" for name in names[:limit]) + more
 
 
 def describe(path: Path, family: str | None = None) -> Described | None:
     """What a checkpoint is; None if it is none of our families. Raises `InputError` if it cannot be read."""
     checkpoint = open_checkpoint(path)
     own = read_own(checkpoint)
+    checkpoint = checkpoint if own is not None else without_prefix(checkpoint)
     if own is not None:
         config = _validated(checkpoint, own)
         shared = config.share_layers == "all"
         return Described(checkpoint, config, OwnNames(checkpoint, shared=shared), "saved by nlpx")
     found = recognise(checkpoint, family)
     if found is None:
+        _refuse_other_layouts(checkpoint)
         return None
     tensors = NameMap(found.family.NAMES, checkpoint, found.family.PREFIX)
     values = found.family.read_config(checkpoint.config, tensors)
     values |= {"family": found.name, "tie_word_embeddings": decoder_is_tied(tensors)}
     return Described(checkpoint, _validated(checkpoint, values), tensors, found.reason)
+
+
+def _refuse_other_layouts(checkpoint: Checkpoint) -> None:
+    if any(name.startswith("encoder.transformer.0.self_attn.linear_layers") for name in checkpoint.names()):
+        raise InputError(
+            f"{checkpoint.path}: UER-py's own format",
+            hint="convert it with UER-py's scripts/convert_bert_from_uer_to_huggingface.py",
+        )
 
 
 def _choose(described: Described, head: str | None, rows: RowChoices, choices: dict[str, Any]) -> ModelConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nlpx.models.checkpoints.checkpoint import Checkpoint
 
@@ -157,6 +157,16 @@ def bert_style(prefix: str) -> dict[str, Names]:
     ):
         table[f"layers.{{i}}.{ours}"] = both(f"{layer}.{theirs}", f"{tf_layer}.{theirs}")
     return table
+
+
+def with_prefix_of_bert(table: Mapping[str, Names], prefix: str) -> dict[str, Names]:
+    """The same names, with `bert.` as another spelling of the family's prefix."""
+
+    def also(names: Names) -> Names:
+        more = tuple("bert." + name.removeprefix(prefix) for name in names.torch if name.startswith(prefix))
+        return replace(names, torch=names.torch + more)
+
+    return {ours: also(names) for ours, names in table.items()}
 
 
 def learned_positions(prefix: str) -> dict[str, Names]:

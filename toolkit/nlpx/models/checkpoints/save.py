@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nlpx import __version__
+from nlpx.errors import InputError
 from nlpx.io import write_atomically, write_json
 from nlpx.models.checkpoints.checkpoint import SAFETENSORS, Checkpoint
 from nlpx.models.checkpoints.family import get_family, no_counterpart
@@ -28,7 +29,10 @@ def read_own(checkpoint: Checkpoint) -> dict[str, Any] | None:
     config = checkpoint.config
     if config.get("model_type") != OWN_MODEL_TYPE:
         return None
-    return dict(config.get("config", {}))
+    inner = config.get("config", {})
+    if not isinstance(inner, dict):
+        raise InputError(f"{checkpoint.path}: `config` of its configuration is no table of keys")
+    return dict(inner)
 
 
 def own_config(config: ModelConfig) -> dict[str, Any]:

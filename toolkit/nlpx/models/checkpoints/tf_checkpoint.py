@@ -125,6 +125,11 @@ class TFCheckpoint:
         if not self.index.is_file():
             raise InputError(f"{self.index}: no such file", hint=_COPY_AGAIN)
         table = read_table(self.index)
+        if b"_CHECKPOINTABLE_OBJECT_GRAPH" in table or any(key.endswith(b"/VARIABLE_VALUE") for key in table):
+            raise InputError(
+                f"{self.prefix}: a Keras object checkpoint, whose names say nothing of the model",
+                hint="in bert4keras write it with save_weights_as_checkpoint",
+            )
         self._read_header(table.pop(b"", None))
         self._slices: dict[str, list[Entry]] = {}
         self._entries: dict[str, Entry] = {}

@@ -67,6 +67,15 @@ class RowChoices:
             raise InputError(f"{name}: id {beyond[0]} is outside the table of {rows} rows")
 
 
+class MissingTensorsError(InputError):
+    """Parameters that the checkpoint lacks and that may not start at random; `patterns` name them all."""
+
+    def __init__(self, message: str, patterns: Sequence[str]) -> None:
+        options = " ".join(f"--allow-partial {pattern}" for pattern in patterns)
+        super().__init__(message, hint=f"{options} starts them at random")
+        self.patterns = tuple(patterns)
+
+
 class Assembler:
     """Fills one model from one checkpoint."""
 
@@ -162,15 +171,10 @@ class Assembler:
         if not refused:
             return
         shown = ", ".join(refused[:4]) + (f" and {len(refused) - 4} more" if len(refused) > 4 else "")
-        patterns = _patterns(refused)
-        options = " ".join(f"--allow-partial {pattern}" for pattern in patterns)
-        key = f'--set "model.allow_partial=[{", ".join(patterns)}]"'
-        raise InputError(
-            f"{self.tensors.checkpoint.path}: the checkpoint lacks {shown}",
-            hint=f"{options} starts them at random; {key} starts them at random"
-            if self.fresh
-            else "it is not whole: copy it again, or train again",
-        )
+        message = f"{self.tensors.checkpoint.path}: the checkpoint lacks {shown}"
+        if not self.fresh:
+            raise InputError(message, hint="it is not whole: copy it again, or train again")
+        raise MissingTensorsError(message, _patterns(refused))
 
 
 def decoder_is_tied(tensors: NameMap) -> bool:

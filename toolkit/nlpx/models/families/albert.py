@@ -76,8 +76,9 @@ def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
-    """Refuses unshared layers; transformers' ALBERT has one block."""
-    values = bert_style_export(config, share_layers=("all",))
+    """Refuses unshared layers and word vectors without a map: transformers' ALBERT has one block and always a map."""
+    is_wide = config.embedding_size == config.hidden_size
+    values = bert_style_export(config, share_layers=("all",), project_embeddings=(is_wide,))
     if config.mask != "bidirectional":
         raise no_counterpart(f"mask `{config.mask}` of an ALBERT")
     architecture = "AlbertModel"

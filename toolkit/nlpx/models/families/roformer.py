@@ -10,10 +10,16 @@ from torch import Tensor
 
 from nlpx.errors import InputError
 from nlpx.models.checkpoints.checkpoint import Checkpoint
-from nlpx.models.checkpoints.family import bert_style_config, bert_style_export, has_no_model_type, no_counterpart
+from nlpx.models.checkpoints.family import (
+    bert_style_config,
+    bert_style_export,
+    has_no_model_type,
+    no_counterpart,
+    without_position_table,
+)
 from nlpx.models.checkpoints.names import NameMap, Names, bert_style, masked_language_head, pooler_and_sentence_head
 from nlpx.models.config import ModelConfig
-from nlpx.models.families import roformer_v2
+from nlpx.models.families import nezha, roformer_v2
 from nlpx.models.positions import sinusoids
 
 MODEL_TYPE = "roformer"
@@ -36,16 +42,9 @@ def recognise(checkpoint: Checkpoint) -> str | None:
     if roformer_v2.recognise(checkpoint):
         return None
     if has_no_model_type(checkpoint):
-        return without_position_table(checkpoint) if not checkpoint.config.get("use_relative_position") else None
+        is_nezha = nezha.by_relative_positions(checkpoint) is not None
+        return None if is_nezha else without_position_table(checkpoint)
     return "config.json says model_type roformer" if checkpoint.config["model_type"] == "roformer" else None
-
-
-def without_position_table(checkpoint: Checkpoint) -> str | None:
-    """The reason if the layers have BERT's names, biases too, and no absolute position is stored."""
-    names = checkpoint.names()
-    layered = any(("/layer_0/" in name or ".layer.0." in name) and name.endswith("bias") for name in names)
-    stored = any("position_embeddings" in name for name in names)
-    return "BERT's names without a position table" if layered and not stored else None
 
 
 def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""What the tensors that no parameter uses mean: heads nobody asked for, layers beyond the configuration, or a part of
+the computation that the model would silently lack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+from nlpx.models.checkpoints.names import NameMap, Names
+from nlpx.models.load_report import LoadReport
+
+# Our parameters that a model may lack although its checkpoint stores them.
+HEADS = ("lm_head", "sentence_head", "discriminator", "classifier", "pooler")
+# Heads of tasks nobody loads here, and what training leaves behind.
+HARMLESS = (
+    *("cls.*", "cls/*", "classifier*", "*qa_outputs*", "*predictions*", "*seq_relationship*", "*pooler*", "lm_head.*"),
+    *("vocab_*", "head.*", "decoder.*", "mlm_head*", "shared.*"),  # of transformers' other families
+    *("output_weights", "output_bias", "loss/*", "score.*", "mlm*", "nsp*", "*crf*"),
+    *("*global_step*", "*adam_*", "*Adam*", "*_power", "*optimizer*", "*num_batches_tracked", "*position_ids"),
+)
+_LAYER = r"(?P<layer>\d+)"
+
+
+def judge(report: LoadReport, tensors: NameMap, num_layers: int) -> None:
+    """Sort `report.unexpected` into heads, `extra_layers` and `unexplained`, each named once."""
+    known = list(_patterns(tensors))
+    layers = set()
+    for name in report.unexpected:
+        part, layer = _part_of(name, known)
+        if layer is not None and layer >= num_layers:
+            layers.add(layer)
+        elif part is None or not part.startswith(HEADS):
+            report.unexplained += [] if any(fnmatch(name, pattern) for pattern in HARMLESS) else [name]
+    if layers:
+        report.alerts.append(_fewer_layers(tensors.checkpoint.path, max(layers) + 1, num_layers))
+
+
+def judge_foreign(report: LoadReport, path: Path, num_layers: int | None) -> None:
+    """The same for a model of transformers, whose names are known by their endings only."""
+    layers = set()
+    for name in report.unexpected:
+        found = re.search(rf"(?:^|\.)(?:layers?|h|blocks?)\.{_LAYER}\.", name)
+        if found and num_layers is not None and int(found["layer"]) >= num_layers:
+            layers.add(int(found["layer"]))
+        elif not any(fnmatch(name, pattern) for pattern in HARMLESS):
+            report.unexplained.append(name)
+    if layers:
+        report.alerts.append(_fewer_layers(path, max(layers) + 1, num_layers))
+
+
+def _fewer_layers(path: Path, stored: int, taken: int | None) -> str:
+    return f"{path} stores {stored} layers, the configuration takes {taken}: the rest is left out"
+
+
+def _part_of(name: str, known: list[tuple[str, re.Pattern[str]]]) -> tuple[str | None, int | None]:
+    """Our parameter that a tensor belongs to, and its layer."""
+    for ours, pattern in known:
+        if found := pattern.fullmatch(name):
+            layer = found.groupdict().get("layer")
+            return ours, None if layer is None else int(layer)
+    return None, None
+
+
+def _patterns(tensors: NameMap) -> Iterator[tuple[str, re.Pattern[str]]]:
+    if not tensors.table:  # our own names
+        yield "layers", re.compile(rf"layers\.{_LAYER}\..*")
+        for head in HEADS:
+            yield head, re.compile(rf"{head}\..*")
+        return
+    table: Mapping[str, Names] = tensors.table
+    for ours, names in table.items():
+        for text in names.torch if tensors.checkpoint.layout == "torch" else names.tensorflow:
+            path = re.escape(text.removeprefix(tensors.prefix)).replace(r"\{i\}", _LAYER)
+            prefix = f"(?:{re.escape(tensors.prefix)})?" if text.startswith(tensors.prefix) else ""
+            yield ours, re.compile(rf"{prefix}{path}(?:[./](?:weight|bias|gamma|beta|kernel))?")
