@@ -163,3 +163,13 @@ def test_what_needs_a_bert_vocabulary_refuses_the_others_with_the_way_out(nlpx, 
     assert outcome.code == 3, outcome.err
     assert "needs a BERT vocabulary" in outcome.err
     assert "embed, similar, finetune, predict and whiten work with this one" in outcome.err
+
+
+def test_they_are_inspected(nlpx):
+    foreign.checkpoint("qwen3", Path("model"))
+    outcome = nlpx("inspect", "model")
+    assert outcome.code == 0, outcome.err
+    assert "tokenizer   subwords (BPE) by the tokenizers library" in outcome.out
+    facts = json.loads(nlpx("inspect", "model", "--json").out)
+    assert facts["tokenizer"]["kind"] == "subword"
+    assert facts["warnings"] == []

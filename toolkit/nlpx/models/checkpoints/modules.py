@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from nlpx.errors import InputError
+from nlpx.io import write_json
 
 FILE = "modules.json"
 _PACKAGE = "sentence_transformers."
@@ -45,6 +47,27 @@ def read_modules(folder: Path) -> list[Module]:
         if not module.folder.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{path}: {module.folder} is outside of the directory", hint="copy or download it again")
     return modules
+
+
+def copy_modules(source: Path, target: Path) -> None:
+    """What a directory has beside its encoder, into one whose encoder lies in it: the parts after it, length, prompts.
+
+    Nothing for a directory that sentence-transformers did not write.
+    """
+    modules = read_modules(source)
+    if not modules or modules[0].kind != "Transformer":
+        return
+    entries = json.loads((source / FILE).read_text(encoding="utf-8"))
+    for entry in entries:
+        if source / str(entry["path"]) == modules[0].folder:
+            entry["path"] = ""
+    for module in modules[1:]:
+        if module.folder.is_dir() and module.folder != source:
+            shutil.copytree(module.folder, target / module.folder.relative_to(source), dirs_exist_ok=True)
+    for path in (source / "config_sentence_transformers.json", *modules[0].folder.glob("sentence_*_config.json")):
+        if path.is_file():
+            shutil.copy(path, target / path.name)
+    write_json(target / FILE, entries)
 
 
 def encoder_folder(folder: Path) -> Path:
