@@ -121,6 +121,15 @@ def test_a_tokenizer_json_that_the_library_cannot_read_is_refused(tmp_path: Path
         load_tokenizer(tmp_path)
 
 
+def test_a_panic_of_the_library_is_an_input_error(tmp_path: Path) -> None:
+    content = json.loads((foreign.xlm_roberta(tmp_path) / "tokenizer.json").read_text())
+    assert content["normalizer"]["type"] == "Precompiled"
+    content["normalizer"]["precompiled_charsmap"] = "no base64"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="the tokenizers library cannot read it: Precompiled"):
+        load_tokenizer(tmp_path)
+
+
 def test_a_sentencepiece_file_has_its_own_ids_where_no_model_is_beside_it(tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(foreign.sentencepiece_model())
     reference = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))

@@ -105,6 +105,19 @@ def test_broken_json_is_refused_with_the_file(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"do_lower_case": []}, "`do_lower_case` must be true, false or null"),
+        ({"mask_token": "\ud800"}, "is no JSON"),
+        ([], "no JSON object"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_refused(tmp_path: Path, config: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_tokenizer(directory(tmp_path, *SPECIAL, *CHARACTERS, tokenizer_config=config))
+
+
 def test_a_user_dictionary_needs_words(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no effect on the character-level vocabulary"):
         load_tokenizer(directory(tmp_path, *SPECIAL, *CHARACTERS), user_dictionary=["北京城"])

@@ -5,7 +5,8 @@ The file says how a text is cut and which special tokens go around it; nothing o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class GeneralTokenizer(Tokenizer):
         super().__init__(
             vocab, do_lower_case=False, reason=f"subwords ({model}) by the tokenizers library: {source} says so"
         )
-        self.frame = _frame(self._backend, self.config)
+        with _readable(source):
+            self.frame = _frame(self._backend, self.config)
         named = {name: self._named(name) for name in ("pad", "unk", "cls", "sep", "mask")}
         self.pad_token_id, self.unk_token_id, self.mask_token_id = named["pad"], named["unk"], named["mask"]
         self.cls_token_id = named["cls"] if named["cls"] is not None else next(iter(self.frame.start), None)
@@ -119,14 +121,23 @@ def _frames_like_bert(post_processor: Mapping[str, Any]) -> bool:
     return [token[0] if isinstance(token, list) else None for token in named] == ["[CLS]", "[SEP]"]
 
 
-def _backend(definition: str, added: Added, source: str) -> Any:
+@contextmanager
+def _readable(source: str) -> Iterator[None]:
+    """Turns what the library raises, which is of no class of its own or a panic of Rust, into an `InputError`."""
     try:
-        backend = tokenizers.Tokenizer.from_str(definition)
-    except Exception as error:  # the library raises plain exceptions
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, InputError):
+        raise
+    except BaseException as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise InputError(
             f"{source}: the tokenizers library cannot read it: {reason}", hint="restore the file from its release"
         ) from None
+
+
+def _backend(definition: str, added: Added, source: str) -> Any:
+    with _readable(source):
+        backend = tokenizers.Tokenizer.from_str(definition)
     # Their own lengths would be in the way of ours.
     backend.no_truncation()
     backend.no_padding()

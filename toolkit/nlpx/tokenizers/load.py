@@ -132,6 +132,12 @@ def _read_vocabulary(folder: Path, vocabulary_file: Path) -> tuple[Vocab, dict[s
     """The vocabulary of a BERT, with what was added to it, and the normalisation options that go with it."""
     config = read_json(folder / "tokenizer_config.json")
     options = {key: config[key] for key in _OPTIONS if key in config}
+    for key, value in options.items():
+        if not isinstance(value, bool | None):
+            raise InputError(
+                f"{folder / 'tokenizer_config.json'}: `{key}` must be true, false or null, not {value!r}",
+                hint="restore the file from its release",
+            )
     if vocabulary_file.is_file():
         tokens, source = Vocab.read(vocabulary_file).tokens, str(vocabulary_file)
     elif (folder / "tokenizer.json").is_file():
