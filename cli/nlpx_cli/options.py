@@ -6,7 +6,7 @@ Completion reads file names only: it must answer at once, so it has no heavy imp
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -88,6 +88,19 @@ MaxLength = Annotated[
 ]
 Encoder = Annotated[
     str, typer.Option("--model", help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")
+]
+PoolingName = Literal["first-last-avg", "mean", "cls", "last", "pooler"]
+Pooling = Annotated[
+    PoolingName | None,
+    typer.Option("--pooling", help="How tokens become one vector.  [default: the model's own, else first-last-avg]"),
+]
+PromptName = Annotated[
+    str | None,
+    typer.Option("--prompt-name", help="The model's prompt for texts.  [default: its own default]", metavar="NAME"),
+]
+TextLength = Annotated[
+    int | None,
+    typer.Option("--max-length", help="Tokens of a text at most.  [default: the model's own, else 128]", min=3),
 ]
 Seed = Annotated[
     int | None,

@@ -54,7 +54,7 @@ def whiten(
         typer.Option("--fold", help="Copy this model to -o DIR, with the map as last layer.", metavar="MODEL"),
     ] = None,
     pooling: Annotated[
-        Literal["first-last-avg", "mean", "cls", "pooler"] | None,
+        Literal["first-last-avg", "mean", "cls", "last", "pooler"] | None,
         typer.Option("--pooling", help="Of the vectors, for --fold.  [default: first-last-avg]", hidden=True),
     ] = None,
     plot: Annotated[
