@@ -112,6 +112,21 @@ def test_pairs_of_texts_are_classified_without_segments(nlpx):
     assert outcome.code == 0, outcome.err
 
 
+def test_a_length_beyond_the_positions_of_xlm_roberta_is_refused_before_training(nlpx):
+    foreign.checkpoint("xlm_roberta", Path("model"))
+    tiny.write_rows(Path("rows.jsonl"), tiny.labelled(30))
+    words = ("finetune", "--task", "classify", "--data", "rows.jsonl", "--model", "model", "--out", "run")
+    outcome = nlpx(*words, *tiny.settings("data.max_length=59"))
+    assert outcome.code == 2
+    assert "more than the 58 positions of model" in outcome.err  # 60 rows; counting starts behind the padding's id, 1
+
+
+def test_the_default_pooling_of_a_decoder_is_said(nlpx):
+    foreign.checkpoint("qwen2", Path("model"))
+    outcome = nlpx("embed", "texts.txt", "--model", "model", "-o", "emb.npy")
+    assert "model reads from left to right, pooling first-last-avg; --pooling last takes" in outcome.err
+
+
 def test_a_directory_of_qwen_embedding_decides_last_normalised_and_its_prompt(nlpx):
     theirs = foreign.checkpoint("qwen3", Path("model"))
     prompts = {"prompts": {"query": "Find: ", "document": ""}, "default_prompt_name": None}
