@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer
 
 
-# Models of transformers whose first position is the one behind the id of the padding, so that they have fewer than rows.
+# Models of transformers whose first position is the one behind the id of the padding: fewer than rows.
 _COUNTED_BEHIND_PADDING = frozenset(
     {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod", "longformer", "mpnet"}
 )
