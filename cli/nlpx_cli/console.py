@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
-from nlpx.data.opening import notes
+from nlpx import notes
+from nlpx.aliases import with_names
 from nlpx_cli.progress import Progress
 from nlpx_cli.terminal import clean
 
@@ -38,7 +39,8 @@ class Console:
         self._progress: Progress | None = None
         Console.current = self
         # Of several processes that read the same files one tells what it decided.
-        notes.listen(self.note if os.environ.get("RANK", "0") == "0" else None)
+        listener = self.note if os.environ.get("RANK", "0") == "0" else None
+        notes.listen(listener, with_bars=listener is not None and self._shows_bars())
         warnings.showwarning = self._library_warning  # type: ignore[assignment]
 
     def note(self, text: str) -> None:
@@ -101,7 +103,7 @@ class Console:
     @contextmanager
     def progress(self, total: int | None, description: str, *, initial: int = 0) -> Iterator[Progress]:
         """A bar on stderr if that is a terminal, else a plain line every 10 seconds or 5 %; off in json and quiet."""
-        with_bar = self.mode == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        with_bar = self._shows_bars()
         plain_lines = self.mode == "text" and not with_bar
 
         def write_line(text: str) -> None:
@@ -122,8 +124,11 @@ class Console:
         self._log.writelines(f"{text}\n" for text in self._before_log)
         self._before_log.clear()
 
+    def _shows_bars(self) -> bool:
+        return self.mode == "text" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
     def _emit(self, text: str, *, shown: bool) -> None:
-        text = clean(text)
+        text = clean(with_names(text))
         if shown:
             self._write(text)
         if self._log is not None:
@@ -132,7 +137,7 @@ class Console:
             self._before_log.append(text)
 
     def _write(self, text: str) -> None:
-        text = clean(text)
+        text = clean(with_names(text))
         if self._progress is not None and self._progress.write_above(text):
             return
         print(text, file=sys.stderr, flush=True)
@@ -141,9 +146,9 @@ class Console:
         print(text, file=sys.stdout)
 
     def _library_warning(self, message: Warning | str, category: type[Warning] = Warning, *_: Any) -> None:
-        from nlpx.errors import CheckpointWarning
+        from nlpx.errors import ShownWarning
 
-        if issubclass(category, CheckpointWarning):
+        if issubclass(category, ShownWarning):
             self.warn(str(message))
             return
         # Libraries address their programmers: the log keeps it, the screen shows it with --verbose only.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Encoder, Json, Pooling, PromptName, Quiet, TextLength, complete_devices
+from nlpx_cli.options import Encoder, Json, Pooling, PromptName, Quiet, TextLength, complete_devices, writable
 
 InputFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
@@ -33,7 +33,9 @@ def embed(
     prompt_name: PromptName = None,
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="The .npy to write, or -.  [default: - in a pipe]", metavar="FILE"),
+        typer.Option(
+            "--out", "-o", callback=writable, help="The .npy to write, or -.  [default: - in a pipe]", metavar="FILE"
+        ),
     ] = None,
     field: Annotated[str, typer.Option("--field", help="The field of rows that holds the text.")] = "text",
     input_format: Annotated[

@@ -6,7 +6,7 @@ Completion reads file names only: it must answer at once, so it has no heavy imp
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,6 +39,15 @@ def complete_runs(incomplete: str) -> list[str]:
 def complete_devices(incomplete: str) -> list[str]:
     """The forms a device may take."""
     return [name for name in ("auto", "cpu", "cuda", "cuda:0", "mps") if name.startswith(incomplete)]
+
+
+def writable(target: Any) -> Any:
+    """Check before the work that an output can be written: the callback of every --out."""
+    from nlpx.faults import refuse_unwritable
+
+    if target is not None and str(target) != "-":
+        refuse_unwritable(target)
+    return target
 
 
 Task = Annotated[
@@ -108,7 +117,9 @@ Device = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="The run folder itself.  [default: a new one in runs/]", metavar="DIR"),
+    typer.Option(
+        "--out", "-o", callback=writable, help="The run folder itself.  [default: a new one in runs/]", metavar="DIR"
+    ),
 ]
 Resume = Annotated[
     str | None,

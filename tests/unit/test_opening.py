@@ -21,8 +21,8 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nlpx import notes
 from nlpx.data.corpus.texts import Reading, find_sources, plan_blocks, read_block, read_texts
-from nlpx.data.opening import notes
 from nlpx.data.opening.arrays import ArrayLines
 from nlpx.data.opening.csv_reader import CsvReader
 from nlpx.data.opening.encodings import detect
@@ -82,7 +82,7 @@ OTHERS: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     "xlsx": ("a.xlsx", zipped, "an Excel workbook", "CSV"),
     "tar": ("a.tar", tar, "a TAR archive", "tar -xOf"),
     "tar-in-gzip": ("a.tgz", lambda path: tar(path, "w:gz"), "a TAR archive", "tar -x"),
-    "lfs": ("a.txt", lambda path: path.write_bytes(LFS), "a Git LFS pointer (412 MB are not here)", "git lfs pull"),
+    "lfs": ("a.txt", lambda path: path.write_bytes(LFS), "a Git LFS pointer (411 MB are not here)", "git lfs pull"),
     "page": ("a.txt", lambda path: path.write_text("\n <!DOCTYPE html>\n<p>404"), "an HTML page", "fetch"),
     "numpy": ("a.txt", lambda path: path.write_bytes(b"\x93NUMPY\1\0v\0"), "a NumPy array", "vectors"),
     "pickle": ("a.jsonl", lambda path: path.write_bytes(b"\x80\x04\x95\0\0"), "a Python pickle", "code"),

@@ -6,6 +6,7 @@ Everything that is not a `UserError` is a bug in nlpx and exits with code 1.
 from __future__ import annotations
 
 from nlpx import DISTRIBUTION
+from nlpx.aliases import with_names
 
 EXIT_BUG = 1  # anything that is no UserError
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -21,8 +22,8 @@ class UserError(Exception):
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = with_names(message)
+        self.hint = None if hint is None else with_names(hint)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
@@ -69,5 +70,14 @@ def refuse_empty(name: object, *, what: str) -> None:
         raise UsageError(f"an empty name where {what} is expected", hint="is a variable empty in the shell?")
 
 
-class CheckpointWarning(UserWarning):
-    """Something about a checkpoint that every command shows."""
+class ShownWarning(UserWarning):
+    """A warning for the user, which every command shows; others are the libraries' and stay in the log."""
+
+
+def warn(sentence: str) -> None:
+    """Warn the user, from code that has no `Messages`. Python alone would show the same sentence once a process."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ShownWarning)
+        warnings.warn(sentence, ShownWarning, stacklevel=3)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from nlpx.errors import InputError
+from nlpx.first_bytes import refuse_placeholder
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file, empty if there is none. Raises `InputError` for anything that is no JSON object."""
     if not path.is_file():
         return {}
+    refuse_placeholder(path)
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)

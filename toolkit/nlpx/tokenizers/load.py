@@ -91,9 +91,10 @@ def _locate(path_or_name: str | Path) -> Path:
         return encoder_folder(path)
     if path.is_file():
         return path.parent
-    if isinstance(path_or_name, Path) or path_or_name.count("/") > 1 or path_or_name.startswith((".", "/")):
+    from nlpx.models.checkpoints.hub import looks_like_hub_name, resolve
+
+    if isinstance(path_or_name, Path) or not looks_like_hub_name(path_or_name):
         raise InputError(f"no directory {path}", hint="give a directory that holds vocab.txt, or a hub name")
-    from nlpx.models.checkpoints.hub import resolve
 
     return resolve(path_or_name, FILES)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nlpx.errors import InputError
+from nlpx.first_bytes import refuse_placeholder
 from nlpx.tokenizers.added import AddedToken
 from nlpx.tokenizers.characters import is_cjk
 
@@ -58,6 +59,7 @@ class Vocab:
     @classmethod
     def read(cls, path: str | Path) -> Vocab:
         """Read `vocab.txt`. Raises `InputError` if it is missing, empty, not UTF-8 or without [UNK]."""
+        refuse_placeholder(Path(path))
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError:

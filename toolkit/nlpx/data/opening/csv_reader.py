@@ -11,8 +11,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from nlpx.data.opening.notes import note
 from nlpx.errors import InputError
+from nlpx.notes import note
 
 QUOTE_HINT = 'inside a cell a quote is written twice, and the cell is quoted: "said ""yes"""'
 _MOST_KEPT_LINES = _MOST_ENDS = 1000

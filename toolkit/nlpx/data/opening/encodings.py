@@ -12,9 +12,9 @@ import math
 from functools import cache
 from typing import Any, BinaryIO, Literal, cast
 
-from nlpx.data.opening.notes import note
 from nlpx.data.opening.refusals import bad_row
 from nlpx.errors import InputError, UsageError
+from nlpx.notes import note
 
 AUTO = "auto"
 SAMPLE_BYTES = 1 << 16  # of a file are looked at, which is enough to tell

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from nlpx.errors import InputError
+from nlpx.first_bytes import Known, lfs_pointer, web_page
 
 Compression = Literal["gz", "zst", "bz2", "xz"]
 
@@ -17,20 +18,12 @@ HEAD_BYTES = 4096  # of a file are looked at
 LEAST_HEAD = 512  # are enough: a TAR tells itself at byte 257
 PARQUET = b"PAR1"
 NUMPY = b"\x93NUMPY"
-_LFS = b"version https://git-lfs.github.com/spec/"
 _PACKED: tuple[tuple[re.Pattern[bytes], Compression], ...] = (
     (re.compile(rb"\x1f\x8b\x08"), "gz"),
     (re.compile(rb"\x28\xb5\x2f\xfd"), "zst"),
     (re.compile(rb"BZh[1-9](1AY&SY|\x17\x72\x45\x38\x50\x90|$)", re.DOTALL), "bz2"),
     (re.compile(rb"\xfd7zXZ\x00"), "xz"),
 )
-
-
-class Known(NamedTuple):
-    """Something that is no text: what people call it, and the way out."""
-
-    name: str
-    hint: str
 
 
 # A pattern of the first bytes, what it is called, and what to do; `{file}` is the file's name.
@@ -70,11 +63,11 @@ def compression_of_bytes(head: bytes) -> Compression | None:
 
 def recognise(head: bytes, name: str, *, may_be_page: bool = False) -> Known | None:
     """Return what a file is if its first bytes say that it is no text; `name` is a path, for suffix and hint."""
-    if head.startswith(_LFS):
-        return _lfs_pointer(head)
-    if not may_be_page and _is_page(head) and PurePath(name).suffix.lower() not in (".html", ".htm", ".xhtml"):
-        hint = "a download that failed or asked for a login leaves such a page; fetch the file again"
-        return Known("an HTML page", hint)
+    if (pointer := lfs_pointer(head)) is not None:
+        return pointer
+    page = None if may_be_page or PurePath(name).suffix.lower() in (".html", ".htm", ".xhtml") else web_page(head)
+    if page is not None:
+        return page
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         zipped = Known("a ZIP archive", f"unpack it first: unzip -p {name} | nlpx ... -")
         return _ZIPPED.get(PurePath(name).suffix.lower(), zipped)
@@ -92,17 +85,3 @@ def refuse_other(head: bytes, name: str, *, may_be_page: bool = False) -> None:
     known = recognise(head, name, may_be_page=may_be_page)
     if known is not None:
         raise InputError(f"{name} is {known.name}, not text", hint=known.hint)
-
-
-def _lfs_pointer(head: bytes) -> Known:
-    found = re.search(rb"\nsize (\d{1,20})\b", head)
-    size = f" ({_readable(int(found[1]))} are not here)" if found else ""
-    return Known(f"a Git LFS pointer{size}", "fetch what it stands for: git lfs pull; or download the file itself")
-
-
-def _readable(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.0f} MB" if num_bytes >= 1e6 else f"{num_bytes:,} bytes"
-
-
-def _is_page(head: bytes) -> bool:
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))

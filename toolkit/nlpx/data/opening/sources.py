@@ -24,10 +24,10 @@ from nlpx.data.opening.encodings import (
     warn_of_other,
 )
 from nlpx.data.opening.magic import HEAD_BYTES, PARQUET, Compression, compression_of_bytes, refuse_other
-from nlpx.data.opening.notes import note
 from nlpx.data.opening.refusals import near_files
 from nlpx.data.opening.remote import RemoteFile, is_url, list_url, without_password
 from nlpx.errors import InputError, UsageError, refuse_empty, shown
+from nlpx.notes import note
 
 TextFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet", "any"]
 

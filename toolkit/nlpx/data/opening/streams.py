@@ -14,10 +14,10 @@ from nlpx.data.opening.arrays import ArrayLines
 from nlpx.data.opening.compression import is_reading_error, unpack, unpacking_error
 from nlpx.data.opening.encodings import AUTO, SAMPLE_BYTES, Recoded
 from nlpx.data.opening.magic import LEAST_HEAD, compression_of_bytes
-from nlpx.data.opening.notes import note
 from nlpx.data.opening.remote import is_url, open_url
 from nlpx.data.opening.sources import Source, settled
 from nlpx.errors import InputError
+from nlpx.notes import note
 
 _BUFFER_BYTES = 1 << 16
 

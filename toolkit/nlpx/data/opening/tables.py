@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from nlpx.data.opening.notes import note
 from nlpx.errors import InputError
+from nlpx.notes import note
 
 # Of lines without a header, by their number: how the columns are called.
 Forms = Mapping[int, tuple[str, ...]]

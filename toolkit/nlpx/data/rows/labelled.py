@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nlpx.data.opening.notes import note
 from nlpx.data.opening.tables import LABELLED, Forms
 from nlpx.data.rows.label_spelling import Label, note_of_classes, note_of_spellings, spellings
 from nlpx.data.rows.reading import OnBadRow, Row, RowReport, Shape, bad_row, format_of, read_rows
@@ -25,6 +24,7 @@ from nlpx.data.rows.splits import (
 )
 from nlpx.data.rows.text_pairs import TEXT_NAMES
 from nlpx.errors import InputError
+from nlpx.notes import note
 
 __all__ = ["Fields", "Label", "Labelled", "labels_of", "read_labelled", "read_splits"]
 

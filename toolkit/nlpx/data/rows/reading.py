@@ -12,13 +12,13 @@ from typing import Any, Literal
 from nlpx.data.opening.csv_reader import QUOTE_HINT, CsvReader
 from nlpx.data.opening.encodings import check_encoding
 from nlpx.data.opening.json_rows import parse_object
-from nlpx.data.opening.notes import note
 from nlpx.data.opening.refusals import SKIP_HINT, bad_row, excerpt, wrong_width
 from nlpx.data.opening.sources import FORMAT_OF_SUFFIX, FORMATS, Source, find_sources, text_suffix
 from nlpx.data.opening.streams import Opened, open_source
 from nlpx.data.opening.tables import SAMPLE_ROWS, Columns, Forms, columns_of, names_columns
 from nlpx.data.rows.lines import Lines, RowReport
 from nlpx.errors import InputError, UsageError
+from nlpx.notes import note
 
 __all__ = ["Format", "OnBadRow", "Row", "RowReport", "bad_row", "excerpt", "format_of", "read_rows"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError
+from nlpx.first_bytes import PlaceholderError
 
 if TYPE_CHECKING:
     from nlpx.models.checkpoints.load import Described
@@ -127,6 +128,8 @@ def _tokenizer(path: Path, rows: int | None) -> dict[str, Any]:
     folder = path if path.is_dir() else path.parent
     try:
         tokenizer = load_tokenizer(folder)
+    except PlaceholderError:  # there is a tokenizer, and it is not here
+        raise
     except InputError as error:
         return {"kind": None, "reason": error.message, "warnings": ["no tokenizer here: pass the directory of its own"]}
     warnings = _vocabulary_warnings(folder, tokenizer.kind, tokenizer.vocab_size, rows)

@@ -6,6 +6,7 @@ import json
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nlpx.errors import InputError
+from nlpx.first_bytes import refuse_placeholder
 from nlpx.models.checkpoints.tf_checkpoint import TFCheckpoint, find_bundle
 
 CONFIG_NAMES = ("config.json", "bert_config.json", "albert_config.json", "electra_config.json")
@@ -97,6 +99,8 @@ class TensorflowCheckpoint(Checkpoint):
 
     def __init__(self, path: Path, config: dict[str, Any], prefix: Path) -> None:
         super().__init__(path, config)
+        for file in prefix.parent.glob(f"{escape(prefix.name)}.*"):
+            refuse_placeholder(file)
         self._bundle = TFCheckpoint(prefix)
 
     def names(self) -> list[str]:
@@ -162,6 +166,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def parse_config(file: Path) -> dict[str, Any]:
     """One JSON object. Raises `InputError` with the line if it is anything else."""
+    refuse_placeholder(file)
     try:
         config = json.loads(file.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -200,12 +205,21 @@ def _shards(index: Path) -> list[Path]:
 
 
 def _open_safetensors(file: Path) -> Any:
+    _refuse_unreadable(file)
+    refuse_placeholder(file)
     try:
         return safe_open(file, framework="pt")
     except SafetensorError as error:
         raise InputError(
             f"{file}: truncated or not a safetensors file ({error})", hint="copy or download it again"
         ) from None
+
+
+def _refuse_unreadable(file: Path) -> None:
+    # The libraries' own errors do not tell a file that may not be read from one that is damaged or not there.
+    try:
+        with file.open("rb"):
+            pass
     except OSError as error:
         raise _unreadable(file, error) from None
 
@@ -215,11 +229,8 @@ def _unreadable(file: Path, error: OSError) -> InputError:
 
 
 def _load_weights_only(file: Path) -> dict[str, Tensor]:
-    try:
-        with file.open("rb"):
-            pass  # torch's own errors do not tell a file that may not be read from a damaged one
-    except OSError as error:
-        raise _unreadable(file, error) from None
+    _refuse_unreadable(file)
+    refuse_placeholder(file)
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
     except pickle.UnpicklingError:

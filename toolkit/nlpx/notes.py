@@ -1,4 +1,4 @@
-"""What reading decided by itself (an encoding, a header), for people to see.
+"""What reading decided by itself (an encoding, a header, a copy in a cache), for people to see.
 
 The readers lie below whatever speaks with people, and are called from generators far from any job; so the command
 line sets `listener`, and without one (in a program, in a worker process) nothing is said.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 listener: Callable[[str], None] | None = None
+bars = True  # whether bars of other libraries suit the listener
 _noted: set[str] = set()
 
 
@@ -19,8 +20,8 @@ def note(text: str) -> None:
         listener(text)
 
 
-def listen(new: Callable[[str], None] | None) -> None:
+def listen(new: Callable[[str], None] | None, *, with_bars: bool = True) -> None:
     """Send notes to `new` from now on; what another listener was told counts as not yet said."""
-    global listener
-    listener = new
+    global listener, bars
+    listener, bars = new, with_bars
     _noted.clear()

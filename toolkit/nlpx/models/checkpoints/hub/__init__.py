@@ -1,0 +1,154 @@
+"""From a name to a checkpoint: a local directory, else a shipped model, else the Hugging Face hub and its cache."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from nlpx import aliases, bundled
+from nlpx.errors import InputError, MachineError, UserError
+from nlpx.models.checkpoints.hub import cached
+from nlpx.models.checkpoints.hub.failures import explained
+from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
+from nlpx.models.checkpoints.hub.watching import Watch, watched
+from nlpx.models.checkpoints.modules import encoder_folder
+from nlpx.notes import note
+
+__all__ = ["locate", "looks_like_hub_name", "resolve", "snapshot"]
+
+CONFIG_AND_WEIGHTS = ("*config*.json", "modules.json", "*.safetensors", "*.safetensors.index.json")
+TOKENIZER_FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "*.model")
+PYTORCH_WEIGHTS = ("pytorch_model*.bin", "*.bin.index.json")
+
+
+def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
+    """The local path of a checkpoint, and in a sentence-transformers directory that of its encoder; see `locate`."""
+    return encoder_folder(locate(path_or_name, patterns))
+
+
+def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
+    """The local path of a model: as given if it exists, else a shipped one, else a snapshot from the hub.
+
+    A hub name is `org/model` or `org/model@revision`, the revision a branch, a tag or a commit.
+    Raises `InputError` if it is neither, and what `snapshot` raises.
+    """
+    path = Path(path_or_name)
+    if path.exists() or path.with_name(path.name + ".index").exists():
+        return path
+    if str(path_or_name) in bundled.models():
+        return bundled.path(str(path_or_name))
+    if looks_like_hub_name(str(path_or_name)):
+        return snapshot(str(path_or_name), patterns)
+    raise InputError(
+        f"{path_or_name}: no such file or directory",
+        hint="give a checkpoint directory, or a hub name like org/model",
+    )
+
+
+@cache  # within one process a name stands for one revision, and is looked up once
+def snapshot(name: str, patterns: tuple[str, ...]) -> Path:
+    """Download (or find in the cache) the files of a hub repository. Falls back to `.bin` without safetensors.
+
+    If the hub cannot be asked, what the cache has is used, with a note.
+
+    Raises `InputError` for a repository, revision or file that is not there, that needs a token, or whose weights are
+    of another kind; `MachineError` if the hub cannot be reached, fails, or sends something else.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    repository = Name.parse(name)
+    try:
+        validate_repo_id(repository.repository)
+    except HFValidationError:
+        hint = "hub names look like org/model or org/model@revision"
+        raise InputError(f"{name}: no such directory, and not a hub name", hint=hint) from None
+    folder = _fetch(repository, patterns, offline=constants.HF_HUB_OFFLINE)
+    if any("safetensors" in pattern for pattern in patterns) and not any(folder.glob("*.safetensors")):
+        folder = _fetch(repository, PYTORCH_WEIGHTS, offline=constants.HF_HUB_OFFLINE)
+        if not any(next(folder.rglob(pattern), None) for pattern in ("*.safetensors", PYTORCH_WEIGHTS[0])):
+            raise _without_weights(repository)
+    return folder
+
+
+def _fetch(name: Name, patterns: tuple[str, ...], *, offline: bool) -> Path:
+    if offline:
+        return _from_cache(name, patterns)
+    with watched(name) as watch:
+        try:
+            return _checked(name, patterns, _download(name, patterns, watch), watch)
+        except UserError as failure:
+            # A file that is missing is in no cache; a revision that is gone should not come back unnoticed.
+            if watch.is_downloading or watch.has_no_revision:
+                raise
+            try:
+                folder = _from_cache(name, patterns)
+            except UserError:
+                reason = failure.message.removeprefix(f"{name}: ")
+                message = f"{name}: no such directory, not in the cache, and {reason}"
+                raise type(failure)(message, hint=failure.hint) from failure
+            note(f"{failure.message}; the copy in the cache is used")
+            return folder
+
+
+def _download(name: Name, patterns: tuple[str, ...], watch: Watch) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with explained(name, watch):
+        folder = Path(
+            snapshot_download(
+                name.repository, revision=name.revision, allow_patterns=list(patterns), etag_timeout=watch.limit
+            )
+        )
+    if watch.is_unanswered:
+        note(f"{name}: {watch.endpoint} does not answer; the copy in the cache is used")
+    aliases.call(folder, str(name))
+    return folder
+
+
+def _checked(name: Name, patterns: tuple[str, ...], folder: Path, watch: Watch) -> Path:
+    """The folder without pages and pointers in place of files: those of earlier downloads are fetched anew, once."""
+    cached.refuse_wrong_hashes(name, folder, watch.blobs_before)
+    spoilt = cached.spoilt_files(folder, patterns)
+    if not spoilt:
+        return folder
+    for file, known in spoilt.items():
+        is_old = cached.blob_of(file).name in watch.blobs_before
+        cached.remove(file)
+        if not is_old:
+            raise cached.sent_instead(name, file, known)
+        note(f"{name}: {file.name} in the cache is {known.name}; it is fetched anew")
+    watch.blobs_before = cached.blobs(name)
+    return _checked(name, patterns, _download(name, patterns, watch), watch)
+
+
+def _from_cache(name: Name, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with explained(name, None):
+        folder = Path(
+            snapshot_download(
+                name.repository, revision=name.revision, allow_patterns=list(patterns), local_files_only=True
+            )
+        )
+    aliases.call(folder, str(name))
+    for file, known in cached.spoilt_files(folder, patterns).items():
+        raise InputError(
+            f"{name}: {file.name} in the cache is {known.name}, and the hub cannot be asked for the file",
+            hint="run once with a connection and without HF_HUB_OFFLINE: then it is fetched anew",
+        )
+    return folder
+
+
+def _without_weights(name: Name) -> UserError:
+    """What a repository holds instead of weights that nlpx reads, and what would do."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return MachineError(
+            f"{name}: the cache has no weights of it (offline mode is on)", hint="unset HF_HUB_OFFLINE to fetch them"
+        )
+    with watched(name) as watch, explained(name, watch):
+        info = HfApi().model_info(name.repository, revision=name.revision)
+    return cached.other_weights(name, [sibling.rfilename for sibling in info.siblings or ()])
