@@ -16,7 +16,15 @@ from nlpx.tokenizers.vocab import Vocab
 
 UserDictionary = str | Path | Iterable[str | UserWord]
 
-FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "modules.json", "*.model")
+FILES = (
+    "*vocab.txt",
+    "*tokenizer*.json",
+    "*special_tokens_map.json",
+    "*added_tokens.json",
+    "modules.json",
+    "*.model",
+    "*config.json",
+)
 _OPTIONS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
