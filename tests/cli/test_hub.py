@@ -414,6 +414,38 @@ def test_a_page_in_the_cache(run, name, tmp_path, monkeypatch):
     assert file.read_bytes() == right
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_part_in_the_cache(run, hub, name, tmp_path, checkpoint, monkeypatch):
+    if name == "pytorch_model.bin":
+        torch.save(load_file(checkpoint / "model.safetensors"), tmp_path / name)
+        hub.repositories[NAME] = {**hub.repositories[NAME], name: (tmp_path / name).read_bytes()}
+        del hub.repositories[NAME]["model.safetensors"]
+    assert run("inspect").code == 0
+    (file,) = (tmp_path / "home").glob(f"hub/models--org--model/snapshots/*/{name}")
+    right = file.read_bytes()
+    file.resolve().write_bytes(right[:2000])
+    with monkeypatch.context() as patched:
+        offline(patched)
+        done = run("inspect")
+    assert (done.code, done.out) == (3, "")
+    assert (
+        f"{NAME}: {name} in the cache is cut short or damaged, and the hub cannot be asked for the file\n" in done.err
+    )
+    done = run("inspect")
+    assert done.code == 0
+    assert f"{NAME}: {name} in the cache is cut short or damaged; it is fetched anew\n" in done.err
+    assert file.read_bytes() == right
+
+
+def test_a_part_in_the_repository(run, hub):
+    weights = hub.repositories[NAME]["model.safetensors"]
+    hub.repositories[NAME]["model.safetensors"] = weights[:2000]
+    for _ in range(2):
+        done = run("inspect")
+        assert (done.code, done.out) == (3, "")
+        assert f"Error: {NAME}/model.safetensors: truncated or not a safetensors file" in done.err
+
+
 def test_messages_name_the_repository(run, hub, tmp_path):
     hub.repositories[NAME]["config.json"] = b'{"model_type": "bert",'
     done = run("inspect")

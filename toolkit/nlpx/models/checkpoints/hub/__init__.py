@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from nlpx import aliases, bundled
-from nlpx.errors import InputError, MachineError, UserError
+from nlpx.errors import InputError, MachineError, UserError, refuse_empty
 from nlpx.models.checkpoints.hub import cached
 from nlpx.models.checkpoints.hub.failures import explained
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
@@ -24,8 +24,9 @@ def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEI
     """The local path of a checkpoint: as given if it exists, else a shipped one, else a snapshot from the hub.
 
     A hub name is `org/model` or `org/model@revision`, the revision a branch, a tag or a commit.
-    Raises `InputError` if it is neither, and what `snapshot` raises.
+    Raises `InputError` if it is neither, `UsageError` for an empty name, and what `snapshot` raises.
     """
+    refuse_empty(path_or_name, what="a model")
     path = Path(path_or_name)
     if path.exists() or path.with_name(path.name + ".index").exists():
         return path
@@ -102,17 +103,19 @@ def _download(name: Name, patterns: tuple[str, ...], watch: Watch) -> Path:
 
 
 def _checked(name: Name, patterns: tuple[str, ...], folder: Path, watch: Watch) -> Path:
-    """The folder without pages and pointers in place of files: those of earlier downloads are fetched anew, once."""
+    """The folder without pages, pointers and parts of files: those of earlier downloads are fetched anew, once."""
     cached.refuse_wrong_hashes(name, folder, watch.blobs_before)
     spoilt = cached.spoilt_files(folder, patterns)
-    if not spoilt:
-        return folder
+    old = [file for file in spoilt if cached.blob_of(file).name in watch.blobs_before]
     for file, known in spoilt.items():
-        is_old = cached.blob_of(file).name in watch.blobs_before
-        cached.remove(file)
-        if not is_old:
+        if file not in old and known is not cached.CUT:  # cut in the repository itself: told where it is opened
+            cached.remove(file)
             raise cached.sent_instead(name, file, known)
-        note(f"{name}: {file.name} in the cache is {known.name}; it is fetched anew")
+    if not old:
+        return folder
+    for file in old:
+        note(f"{name}: {file.name} in the cache is {spoilt[file].name}; it is fetched anew")
+        cached.remove(file)
     watch.blobs_before = cached.blobs(name)
     return _checked(name, patterns, _download(name, patterns, watch), watch)
 
