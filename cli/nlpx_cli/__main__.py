@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nlpx import __version__
-from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, MachineError, UserError, shown
+from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, MachineError, UserError
 from nlpx_cli.terminal import prepare
 
 if TYPE_CHECKING:
@@ -118,30 +117,13 @@ def _usage(error: BaseException, *, console: object, as_json: bool) -> int:
     return exit_code
 
 
-_SPACE = (MachineError, "no space left on the disk", "free some space")
-# What the system refuses, by its number: not every one has a class of its own in Python.
-_FAULTS: dict[int | None, tuple[type[UserError], str, str]] = {
-    errno.ENOSPC: _SPACE,
-    errno.EDQUOT: _SPACE,
-    errno.EFBIG: (MachineError, "the file would be larger than the disk or a limit allows", "write to another disk"),
-    errno.EROFS: (MachineError, "the disk is read-only", "write to another one"),
-    errno.EIO: (MachineError, "the disk cannot be read or written", "look at the system's log"),
-    errno.EMFILE: (MachineError, "too many open files", "raise the limit: ulimit -n"),
-    errno.EACCES: (InputError, "permission denied", "check the owner and rights of the file"),
-    errno.EPERM: (InputError, "permission denied", "check the owner and rights of the file"),
-    errno.ENAMETOOLONG: (InputError, "the name is longer than the system allows", "give it a shorter one"),
-    errno.EISDIR: (InputError, "a folder, where a file is expected", "name the file"),
-    errno.ENOTDIR: (InputError, "a part of this path is a file, not a folder", "check the path"),
-    errno.ELOOP: (InputError, "links that lead to each other", "check the path"),
-}
-
-
 def _of_the_machine(error: BaseException) -> UserError | None:
     """What an error of the system means to the user, if it is one of the known ones."""
-    nameless = getattr(error, "filename", None) is None and getattr(error, "errno", None) in (errno.EACCES, errno.EPERM)
-    if isinstance(error, OSError) and error.errno in _FAULTS and not nameless:
-        kind, what, hint = _FAULTS[error.errno]
-        return kind(f"{shown(error.filename or 'output')}: {what}", hint=hint)
+    from nlpx.faults import fault_of
+
+    fault = fault_of(error)
+    if fault is not None:
+        return fault
     # torch's class for it exists only once torch is loaded, and its CPU allocator has no class of its own.
     no_memory = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and no_memory):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Json, Quiet
+from nlpx_cli.options import Json, Quiet, writable
 
 if TYPE_CHECKING:
     from nlpx.jobs.chess_lm.import_games import ImportFacts
@@ -32,7 +32,8 @@ def add_commands(group: typer.Typer) -> None:
 def import_games(
     files: Files = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file to write.  [default: stdout]", metavar="FILE")
+        Path | None,
+        typer.Option("--out", "-o", callback=writable, help="The file to write.  [default: stdout]", metavar="FILE"),
     ] = None,
     encoding: Encoding = "auto",
     min_plies: Annotated[int, typer.Option("--min-plies", help="Leave out shorter games.", min=1)] = 1,
@@ -83,7 +84,8 @@ def stats(
         bool, typer.Option("--merge-mirrored", help="Count a game and its mirror image as one line.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the tree and the lengths of games.", metavar="FILE.png")
+        Path | None,
+        typer.Option("--plot", callback=writable, help="Draw the tree and the lengths of games.", metavar="FILE.png"),
     ] = None,
     encoding: Encoding = "auto",
     json: Json = False,

@@ -146,9 +146,9 @@ class Console:
         print(text, file=sys.stdout)
 
     def _library_warning(self, message: Warning | str, category: type[Warning] = Warning, *_: Any) -> None:
-        from nlpx.errors import CheckpointWarning
+        from nlpx.errors import ShownWarning
 
-        if issubclass(category, CheckpointWarning):
+        if issubclass(category, ShownWarning):
             self.warn(str(message))
             return
         # Libraries address their programmers: the log keeps it, the screen shows it with --verbose only.

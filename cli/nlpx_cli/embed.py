@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Encoder, Json, Quiet, complete_devices
+from nlpx_cli.options import Encoder, Json, Pooling, PromptName, Quiet, TextLength, complete_devices, writable
 
-PoolingName = Literal["first-last-avg", "mean", "cls", "pooler"]
 InputFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 FloatName = Literal["float32", "float16"]
@@ -26,12 +25,17 @@ def embed(
         list[str] | None, typer.Argument(help="Texts, one a line or row, or - for stdin.", metavar="[FILE|-]...")
     ] = None,
     model: Encoder = "char-tiny",
-    pooling: Annotated[
-        PoolingName, typer.Option("--pooling", help="How the vectors of tokens become one.")
-    ] = "first-last-avg",
+    pooling: Pooling = None,
+    normalize: Annotated[
+        bool | None,
+        typer.Option("--normalize/--no-normalize", help="Length 1 for every vector.  [default: as the model's own]"),
+    ] = None,
+    prompt_name: PromptName = None,
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="The .npy to write, or -.  [default: - in a pipe]", metavar="FILE"),
+        typer.Option(
+            "--out", "-o", callback=writable, help="The .npy to write, or -.  [default: - in a pipe]", metavar="FILE"
+        ),
     ] = None,
     field: Annotated[str, typer.Option("--field", help="The field of rows that holds the text.")] = "text",
     input_format: Annotated[
@@ -42,9 +46,7 @@ def embed(
     shard: Annotated[
         int | None, typer.Option("--shard", help="Files of so many rows: emb-00000.npy, ...", min=1, metavar="ROWS")
     ] = None,
-    max_length: Annotated[
-        int, typer.Option("--max-length", help="Tokens of a text; longer ones are truncated.", min=3)
-    ] = 128,
+    max_length: TextLength = None,
     batch_tokens: Annotated[
         int | None, typer.Option("--batch-tokens", help="Of one forward pass.  [default: by device]", min=1)
     ] = None,
@@ -91,6 +93,8 @@ def embed(
         batch_tokens=batch_tokens,
         precision=precision,
         device=device,
+        normalize=normalize,
+        prompt_name=prompt_name,
     )
     facts = embed(files or ["-"], out or "-", options, console)
     if facts is None:  # another process of the group has it

@@ -11,7 +11,7 @@ import typer
 
 from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, Encoder, Json, Quiet
+from nlpx_cli.options import Device, Encoder, Json, Quiet, writable
 
 
 def sts(
@@ -48,7 +48,9 @@ def sts(
     ] = None,
     encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",
     seed: Annotated[int, typer.Option("--seed", help="Of the resamples.", min=0, max=LARGEST_SEED)] = 7,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the table here, as PNG.", metavar="FILE")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", callback=writable, help="Draw the table here, as PNG.", metavar="FILE")
+    ] = None,
     device: Device = None,
     json: Json = False,
     quiet: Quiet = False,

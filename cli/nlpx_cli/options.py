@@ -6,7 +6,7 @@ Completion reads file names only: it must answer at once, so it has no heavy imp
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,6 +39,15 @@ def complete_runs(incomplete: str) -> list[str]:
 def complete_devices(incomplete: str) -> list[str]:
     """The forms a device may take."""
     return [name for name in ("auto", "cpu", "cuda", "cuda:0", "mps") if name.startswith(incomplete)]
+
+
+def writable(target: Any) -> Any:
+    """Check before the work that an output can be written: the callback of every --out."""
+    from nlpx.faults import refuse_unwritable
+
+    if target is not None and str(target) != "-":
+        refuse_unwritable(target)
+    return target
 
 
 Task = Annotated[
@@ -80,6 +89,19 @@ MaxLength = Annotated[
 Encoder = Annotated[
     str, typer.Option("--model", help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")
 ]
+PoolingName = Literal["first-last-avg", "mean", "cls", "last", "pooler"]
+Pooling = Annotated[
+    PoolingName | None,
+    typer.Option("--pooling", help="How tokens become one vector.  [default: the model's own, else first-last-avg]"),
+]
+PromptName = Annotated[
+    str | None,
+    typer.Option("--prompt-name", help="The model's prompt for texts.  [default: its own default]", metavar="NAME"),
+]
+TextLength = Annotated[
+    int | None,
+    typer.Option("--max-length", help="Tokens of a text at most.  [default: the model's own, else 128]", min=3),
+]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", help="Seed of every random choice.  [default: the preset's]", min=0, max=LARGEST_SEED),
@@ -95,7 +117,9 @@ Device = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="The run folder itself.  [default: a new one in runs/]", metavar="DIR"),
+    typer.Option(
+        "--out", "-o", callback=writable, help="The run folder itself.  [default: a new one in runs/]", metavar="DIR"
+    ),
 ]
 Resume = Annotated[
     str | None,

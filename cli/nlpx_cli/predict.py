@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, Quiet, Run
+from nlpx_cli.options import Device, Quiet, Run, writable
 
 OutFormat = Literal["jsonl", "csv", "tsv", "parquet"]
 InFormat = Literal["jsonl", "csv", "tsv", "txt", "parquet"]
@@ -26,7 +26,8 @@ def predict(
     run: Run,
     file: Annotated[str | None, typer.Argument(help="Rows, or - for stdin.", metavar="[FILE|-]")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write here instead of stdout.", metavar="FILE")
+        Path | None,
+        typer.Option("--out", "-o", callback=writable, help="Write here instead of stdout.", metavar="FILE"),
     ] = None,
     format_: Annotated[
         OutFormat | None, typer.Option("--format", help="Of the output.  [default: by the suffix of -o, else jsonl]")

@@ -10,17 +10,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, Encoder, Json, Quiet
+from nlpx_cli.options import Device, Encoder, Json, Pooling, PromptName, Quiet, TextLength
 
-PoolingName = Literal["first-last-avg", "mean", "cls", "pooler"]
 InputFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
 EngineName = Literal["exact", "faiss", "usearch"]
 
-Pooling = Annotated[PoolingName, typer.Option("--pooling", help="How the vectors of tokens become one.")]
 Whitening = Annotated[
     Path | None, typer.Option("--whitening", help="Apply this map to all vectors first.", metavar="FILE")
 ]
-MaxLength = Annotated[int, typer.Option("--max-length", help="Tokens of a text; longer ones are truncated.", min=3)]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of the texts, such as gb18030.")]
 Field = Annotated[str, typer.Option("--field", help="The field of rows that holds the text.")]
 Input = Annotated[
@@ -48,9 +45,10 @@ def score(
         typer.Option("--fields", help="The two fields of rows.  [default: by name]", metavar="NAME NAME"),
     ] = None,
     model: Encoder = "char-tiny",
-    pooling: Pooling = "first-last-avg",
+    pooling: Pooling = None,
+    prompt_name: PromptName = None,
     whitening: Whitening = None,
-    max_length: MaxLength = 128,
+    max_length: TextLength = None,
     encoding: Encoding = "utf-8",
     device: Device = None,
     json: Json = False,
@@ -73,7 +71,15 @@ def score(
     console = Console(json=json, quiet=quiet)
     if file is None and sys.stdin.isatty():
         raise UsageError("no pairs: stdin is a terminal", hint="name a file, or pipe pairs into the command")
-    settings = Settings(model, pooling, whitening, encoding=encoding, max_length=max_length, device=device or "auto")
+    settings = Settings(
+        model,
+        pooling,
+        whitening,
+        encoding=encoding,
+        max_length=max_length,
+        device=device or "auto",
+        prompt_name=prompt_name,
+    )
     batches = score(file or "-", second, settings, console, fields=fields)
     _print(batches, json=json, line=lambda row: _number(row["cosine"]))
 
@@ -89,14 +95,15 @@ def search(
     ] = None,
     engine: Annotated[EngineName, typer.Option("--engine", help="What searches; usearch is approximate.")] = "exact",
     model: Encoder = "char-tiny",
-    pooling: Pooling = "first-last-avg",
+    pooling: Pooling = None,
+    prompt_name: PromptName = None,
     whitening: Whitening = None,
     whitened_index: Annotated[
         bool, typer.Option("--whitened-index", help="The map was applied to the index already.")
     ] = False,
     field: Field = "text",
     input_format: Input = None,
-    max_length: MaxLength = 128,
+    max_length: TextLength = None,
     encoding: Encoding = "utf-8",
     device: Device = None,
     json: Json = False,
@@ -118,7 +125,9 @@ def search(
     console = Console(json=json, quiet=quiet)
     if queries is None and sys.stdin.isatty():
         raise UsageError("no queries: stdin is a terminal", hint="name a file, or pipe texts into the command")
-    settings = Settings(model, pooling, whitening, field, input_format, encoding, max_length, device or "auto")
+    settings = Settings(
+        model, pooling, whitening, field, input_format, encoding, max_length, device or "auto", prompt_name
+    )
     options = SearchOptions(top, texts, engine, whitened_index)
     _print(search(queries or "-", index, settings, options, console), json=json, line=_columns)
 
@@ -132,11 +141,12 @@ def pairs(
         Path | None, typer.Option("--texts", help="The texts of the vectors, shown beside.", metavar="FILE")
     ] = None,
     model: Encoder = "char-tiny",
-    pooling: Pooling = "first-last-avg",
+    pooling: Pooling = None,
+    prompt_name: PromptName = None,
     whitening: Whitening = None,
     field: Field = "text",
     input_format: Input = None,
-    max_length: MaxLength = 128,
+    max_length: TextLength = None,
     encoding: Encoding = "utf-8",
     device: Device = None,
     json: Json = False,
@@ -158,7 +168,9 @@ def pairs(
     console = Console(json=json, quiet=quiet)
     if file is None and sys.stdin.isatty():
         raise UsageError("nothing to compare: stdin is a terminal", hint="name a file, or pipe texts into the command")
-    settings = Settings(model, pooling, whitening, field, input_format, encoding, max_length, device or "auto")
+    settings = Settings(
+        model, pooling, whitening, field, input_format, encoding, max_length, device or "auto", prompt_name
+    )
     _print(pairs(file or "-", settings, console, threshold=threshold, texts=texts), json=json, line=_columns)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from nlpx_cli.console import Console
 from nlpx_cli.inspect import Family
-from nlpx_cli.options import Json, Quiet
+from nlpx_cli.options import Json, Quiet, writable
 
 if TYPE_CHECKING:
     from nlpx.jobs.vocab.sources import Corpus
@@ -20,7 +20,7 @@ Weights = Literal["equal", "characters", "rarity"]
 Format = Literal["nlpx", "hf"]
 
 Base = Annotated[str, typer.Argument(help="A checkpoint directory or name, or a vocab.txt.", metavar="BASE")]
-Target = Annotated[Path, typer.Option("--out", "-o", help="The directory to write.", metavar="DIR")]
+Target = Annotated[Path, typer.Option("--out", "-o", callback=writable, help="The directory to write.", metavar="DIR")]
 To = Annotated[Format, typer.Option("--to", help="nlpx: keeps everything; hf: plain transformers.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the vocabulary that is in --out.")]
 MinCount = Annotated[int, typer.Option("--min-count", help="Leave out what occurs less often.", min=1)]
@@ -47,7 +47,13 @@ def build(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="A directory, or one .txt file.  [default: stdout]", metavar="DIR|FILE"),
+        typer.Option(
+            "--out",
+            "-o",
+            callback=writable,
+            help="A directory, or one .txt file.  [default: stdout]",
+            metavar="DIR|FILE",
+        ),
     ] = None,
     size: Annotated[int, typer.Option("--size", help="Entries at most.", min=1)] = 8000,
     kind: Annotated[Kind, typer.Option("--kind", help="char: characters; word: and words of the segmenter.")] = "char",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Json, Quiet
+from nlpx_cli.options import Json, Quiet, writable
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +22,13 @@ def whiten(
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="The .npy to write, or -.  [default: FILE.whitened.npy]", metavar="FILE"),
+        typer.Option(
+            "--out",
+            "-o",
+            callback=writable,
+            help="The .npy to write, or -.  [default: FILE.whitened.npy]",
+            metavar="FILE",
+        ),
     ] = None,
     fit: Annotated[
         list[str] | None, typer.Option("--fit", help="Fit on these vectors instead. Repeatable.", metavar="FILE")
@@ -48,10 +54,12 @@ def whiten(
         typer.Option("--fold", help="Copy this model to -o DIR, with the map as last layer.", metavar="MODEL"),
     ] = None,
     pooling: Annotated[
-        Literal["first-last-avg", "mean", "cls", "pooler"] | None,
+        Literal["first-last-avg", "mean", "cls", "last", "pooler"] | None,
         typer.Option("--pooling", help="Of the vectors, for --fold.  [default: first-last-avg]", hidden=True),
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the eigenvalues.", metavar="FILE.png")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", callback=writable, help="Draw the eigenvalues.", metavar="FILE.png")
+    ] = None,
     engine: Annotated[
         Literal["local", "dask"], typer.Option("--engine", help="Where sums are formed.", hidden=True)
     ] = "local",

@@ -53,6 +53,7 @@ def test_a_vector_a_line(nlpx):
     assert facts == {
         "paths": ["emb.npy"], "rows": 90, "columns": 16, "empty": 0, "model": "model", "pooling": "first-last-avg",
         "dtype": "float32", "max_length": 24, "precision": "float32", "device": "cpu",
+        "prompt": "",
     }  # fmt: skip
 
 

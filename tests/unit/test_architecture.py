@@ -18,7 +18,17 @@ TOOLKIT, COMMAND_LINE = PACKAGES["nlpx"], PACKAGES["nlpx_cli"]
 FILES = sorted(path for folder in PACKAGES.values() for path in folder.rglob("*.py"))
 
 HEAVY = {
-    *("torch", "transformers", "numpy", "safetensors", "tokenizers", "huggingface_hub", "jieba", "rjieba"),
+    *(
+        "torch",
+        "transformers",
+        "numpy",
+        "safetensors",
+        "tokenizers",
+        "sentencepiece",
+        "huggingface_hub",
+        "jieba",
+        "rjieba",
+    ),
     *("yaml", "rich", "pydantic", "sklearn", "scipy", "matplotlib", "tensorboard"),
 }
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
-from nlpx.errors import CheckpointWarning, InputError
+from nlpx.errors import InputError, ShownWarning
 from nlpx.models.checkpoints.load import load_model, load_trained
 
 IDS = torch.tensor([[2, 5, 6, 7, 3]])
@@ -45,7 +45,7 @@ def alerts_of(folder, **choices):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         load_model(folder, **choices)
-    return [str(found.message) for found in caught if issubclass(found.category, CheckpointWarning)]
+    return [str(found.message) for found in caught if issubclass(found.category, ShownWarning)]
 
 
 def test_heads_nobody_asked_for_are_no_reason_to_stop(bert):
@@ -254,11 +254,7 @@ def test_weights_that_may_not_be_read(bert, file, monkeypatch):
             raise refused
         return opened(path, *words, **more)
 
-    def refuse_safetensors(*_, **__):
-        raise refused
-
     monkeypatch.setattr(Path, "open", refuse)
-    monkeypatch.setattr("nlpx.models.checkpoints.checkpoint.safe_open", refuse_safetensors)
     with pytest.raises(InputError, match=f"{file}: cannot be read: permission denied"):
         load_model(bert)
 

@@ -12,7 +12,7 @@ from torch import nn
 import tiny
 from nlpx.embed import encoder as encoder_module
 from nlpx.embed.encoder import SentenceEncoder, padded
-from nlpx.embed.pooling import POOLINGS, States, pool, token_mean
+from nlpx.embed.pooling import POOLINGS, States, last_token, pool, token_mean
 from nlpx.errors import InputError, UsageError
 from nlpx.models.config import ModelConfig
 from nlpx.models.heads import LanguageModelHead
@@ -63,11 +63,20 @@ def test_pooling_by_hand():
         "mean": [[6.0, 1.0], [1.0, 2.0]],  # (5 + 7) / 2 and not / 3: the third position is padding
         "first-last-avg": [[4.0, 2.0], [1.5, 2.5]],  # first block: [2, 3] and [2, 3]
         "cls": [[5.0, 0.0], [1.0, 1.0]],
+        "last": [[7.0, 2.0], [1.0, 4.0]],
         "pooler": [[10.5, 5.0], [2.5, 2.0]],  # linear: a tanh would stay below 1
     }
     assert expected.keys() == set(POOLINGS)
     for pooling, vectors in expected.items():
         assert torch.allclose(pool(states, pooling), torch.tensor(vectors)), pooling
+
+
+def test_the_last_real_token_is_found_on_either_side_of_the_padding():
+    states = torch.arange(24.0).view(3, 4, 2)
+    right = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
+    assert last_token(states, right).tolist() == [[2, 3], [14, 15], [16, 17]]
+    assert last_token(states, right.flip(1).bool()).tolist() == [[6, 7], [14, 15], [22, 23]]
+    assert last_token(states, None).tolist() == [[6, 7], [14, 15], [22, 23]]
 
 
 def test_a_mean_is_summed_in_float32():
@@ -90,6 +99,7 @@ def test_vectors_are_those_of_transformers(tmp_path, pooling):
                 "mean": states[-1].mean(1),
                 "first-last-avg": (states[1].mean(1) + states[-1].mean(1)) / 2,
                 "cls": states[-1][:, 0],
+                "last": states[-1][:, -1],
                 "pooler": theirs.pooler.dense(states[-1][:, 0]),
             }[pooling]
         assert torch.allclose(output.pooler_output, theirs.pooler.dense(states[-1][:, 0]).tanh())

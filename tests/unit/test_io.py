@@ -133,3 +133,17 @@ def test_kill_at_any_moment_leaves_a_whole_directory(tmp_path):
         assert len(set(contents)) == 1
         assert int(contents[0]) >= 2 + extra
         assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    from nlpx.errors import InputError
+    from nlpx.faults import refuse_unwritable
+
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(InputError, match="is a file, not a folder"):
+        refuse_unwritable(tmp_path / "file" / "below" / "out.npy")
+    refuse_unwritable(tmp_path / "new" / "folder" / "out.npy")
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match=r"out.npy: .* may not be written to"):
+        refuse_unwritable(tmp_path / "out.npy")

@@ -68,10 +68,10 @@ def test_a_directory_without_tokenizer_names_what_was_looked_for(tmp_path: Path)
         load_tokenizer(tmp_path)
     assert str(tmp_path) in caught.value.message
     assert caught.value.hint
-    (tmp_path / "spiece.model").write_bytes(b"x")
+    (tmp_path / "vocab.json").write_text("{}")
     with pytest.raises(InputError) as caught:
         load_tokenizer(tmp_path)
-    assert "spiece.model, a SentencePiece model" in (caught.value.hint or "")
+    assert "make a tokenizer.json of them" in (caught.value.hint or "")
 
 
 def test_a_missing_directory_is_not_looked_up_on_the_hub(tmp_path: Path) -> None:
@@ -83,13 +83,17 @@ def test_a_missing_directory_is_not_looked_up_on_the_hub(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"model": {"type": "BPE", "vocab": {}}}, "holds a BPE model"),
-        ({"model": {"type": "WordPiece", "vocab": {}}, "normalizer": {"type": "NFC"}}, "holds a WordPiece model"),
-        ({}, "holds a unknown model"),
+        ({"model": {"type": "BPE", "vocab": {}}}, "tokenizers library cannot read it"),
+        ({"model": 3}, "tokenizers library cannot read it"),
+        (
+            {"model": {"type": "WordPiece"}, "normalizer": {"type": "BertNormalizer"}, "post_processor": 3},
+            "cannot read",
+        ),
+        ({}, "cannot read it"),
         ([], "no JSON object"),
     ],
 )
-def test_another_tokenizer_json_is_refused(tmp_path: Path, content: object, said: str) -> None:
+def test_a_broken_tokenizer_json_is_refused(tmp_path: Path, content: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         load_tokenizer(directory(tmp_path, tokenizer=content))
 
@@ -99,6 +103,19 @@ def test_broken_json_is_refused_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"tokenizer_config\.json is no JSON"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"do_lower_case": []}, "`do_lower_case` must be true, false or null"),
+        ({"mask_token": "\ud800"}, "is no JSON"),
+        ([], "no JSON object"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_refused(tmp_path: Path, config: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_tokenizer(directory(tmp_path, *SPECIAL, *CHARACTERS, tokenizer_config=config))
 
 
 def test_a_user_dictionary_needs_words(tmp_path: Path) -> None:

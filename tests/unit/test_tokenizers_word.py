@@ -237,3 +237,15 @@ def test_a_pickled_tokenizer_is_the_same_also_in_a_spawned_worker() -> None:
     assert pickle.loads(pickle.dumps(ours)).encode(text) == ours.encode(text)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(ours.encode, (text,)) == ours.encode(text)
+
+
+def test_user_words_that_the_segmenter_never_finds_are_named(recwarn):
+    from nlpx.errors import ShownWarning
+    from nlpx.tokenizers.user_dictionary import read_user_dictionary
+
+    words = ["智慧路灯网", "Green Mark标识", "*ST古丽", "x<y", "a/b", "·"]
+    assert [entry.word for entry in read_user_dictionary(words)] == words
+    (warning,) = [found for found in recwarn if issubclass(found.category, ShownWarning)]
+    assert str(warning.message).startswith("4 user words can never be found: `Green Mark标识`, `*ST古丽`, `x<y`, …")
+    read_user_dictionary(["智慧路灯网", "C++"])
+    assert len([found for found in recwarn if issubclass(found.category, ShownWarning)]) == 1

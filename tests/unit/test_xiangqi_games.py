@@ -298,3 +298,19 @@ def test_damaged_files_give_games_or_reasons(read, name):
             for move in game.moves:
                 assert position.is_legal(move)
                 position.push(move)
+
+
+def test_tags_may_share_a_line(read):
+    tags = '[Game "Chinese Chess"] [Red "甲"] [Black "乙 \\"小\\""] [Result "1-0"]'
+    one = f"{tags}\n\n1. 炮二平五 马8进7\n2. 马二进三 1-0\n"
+    (game,) = read(one, "one.pgn")
+    assert moves_of(game) == "h2e2 h9g7 h0g2"
+    assert (game.result, game.tags["red"], game.tags["black"]) == ("1-0", "甲", '乙 "小"')
+    assert [moves_of(game) for game in read(one + "\n" + one, "two.pgn")] == ["h2e2 h9g7 h0g2"] * 2
+
+
+@pytest.mark.parametrize("row", ["炮" * 100_000, '["' + "h2e2" * 50_000 + '"]'])
+def test_a_long_move_is_shown_shortened(read, row):
+    (game,) = read(row, "one.txt")
+    assert isinstance(game, Rejected)
+    assert len(game.reason) < 200

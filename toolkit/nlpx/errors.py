@@ -70,5 +70,14 @@ def refuse_empty(name: object, *, what: str) -> None:
         raise UsageError(f"an empty name where {what} is expected", hint="is a variable empty in the shell?")
 
 
-class CheckpointWarning(UserWarning):
-    """Something about a checkpoint that every command shows."""
+class ShownWarning(UserWarning):
+    """A warning for the user, which every command shows; others are the libraries' and stay in the log."""
+
+
+def warn(sentence: str) -> None:
+    """Warn the user, from code that has no `Messages`. Python alone would show the same sentence once a process."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ShownWarning)
+        warnings.warn(sentence, ShownWarning, stacklevel=3)

@@ -119,12 +119,13 @@ def full_disk_named(target: Path, consequence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_full_disk(error):
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            what, hint = "the file would be larger than the disk or a limit allows", "write to another disk"
+        elif _is_full_disk(error):
+            what, hint = "no space left on the disk", "free some space"
+        else:
             raise
-        raise MachineError(
-            f"{target}: no space left on the disk; {consequence}",
-            hint="free some space; write elsewhere with --out",
-        ) from error
+        raise MachineError(f"{target}: {what}; {consequence}", hint=f"{hint}; write elsewhere with --out") from error
 
 
 def _is_full_disk(error: BaseException | None) -> bool:

@@ -35,15 +35,25 @@ class Encoder:
         self,
         model: str | Path = "char-tiny",
         *,
-        pooling: str = "first-last-avg",
-        max_length: int = 128,
+        pooling: str | None = None,
+        max_length: int | None = None,
         device: str = "auto",
+        normalize: bool | None = None,
+        prompt_name: str | None = None,
     ) -> None:
-        """Load it. Raises what `nlpx.embed.encoder.SentenceEncoder.load` raises."""
+        """Load it; what is None is as a sentence-transformers directory says, else first-last-avg, 128 tokens, lengths
+        as they are and no prompt. Raises what `nlpx.embed.encoder.SentenceEncoder.load` raises."""
         from nlpx.embed.encoder import SentenceEncoder
 
-        self.pooling = pooling
-        self.model = SentenceEncoder.load(_checkpoint(model), poolings=(pooling,), max_length=max_length, device=device)
+        self.model = SentenceEncoder.load(
+            _checkpoint(model),
+            poolings=None if pooling is None else (pooling,),
+            max_length=max_length,
+            device=device,
+            normalize=normalize,
+            prompt_name=prompt_name,
+        )
+        self.pooling = self.model.poolings[0]
 
     @property
     def dim(self) -> int:

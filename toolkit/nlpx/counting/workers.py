@@ -25,6 +25,7 @@ from nlpx.counting.portions import OnBytes, Portion, PortionCounter
 from nlpx.counting.settings import CountSettings
 from nlpx.counting.work import Reader, WorkItem
 from nlpx.errors import MachineError, UserError
+from nlpx.faults import fault_of
 
 # One item is counted while the next one waits in the pipe, so that a worker never waits for the first process.
 _ITEMS_AHEAD = 2
@@ -251,5 +252,9 @@ def _work(
             connection.send(("error", ("MachineError", message, hint)))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
-        except Exception:
-            connection.send(("bug", traceback.format_exc()))
+        except Exception as error:
+            fault = fault_of(error)
+            if fault is not None:
+                connection.send(("error", (type(fault).__name__, fault.message, fault.hint)))
+            else:
+                connection.send(("bug", traceback.format_exc()))

@@ -17,12 +17,15 @@ from nlpx.device import choose
 from nlpx.embed.folded import folded
 from nlpx.embed.onnx_model import OnnxModel, is_onnx
 from nlpx.embed.pooling import POOLINGS, Pooling, States, pool
+from nlpx.embed.sentence_transformers import Dense, Step
+from nlpx.embed.settings import DEFAULT_LENGTH, DEFAULT_POOLING, choose_settings
 from nlpx.embed.whitening import Whitening
 from nlpx.errors import InputError, UsageError
 from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.checkpoint import open_checkpoint
-from nlpx.models.checkpoints.hub import resolve
+from nlpx.models.checkpoints.hub import locate
 from nlpx.models.checkpoints.load import load_model
+from nlpx.models.checkpoints.modules import encoder_folder
 from nlpx.models.encoder import ModelOutput
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.load import load_tokenizer
@@ -43,27 +46,35 @@ class SentenceEncoder:
         model: Any,
         tokenizer: Tokenizer,
         *,
-        poolings: Sequence[str] = ("first-last-avg",),
-        max_length: int = 128,
+        poolings: Sequence[str] = (DEFAULT_POOLING,),
+        max_length: int = DEFAULT_LENGTH,
         precision: Precision = "auto",
         device: str = "cpu",
         batch_tokens: int | None = None,
         name: str | Path = "the model",
         whitening: Whitening | None = None,
+        steps: Sequence[Step] = (),
+        prompt: str = "",
+        lower_case: bool = False,
     ) -> None:
         """`model` is what `load_model` gives without a head, or an `OnnxModel`, and becomes the encoder's own.
 
         `batch_tokens` counts padded tokens of a batch, by default what suits the device; `name` stands in messages;
-        `whitening` is the model's last linear layer, applied to what was pooled.
+        `steps` are layers after pooling and `whitening` the linear one after them. `prompt` goes before every text that
+        is not blank; `lower_case` lower-cases texts before they are tokenized.
 
         Raises `UsageError` for an unknown pooling, `InputError` for one that the model cannot have and for a
         tokenizer with more entries than the model.
         """
         self.poolings = tuple(map(_checked, poolings))
         self.whitening = whitening
-        self.dim: int = model.config.hidden_size if whitening is None else whitening.dim
+        self.steps, self.prompt, self.lower_case = tuple(steps), prompt, lower_case
+        self.notes: list[str] = []  # what was chosen without being asked for, in sentences
+        widths = [len(step.weight) for step in steps if isinstance(step, Dense)]
+        width = widths[-1] if widths else model.config.hidden_size
+        self.dim: int = width if whitening is None else whitening.dim
         self.pooler = _pooler(model)
-        self.mask = "causal" if getattr(model.config, "mask", None) == "causal" else "bidirectional"
+        self.is_causal = _is_causal(model)
         self._refuse_what_does_not_fit(name, model.config.vocab_size, tokenizer.vocab_size)
         self.device = torch.device(device)
         if isinstance(model, OnnxModel):
@@ -79,10 +90,10 @@ class SentenceEncoder:
     def _refuse_what_does_not_fit(self, name: str | Path, num_rows: int, num_entries: int) -> None:
         if "pooler" in self.poolings and self.pooler is None:
             raise InputError(f"{name} has no pooler", hint=f"poolings it has: {', '.join(POOLINGS[:-1])}")
-        if self.mask == "causal" and {"cls", "pooler"} & set(self.poolings):
+        if self.is_causal and {"cls", "pooler"} & set(self.poolings):
             raise InputError(
                 f"{name} reads from left to right: its first token sees no other, so all vectors would be the same",
-                hint="poolings that work: first-last-avg, mean",
+                hint="poolings that work: last, mean, first-last-avg",
             )
         if num_entries > num_rows:
             raise InputError(
@@ -95,39 +106,52 @@ class SentenceEncoder:
         cls,
         name: str | Path,
         *,
-        poolings: Sequence[str] = ("first-last-avg",),
-        max_length: int = 128,
+        poolings: Sequence[str] | None = None,
+        max_length: int | None = None,
         precision: Precision = "auto",
         device: str = "auto",
         batch_tokens: int | None = None,
+        normalize: bool | None = None,
+        prompt_name: str | None = None,
     ) -> Self:
         """Load a checkpoint directory, a shipped model or a hub name, without its heads, or a directory with a graph.
 
-        Texts are truncated to `max_length` tokens, or to the model's positions. A graph runs on the CPU, whatever
-        `device` says. Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`,
-        `nlpx.embed.folded.folded` and the constructor raise.
+        What is None is as a sentence-transformers directory says, else first-last-avg, 128 tokens, lengths as they are
+        and no prompt; `notes` tells what it said. `prompt_name` is one of its prompts, an empty name none. Texts are
+        truncated to `max_length` tokens, or to the model's positions. A graph runs on the CPU, whatever `device` says.
+        Raises what `load_model`, `OnnxModel.load`, `load_tokenizer`, `nlpx.device.choose`, `nlpx.embed.folded.folded`,
+        `nlpx.embed.sentence_transformers.read` and the constructor raise.
         """
-        for pooling in poolings:
+        for pooling in poolings or ():
             _checked(pooling)
-        path = resolve(name)
-        whitening = folded(path, poolings)
+        root = locate(name)
+        path = encoder_folder(root)
+        chosen = choose_settings(root, poolings, max_length=max_length, normalize=normalize, prompt_name=prompt_name)
+        whitening = folded(root, chosen.poolings)
         if is_onnx(path):
             model, device = OnnxModel.load(path, precision=precision), "cpu"
         else:
             model, device = load_model(path), choose(device).device
         if isinstance(model, Backbone) and not any("pooler" in key for key in open_checkpoint(path).names()):
             model.model.pooler = None  # transformers starts one at random where the checkpoint has none
-        return cls(
+        encoder = cls(
             model,
             load_tokenizer(path if path.exists() else path.parent),  # a TensorFlow bundle is only a prefix
-            poolings=poolings,
-            max_length=max_length,
+            poolings=chosen.poolings,
+            max_length=chosen.max_length,
             precision=precision,
             device=device,
             batch_tokens=batch_tokens,
             name=name,
             whitening=whitening,
+            steps=chosen.steps,
+            prompt=chosen.prompt,
+            lower_case=chosen.lower_case,
         )
+        encoder.notes += chosen.notes
+        if encoder.max_length < chosen.max_length:
+            encoder.notes.append(f"texts are truncated to {encoder.max_length} tokens: {name} has no more positions")
+        return encoder
 
     def encode(self, texts: Sequence[str]) -> dict[str, Vectors]:
         """One vector a text, (N, dim) for each pooling, in the order of the texts; all of zeros if it has no token.
@@ -135,7 +159,8 @@ class SentenceEncoder:
         Texts are sorted by length for the time of the call and all their vectors are held at once: give some thousand
         at a time.
         """
-        token_ids = [row.token_ids for row in self.tokenizer.encode_batch(texts, max_length=self.max_length)]
+        prepared = list(map(self._prepared, texts))
+        token_ids = [row.token_ids for row in self.tokenizer.encode_batch(prepared, max_length=self.max_length)]
         rows = [index for index, ids in enumerate(token_ids) if len(ids) > self._num_special]
         lengths = [len(token_ids[row]) for row in rows]
         batches = sequential_batches(lengths, batch_tokens=self.batch_tokens, window=max(1, len(rows)))
@@ -144,16 +169,33 @@ class SentenceEncoder:
             found = [self._encode_batch([token_ids[rows[index]] for index in batch]) for batch in batches]
         order = [rows[index] for batch in batches for index in batch]
         return {
-            pooling: _in_order([vectors[number] for vectors in found], order, (len(texts), self.dim), self.whitening)
+            pooling: self._in_order([vectors[number] for vectors in found], order, len(texts))
             for number, pooling in enumerate(self.poolings)
         }
+
+    def _prepared(self, text: str) -> str:
+        lowered = text.lower() if self.lower_case else text
+        return self.prompt + lowered if text.strip() else text
+
+    def _in_order(self, parts: Sequence[Tensor], order: Sequence[int], num_texts: int) -> Vectors:
+        """Vectors in the order of the texts, through the layers after pooling; those of no text stay zeros."""
+        vectors = np.zeros((num_texts, self.dim), dtype=np.float32)
+        if parts:
+            pooled = torch.cat(list(parts)).cpu()  # one copy: an accelerator is waited for only here
+            for step in self.steps:
+                pooled = step(pooled)
+            found = pooled.numpy()
+            vectors[order] = found if self.whitening is None else self.whitening.apply(found)
+        return vectors
 
     def _encode_batch(self, token_ids: Sequence[Sequence[int]]) -> list[Tensor]:
         ids, attention_mask = padded(token_ids, self.tokenizer.pad_token_id or 0)
         ids = ids.to(self.device)
         if attention_mask is not None:
             attention_mask = attention_mask.to(self.device)
-        output = self.model(ids, attention_mask=attention_mask, mask=self.mask, return_hidden_states=True)
+        # An encoder of transformers has its own mask, and takes no name of one.
+        mask = None if isinstance(self.model, Backbone) else "causal" if self.is_causal else "bidirectional"
+        output = self.model(ids, attention_mask=attention_mask, mask=mask, return_hidden_states=True)
         pooled = self.pooler(output) if self.pooler is not None and "pooler" in self.poolings else None
         states = States(output.hidden_states[0], output.last_hidden_state, attention_mask, pooled)
         return [pool(states, pooling) for pooling in self.poolings]
@@ -167,16 +209,6 @@ def padded(token_ids: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tenso
     filled = np.full(real.shape, pad_token_id, dtype=np.int64)
     filled[real] = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in token_ids])
     return torch.from_numpy(filled), None if lengths.min() == longest else torch.from_numpy(real)
-
-
-def _in_order(
-    parts: Sequence[Tensor], order: Sequence[int], shape: tuple[int, int], whitening: Whitening | None
-) -> Vectors:
-    vectors = np.zeros(shape, dtype=np.float32)
-    if parts:
-        pooled = torch.cat(list(parts)).cpu().numpy()  # one copy: an accelerator is waited for only here
-        vectors[order] = pooled if whitening is None else whitening.apply(pooled)
-    return vectors
 
 
 def _checked(pooling: str) -> Pooling:
@@ -193,6 +225,13 @@ def _cast(model: Any, precision: str) -> Any:
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)
     return model
+
+
+def _is_causal(model: Any) -> bool:
+    """Whether every token sees only those before it: our `mask`, or what the attention of transformers says."""
+    if isinstance(model, Backbone):
+        return any(getattr(module, "is_causal", False) for module in model.model.modules())
+    return getattr(model.config, "mask", None) == "causal"
 
 
 def _pooler(model: Any) -> Callable[[ModelOutput], Any] | None:

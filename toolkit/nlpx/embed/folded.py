@@ -21,14 +21,14 @@ def fold(model: str | Path, whitening: Whitening, *, pooling: str, out: Path) ->
     Raises InputError for a model whose vectors have another dimension and for one that has a whitening already,
     UsageError if `out` holds anything.
     """
-    from nlpx.models.checkpoints.hub import resolve
+    from nlpx.models.checkpoints.hub import locate
 
-    source = resolve(model)
+    source = locate(model)
     if not source.is_dir():
         raise InputError(f"{source}: a file", hint="name the directory of a checkpoint")
     if (source / NAME).exists():
         raise InputError(f"{source}: has a whitening already", hint="fold into the model from which it was made")
-    width = _hidden_size(source)
+    width = _width(source)
     if width != whitening.columns:
         raise InputError(f"{source}: its vectors have {width} numbers; the map takes {whitening.columns}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -57,10 +57,19 @@ def folded(directory: Path, poolings: Sequence[str] = ()) -> Whitening | None:
     return whitening
 
 
-def _hidden_size(source: Path) -> int:
+def _width(directory: Path) -> int:
+    """How many numbers the vectors of a model have: its hidden size, or what its last Dense makes of it."""
+    from nlpx.embed import sentence_transformers
     from nlpx.models.checkpoints.checkpoint import read_config
     from nlpx.models.checkpoints.load import describe
+    from nlpx.models.checkpoints.modules import encoder_folder
 
+    published = sentence_transformers.read(directory)
+    steps = () if published is None else published.steps
+    widths = [len(step.weight) for step in steps if isinstance(step, sentence_transformers.Dense)]
+    if widths:
+        return widths[-1]
+    source = encoder_folder(directory)
     described = describe(source)
     if described is not None:
         return described.config.hidden_size

@@ -21,6 +21,7 @@ from nlpx.io import write_atomically
 Matrix = NDArray[Any]
 
 CHUNK_BYTES = 8 << 20  # read at once: fits into a processor's cache, and one read call costs little beside it
+LARGEST = 1 << 56  # numbers: beyond what any disk holds, and where lists of parts would fill the memory
 FLOATS = ("float16", "float32", "float64")
 
 
@@ -149,6 +150,8 @@ def _checked(name: str, path: str, stream: BinaryIO, size: int | None) -> Vector
         raise InputError(f"{name}: the numbers are {dtype.str}, not {', '.join(FLOATS)}", hint=hint)
     if len(shape) != 2:
         raise InputError(f"{name}: the shape is {shape}, not (rows, columns)", hint=hint)
+    if any(size < 0 for size in shape) or shape[0] * shape[1] > LARGEST:
+        raise InputError(f"{name}: the header says {shape}, which no file can hold", hint=hint)
     if not all(shape):
         raise InputError(f"{name}: the shape is {shape}: there is not one vector")
     offset = stream.tell() if size is not None else 0
@@ -165,8 +168,11 @@ def _header(name: str, stream: BinaryIO) -> tuple[Any, bool, np.dtype[Any]]:
         if version == (1, 0):
             return np.lib.format.read_array_header_1_0(stream)
         return np.lib.format.read_array_header_2_0(stream)
-    except ValueError as error:
-        raise InputError(f"{name}: no .npy file: {error}", hint="np.save writes one") from None
+    except OSError:
+        raise
+    except Exception as error:  # numpy reads the header as Python: what is none makes errors of many classes
+        reason = (str(error).splitlines() or ["its header ends too early"])[0][:100]
+        raise InputError(f"{name}: no .npy file: {reason}", hint="np.save writes one") from None
 
 
 @contextmanager

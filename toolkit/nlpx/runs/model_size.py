@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nlpx import bundled
+from nlpx.configuration import registry
 
 # Weights of all blocks below which a model learns at the rates of the small ones that ship: 6 layers x 384 are 10.6
 # million, a published base model 85 million.
@@ -27,15 +28,25 @@ class ModelSize(NamedTuple):
 
 def size_of(model: str) -> ModelSize | None:
     """The size of a local checkpoint, a run, or a model that ships; None for what is not here or does not say."""
+    config = _config_of(model)
+    if config is None:
+        return None
+    inner = config.get("config", config)  # our own form holds the whole `ModelConfig` there
+    layers = inner.get("num_layers", inner.get("num_hidden_layers"))
+    width = inner.get("hidden_size")
+    return ModelSize(layers, width) if isinstance(layers, int) and isinstance(width, int) else None
+
+
+def is_foreign(model: str) -> bool:
+    """Whether the configuration names a model that only transformers knows; not where there is none to read."""
+    kind = (_config_of(model) or {}).get("model_type")
+    return kind is not None and kind not in {"nlpx", *registry.names("models/families")}
+
+
+def _config_of(model: str) -> dict[str, Any] | None:
     folder = Path(bundled.path(model)) if model in bundled.models() and not Path(model).exists() else Path(model)
-    for file in (folder / "config.json", folder / "checkpoints" / "best" / "config.json", folder / "bert_config.json"):
-        config = _read(file)
-        if config is not None:
-            inner = config.get("config", config)  # our own form holds the whole `ModelConfig` there
-            layers = inner.get("num_layers", inner.get("num_hidden_layers"))
-            width = inner.get("hidden_size")
-            return ModelSize(layers, width) if isinstance(layers, int) and isinstance(width, int) else None
-    return None
+    files = (folder / "config.json", folder / "checkpoints" / "best" / "config.json", folder / "bert_config.json")
+    return next((config for config in map(_read, files) if config is not None), None)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -164,7 +164,10 @@ class StartingModel:
                 f"{name}: the vocabulary has {entries} entries, the model's word table {rows} rows",
                 hint="take the vocab.txt that was released with these weights",
             )
-        if entries < rows:
+        if entries < rows and self.tokenizer.kind == "subword":
+            # Published so: their word tables are padded to a round number.
+            self.messages.detail(f"{name}: the word table has {rows} rows, the tokenizer {entries} entries")
+        elif entries < rows:
             self.messages.warn(
                 f"{name}: the word table has {rows} rows, the vocabulary {entries} entries: "
                 "the rows beyond are never used; is it the checkpoint's own vocab.txt?"

@@ -129,7 +129,7 @@ class Task:
         items = [
             EncodedText(
                 encoding.token_ids,
-                encoding.segment_ids.index(1) if seconds else len(encoding.token_ids),
+                len(encoding.token_ids) - sum(encoding.segment_ids),
                 classes.get(str(row.label), UNKNOWN),
             )
             for encoding, row in zip(encodings, rows, strict=True)

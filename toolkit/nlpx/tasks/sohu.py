@@ -133,7 +133,7 @@ class Task:
         items = [
             EncodedPair(
                 encoding.token_ids,
-                encoding.segment_ids.index(1),
+                len(encoding.token_ids) - sum(encoding.segment_ids),
                 pair.variant,
                 -1 if pair.label is None else pair.label,
             )

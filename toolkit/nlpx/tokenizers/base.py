@@ -1,4 +1,4 @@
-"""What both tokenizers share: special tokens, pairs, truncation, decoding. How a text is split is their own."""
+"""What all tokenizers share: special tokens, pairs, truncation, decoding. How a text is split is their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers.decode import join_tokens
-from nlpx.tokenizers.encoding import Encoding, Span
+from nlpx.tokenizers.encoding import Encoding, Frame, Span
 from nlpx.tokenizers.padding import padded
 from nlpx.tokenizers.truncate import truncated_lengths
 from nlpx.tokenizers.vocab import Kind, Vocab
@@ -30,28 +30,40 @@ _SPECIAL_SPAN = (0, 0)  # special tokens stand for no characters
 class Tokenizer(ABC):
     """A tokenizer over one vocabulary. Ids of special tokens that the vocabulary lacks are None.
 
-    `kind` is "char" or "word", `reason` the sentence that says why. An absent [CLS] or [SEP] is left out of
-    encodings. Objects can be pickled, so worker processes may hold them.
+    `kind` is "char", "word" or "subword", `reason` the sentence that says why. What the vocabulary lacks of [CLS] and
+    [SEP] is left out of encodings. Objects can be pickled, so worker processes may hold them.
     """
 
     kind: Kind
+    unk_token_id: int | None
 
     def __init__(self, vocab: Vocab, *, do_lower_case: bool = True, reason: str | None = None) -> None:
         self.vocab = vocab
         self.do_lower_case = do_lower_case
         self.reason = reason if reason is not None else vocab.recognise()[1]
         self.pad_token_id = vocab.ids.get("[PAD]")
-        self.unk_token_id = vocab.ids["[UNK]"]
+        self.unk_token_id = vocab.ids.get("[UNK]")
         self.cls_token_id = vocab.ids.get("[CLS]")
         self.sep_token_id = vocab.ids.get("[SEP]")
         self.mask_token_id = vocab.ids.get("[MASK]")
-        self._start = [] if self.cls_token_id is None else [self.cls_token_id]
-        self._end = [] if self.sep_token_id is None else [self.sep_token_id]
+        self.frame = Frame.of_bert(self.cls_token_id, self.sep_token_id)
 
     @property
     def vocab_size(self) -> int:
         """Number of entries of the vocabulary."""
         return len(self.vocab)
+
+    def require_bert(self, *, needed_by: str) -> None:
+        """Raises `InputError` unless the vocabulary is one of BERT's, of characters or words.
+
+        `needed_by` is what only works with those, as the beginning of a sentence.
+        """
+        if self.kind == "subword":
+            raise InputError(
+                f"{needed_by} needs a BERT vocabulary (vocab.txt); {self.vocab.source} is another kind of tokenizer",
+                hint="take a checkpoint with BERT's vocabulary, such as char-tiny or hfl/chinese-roberta-wwm-ext; "
+                "embed, similar, finetune, predict and whiten work with this one",
+            )
 
     def tokenize(self, text: str) -> list[str]:
         """The tokens of `text` as the vocabulary writes them, without [CLS] and [SEP]."""
@@ -170,11 +182,12 @@ class Tokenizer(ABC):
 
     def _single(self, ids: list[int], spans: list[Span] | None, limit: int | None) -> Encoding:
         # Changed in place: a second list a row would cost more than the look-up of its characters.
+        frame = self.frame
         if limit is not None:
             del ids[limit:]
-        ids[:0] = self._start
-        ids += self._end
-        offsets = None if spans is None else self._with_specials(spans[:limit])
+        ids[:0] = frame.start
+        ids += frame.end
+        offsets = None if spans is None else _around(frame.start, spans[:limit], frame.end)
         return Encoding(ids, [0] * len(ids), offsets)
 
     def _pair(
@@ -186,22 +199,22 @@ class Tokenizer(ABC):
         first, second = len(ids[0]), len(ids[1])
         if limit is not None:
             first, second = truncated_lengths(first, second, limit=limit)
-        head = self._start + ids[0][:first] + self._end
-        tail = ids[1][:second] + self._end
+        frame = self.frame
+        head = [*frame.pair_start, *ids[0][:first], *frame.middle]
+        tail = [*ids[1][:second], *frame.pair_end]
         offsets = None
         if spans is not None:
-            offsets = self._with_specials(spans[0][:first]) + self._with_specials(spans[1][:second], start=0)
-        return Encoding(head + tail, [0] * len(head) + [1] * len(tail), offsets)
-
-    def _with_specials(self, spans: list[Span], *, start: int = 1) -> list[Span]:
-        return [_SPECIAL_SPAN] * len(self._start[:start]) + spans + [_SPECIAL_SPAN] * len(self._end)
+            offsets = _around(frame.pair_start, spans[0][:first], frame.middle)
+            offsets += _around((), spans[1][:second], frame.pair_end)
+        return Encoding(head + tail, [0] * len(head) + [frame.second_segment] * len(tail), offsets)
 
     def _limit(self, max_length: int | None, *, is_pair: bool) -> int | None:
         if max_length is None:
             return None
-        limit = max_length - len(self._start) - (2 if is_pair else 1) * len(self._end)
+        limit = max_length - self.frame.size(is_pair=is_pair)
         if limit < 0:
-            raise UsageError(f"max_length {max_length} leaves no room for [CLS] and [SEP]")
+            names = " and ".join(dict.fromkeys(self.vocab.tokens[index] for index in sorted(self.frame.ids())))
+            raise UsageError(f"max_length {max_length} leaves no room for {names}")
         return limit
 
     def _special_ids(self) -> frozenset[int | None]:
@@ -212,6 +225,10 @@ class Tokenizer(ABC):
         if not 0 <= index < len(self.vocab):
             raise InputError(f"id {index} is outside the vocabulary of {len(self.vocab):,} entries")
         return self.vocab.tokens[index]
+
+
+def _around(before: Sequence[int], spans: list[Span], after: Sequence[int]) -> list[Span]:
+    return [_SPECIAL_SPAN] * len(before) + spans + [_SPECIAL_SPAN] * len(after)
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from nlpx.io import write_json, write_text
+from nlpx.tokenizers.added import as_json
 from nlpx.tokenizers.base import Rows, Tokenizer
 from nlpx.tokenizers.cache import BoundedCache
 from nlpx.tokenizers.encoding import Span
@@ -38,7 +39,8 @@ class CharTokenizer(Tokenizer):
     """BERT's tokenizer for character vocabularies.
 
     The options are those of `tokenizer_config.json`: `strip_accents` None means "as `do_lower_case`". Special
-    tokens written in a text become the special token, if written exactly so ("[MASK]", not "[mask]").
+    tokens written in a text become the special token, if written exactly so ("[MASK]", not "[mask]"). Where tokens were
+    added to the vocabulary, whole texts go through the library: what surrounds such a token decides whether it is one.
 
     Where bert4keras and transformers differ, transformers counts: special tokens in a text (bert4keras splits them
     up), words of 101 to 200 characters ([UNK] here, pieces there), private-use and unassigned characters (dropped
@@ -75,12 +77,16 @@ class CharTokenizer(Tokenizer):
         folder = Path(directory)
         write_text(folder / "vocab.txt", self.vocab.text())
         write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True) + "\n")
-        config = {
+        config: dict[str, Any] = {
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": self.do_lower_case,
             "strip_accents": self.strip_accents,
             "tokenize_chinese_chars": self.tokenize_chinese_chars,
         }
+        if self.vocab.added:
+            config["added_tokens_decoder"] = {
+                str(index): as_json(token) for index, token in self.vocab.added_by_id().items()
+            }
         write_json(folder / "tokenizer_config.json", config)
         # Written even where it follows from the vocabulary: an older file with other options may lie there.
         write_json(folder / "nlpx_tokenizer.json", {"kind": self.kind})
@@ -91,11 +97,22 @@ class CharTokenizer(Tokenizer):
         The tokens of a run of letters or digits are booked on its first character. For long texts: no object is
         made per token or sentence. Raises `UnicodeEncodeError` for a lone surrogate, like `_rows`.
         """
+        if self.vocab.added:
+            rows, spans = self._whole_rows([text])
+            return np.array(rows[0], dtype=np.int32), _until(spans[0], len(text))
         values, first, runs = self._parts(text)
         ids, _, until = _assemble(values, first, runs)
         return ids, until
 
+    def _whole_rows(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[Span]]]:
+        "".join(texts).encode()  # refuses lone surrogates
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings], [encoding.offsets for encoding in encodings]
+
     def _rows(self, texts: Sequence[str], *, return_offsets: bool) -> Rows:
+        if self.vocab.added:
+            found, found_spans = self._whole_rows(texts)
+            return found, found_spans if return_offsets else None
         joined = "\n".join(texts)  # a line break stands alone, so rows cannot join
         values, first, runs = self._parts(joined)
         ids, from_table, until = _assemble(values, first, runs)
@@ -152,7 +169,8 @@ class CharTokenizer(Tokenizer):
         return encoding.ids, encoding.offsets
 
     def _build_backend(self) -> Any:
-        backend = tokenizers.Tokenizer(models.WordPiece(self.vocab.ids, unk_token="[UNK]"))
+        added = self.vocab.added_by_id()
+        backend = tokenizers.Tokenizer(models.WordPiece(_ids_for_pieces(self.vocab), unk_token="[UNK]"))
         backend.normalizer = normalizers.BertNormalizer(
             clean_text=True,
             handle_chinese_chars=self.tokenize_chinese_chars,
@@ -162,6 +180,7 @@ class CharTokenizer(Tokenizer):
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         backend.decoder = decoders.WordPiece(prefix="##")
         backend.add_special_tokens(self._specials)
+        backend.add_tokens([tokenizers.AddedToken(**as_json(token)) for _, token in sorted(added.items())])
         if self.cls_token_id is not None and self.sep_token_id is not None:
             backend.post_processor = processors.TemplateProcessing(
                 single="[CLS]:0 $A:0 [SEP]:0",
@@ -169,6 +188,20 @@ class CharTokenizer(Tokenizer):
                 special_tokens=[("[CLS]", self.cls_token_id), ("[SEP]", self.sep_token_id)],
             )
         return backend
+
+
+def _ids_for_pieces(vocab: Vocab) -> dict[str, int]:
+    """The entries that words may be cut into: not those that were only added at the end, which are whole or nothing.
+
+    The library counts what is added from the number of entries, so ids that no entry has are taken by names that no
+    text can hold.
+    """
+    names = {token.content for token in vocab.added if not token.is_piece}
+    size = next((index + 1 for index in reversed(range(len(vocab))) if vocab.tokens[index] not in names), 0)
+    if size == len(vocab):
+        return vocab.ids
+    ids = {token: index for token, index in vocab.ids.items() if index < size}
+    return ids | {f"\0{index}": index for index in set(range(size)) - set(ids.values())}
 
 
 def _rebuild(vocab: Vocab, lower: bool, strip: bool | None, chinese: bool, reason: str) -> CharTokenizer:
@@ -193,6 +226,13 @@ def _assemble(values: Array, first: Array, runs: list[Run]) -> tuple[Array, NDAr
     ids[from_table] = values[single]
     ids[~from_table] = np.fromiter(chain.from_iterable(ids for ids, _ in runs), dtype=np.int32)
     return ids, from_table, until
+
+
+def _until(spans: Sequence[Span], num_characters: int) -> Array:
+    """How many tokens begin before each of the C characters, and before the end (C + 1)."""
+    starts = np.fromiter((start for start, _ in spans), dtype=np.int64, count=len(spans))
+    counts = np.bincount(starts, minlength=num_characters) if num_characters else np.zeros(0, dtype=np.int64)
+    return np.concatenate(([0], np.cumsum(counts)))
 
 
 def _row_starts(texts: Sequence[str]) -> Array:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nlpx.errors import InputError, UsageError
-from nlpx.first_bytes import refuse_placeholder
+from nlpx.tokenizers.added import listed_special, read_added, with_added
 from nlpx.tokenizers.base import Tokenizer
+from nlpx.tokenizers.files import read_json
 from nlpx.tokenizers.user_dictionary import UserWord, read_user_dictionary
 from nlpx.tokenizers.vocab import Vocab
 
 UserDictionary = str | Path | Iterable[str | UserWord]
 
-FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "nlpx_tokenizer.json")
+FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "modules.json", "*.model")
 _OPTIONS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
@@ -24,15 +25,21 @@ def load_tokenizer(
 ) -> Tokenizer:
     """The tokenizer of a directory, a shipped model, a hub name or a vocabulary file.
 
-    A directory holds `vocab.txt` or a WordPiece `tokenizer.json`, and perhaps `tokenizer_config.json` (options)
-    and `nlpx_tokenizer.json` (what nlpx saved: kind, segmenter, user words).
+    A directory holds `vocab.txt` (BERT's), `tokenizer.json` (of any kind) or a sentencepiece model, and perhaps
+    `tokenizer_config.json` (options, added tokens), `added_tokens.json` and `nlpx_tokenizer.json` (what nlpx saved:
+    kind, segmenter, user words).
 
-    `kind` "char" or "word" overrides what the vocabulary itself tells. `user_dictionary` (a file in jieba's
+    `kind` "char" or "word" overrides what the vocabulary of a BERT itself tells. `user_dictionary` (a file in jieba's
     format, or its lines) replaces the one saved with a word tokenizer. Raises `InputError` for missing or
     unreadable files and `UsageError` for an unknown kind or a user dictionary over a character vocabulary.
     """
     folder = _locate(path_or_name)
-    saved = _read_json(folder / "nlpx_tokenizer.json")
+    saved = read_json(folder / "nlpx_tokenizer.json")
+    is_file = Path(path_or_name).is_file() and Path(path_or_name).suffix == ".txt"
+    if not is_file and (kind or saved.get("kind")) not in ("char", "word"):
+        other = _not_of_bert(folder, Path(path_or_name))
+        if other is not None:
+            return _checked(other, kind, user_dictionary)
     vocab, options = _read_vocabulary(folder, _vocabulary_file(path_or_name, folder))
     chosen, reason = _choose_kind(vocab, requested=kind, saved=saved.get("kind"))
     if chosen == "word":
@@ -79,7 +86,9 @@ def _word(vocab: Vocab, saved: dict[str, Any], user_dictionary: UserDictionary |
 def _locate(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
     if path.is_dir():
-        return path
+        from nlpx.models.checkpoints.modules import encoder_folder
+
+        return encoder_folder(path)
     if path.is_file():
         return path.parent
     from nlpx.models.checkpoints.hub import looks_like_hub_name, resolve
@@ -95,51 +104,86 @@ def _vocabulary_file(path_or_name: str | Path, folder: Path) -> Path:
     return path if path.is_file() and path.suffix == ".txt" else folder / "vocab.txt"
 
 
-def _read_vocabulary(folder: Path, vocabulary_file: Path) -> tuple[Vocab, dict[str, Any]]:
-    """The vocabulary and the normalisation options that go with it."""
-    config = _read_json(folder / "tokenizer_config.json")
-    options = {key: config[key] for key in _OPTIONS if key in config}
-    if vocabulary_file.is_file():
-        return Vocab.read(vocabulary_file), options
-    if (folder / "tokenizer.json").is_file():
-        vocab, written = _from_tokenizer_json(folder / "tokenizer.json")
-        return vocab, {**written, **options}
-    sentencepiece = sorted(path.name for path in folder.glob("*.model"))
-    found = f"it has {', '.join(sentencepiece)}, a SentencePiece model: not supported" if sentencepiece else None
-    raise InputError(
-        f"no tokenizer in {folder}: neither vocab.txt nor tokenizer.json is there",
-        hint=found or "copy the vocab.txt of the released checkpoint into it, or name that checkpoint's directory",
-    )
+def _not_of_bert(folder: Path, named: Path) -> Tokenizer | None:
+    """The tokenizer of a directory whose files say other things than a `vocab.txt` can."""
+    from nlpx.tokenizers.general import GeneralTokenizer, is_bert
+
+    if named.suffix != ".model" and (folder / "tokenizer.json").is_file():
+        return None if is_bert(read_json(folder / "tokenizer.json")) else GeneralTokenizer.read(folder)
+    if (folder / "vocab.txt").is_file() or not any(folder.glob("*.model")):
+        return None
+    from nlpx.tokenizers.sentencepiece import SentencePieceTokenizer, find
+
+    path = named if named.suffix == ".model" else find(folder)
+    return None if path is None else SentencePieceTokenizer.read(path)
 
 
-def _from_tokenizer_json(path: Path) -> tuple[Vocab, dict[str, Any]]:
-    content = _read_json(path)
-    model = content.get("model", {})
-    normalizer = content.get("normalizer") or {}
-    if model.get("type") != "WordPiece" or normalizer.get("type") != "BertNormalizer":
-        raise InputError(
-            f"{path} holds a {model.get('type', 'unknown')} model, not BERT's WordPiece",
-            hint="only BERT vocabularies can be read; give a directory with the vocab.txt of a BERT",
+def _checked(tokenizer: Tokenizer, kind: str | None, user_dictionary: UserDictionary | None) -> Tokenizer:
+    if kind not in (None, tokenizer.kind):
+        raise UsageError(f"unknown tokenizer kind `{kind}`", hint="choose char or word")
+    if user_dictionary is not None:
+        raise UsageError(
+            f"a user dictionary has no effect on {tokenizer.vocab.source}",
+            hint="leave it out, or take a word-level checkpoint such as WoBERT",
         )
-    added = {token["content"]: token["id"] for token in content.get("added_tokens", ())}
-    tokens = {index: token for token, index in {**model["vocab"], **added}.items()}
-    size = max(tokens, default=-1) + 1
+    return tokenizer
+
+
+def _read_vocabulary(folder: Path, vocabulary_file: Path) -> tuple[Vocab, dict[str, Any]]:
+    """The vocabulary of a BERT, with what was added to it, and the normalisation options that go with it."""
+    config = read_json(folder / "tokenizer_config.json")
+    options = {key: config[key] for key in _OPTIONS if key in config}
+    for key, value in options.items():
+        if not isinstance(value, bool | None):
+            raise InputError(
+                f"{folder / 'tokenizer_config.json'}: `{key}` must be true, false or null, not {value!r}",
+                hint="restore the file from its release",
+            )
+    if vocabulary_file.is_file():
+        tokens, source = Vocab.read(vocabulary_file).tokens, str(vocabulary_file)
+    elif (folder / "tokenizer.json").is_file():
+        source = str(folder / "tokenizer.json")
+        tokens, written = _from_tokenizer_json(folder / "tokenizer.json")
+        options = {**written, **options}
+    else:
+        raise _nothing_there(folder)
+    model = read_json(folder / "tokenizer.json").get("model") or {}
+    pieces = frozenset(model.get("vocab") or tokens)
+    added = read_added(folder)
+    whole = [*listed_special(folder), *added.values()]
+    tokens = with_added(tokens, added, source=source)
+    marked = [replace(token, is_piece=token.content in pieces) for token in whole]
+    return Vocab(tokens, source=source, added=marked), options
+
+
+def _nothing_there(folder: Path) -> InputError:
+    hint = "copy the vocab.txt of the released checkpoint into it, or name that checkpoint's directory"
+    if (folder / "vocab.json").is_file():
+        hint = (
+            "vocab.json and merges.txt do not say how texts are cut: make a tokenizer.json of them once, "
+            "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+        )
+    return InputError(f"no tokenizer in {folder}: neither vocab.txt nor tokenizer.json is there", hint=hint)
+
+
+def _from_tokenizer_json(path: Path) -> tuple[list[str], dict[str, Any]]:
+    from nlpx.tokenizers.general import is_bert
+
+    content = read_json(path)
+    if not is_bert(content):
+        model = (content.get("model") or {}).get("type", "unknown")
+        raise InputError(
+            f"{path} holds a tokenizer ({model}) that is not BERT's, so it is neither char nor word level",
+            hint="leave the kind out: it is read as it is",
+        )
+    normalizer = content["normalizer"]
+    ids = content["model"]["vocab"]
+    tokens = [""] * (max(ids.values(), default=-1) + 1)
+    for token, index in ids.items():
+        tokens[index] = token
     options = {
         "do_lower_case": normalizer.get("lowercase", True),
         "strip_accents": normalizer.get("strip_accents"),
         "tokenize_chinese_chars": normalizer.get("handle_chinese_chars", True),
     }
-    return Vocab([tokens.get(index, "") for index in range(size)], source=str(path)), options
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    refuse_placeholder(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}", hint="restore the file from its release") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is no JSON object", hint="restore the file from its release")
-    return content
+    return tokens, options

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from nlpx.errors import InputError
+from nlpx.errors import InputError, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Characters within which jieba looks for words; it splits at every other.
+_BLOCK = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%\-]+")
 _LINE = re.compile(r"(?P<word>.+?)(?: (?P<frequency>[0-9]+))?(?: (?P<tag>[a-z]+))?")
 
 
@@ -33,8 +35,24 @@ def read_user_dictionary(source: str | Path | Iterable[str | UserWord] | None) -
     from pathlib import Path  # late: most segmenters have no dictionary, and a small count notices the import
 
     if isinstance(source, str | Path):
-        return list(_parse(_lines(Path(source)), place=str(source)))
-    return [entry for item in source for entry in _entries(item)]
+        entries = list(_parse(_lines(Path(source)), place=str(source)))
+    else:
+        entries = [entry for item in source for entry in _entries(item)]
+    _warn_of_words_never_found(entries)
+    return entries
+
+
+def _warn_of_words_never_found(entries: list[UserWord]) -> None:
+    from multiprocessing import parent_process
+
+    never = [entry.word for entry in entries if len(entry.word) > 1 and not _BLOCK.fullmatch(entry.word)]
+    if not never or parent_process() is not None:  # workers read the same file: once is enough
+        return
+    examples = ", ".join(f"`{word}`" for word in never[:3]) + (", …" if len(never) > 3 else "")
+    warn(
+        f"{len(never)} user words can never be found: {examples}: the segmenter splits at all characters but Chinese "
+        "ones, letters, digits and +#&._%-"
+    )
 
 
 def _entries(item: str | UserWord) -> Iterable[UserWord]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from nlpx.errors import InputError
 from nlpx.first_bytes import refuse_placeholder
+from nlpx.tokenizers.added import AddedToken
 from nlpx.tokenizers.characters import is_cjk
 
-Kind = Literal["char", "word"]
+Kind = Literal["char", "word", "subword"]  # subword: any but the two of BERT
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -25,18 +26,30 @@ class Vocab:
     line counts. (bert4keras gives two tokens one id after a duplicate; that is not repeated here.) Blank
     lines at the end of the file are no entries. `[PAD] [UNK] [CLS] [SEP] [MASK]` may stand anywhere.
 
-    Raises `InputError` when there is no token at all or no `[UNK]`.
+    `added` are the entries that are found whole in a text whatever surrounds them; the five special tokens are not
+    among them, and one that is no entry is left out.
+
+    Raises `InputError` when there is no token at all or not the one for what is `unknown`; None: none is needed.
     """
 
-    def __init__(self, tokens: Sequence[str], *, source: str = "the vocabulary") -> None:
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        *,
+        source: str = "the vocabulary",
+        added: Iterable[AddedToken] = (),
+        unknown: str | None = "[UNK]",
+    ) -> None:
         self.tokens = list(tokens)
         self.ids = {token: index for index, token in enumerate(self.tokens)}
         self.source = source
+        by_name = {token.content: token for token in added}
+        self.added = tuple(token for name, token in by_name.items() if name in self.ids and name not in SPECIAL_TOKENS)
         if not any(self.tokens):
             raise InputError(f"{source} is empty", hint="a vocabulary has one token a line, [UNK] among them")
-        if "[UNK]" not in self.ids:
+        if unknown is not None and unknown not in self.ids:
             raise InputError(
-                f"{source} has no [UNK] among its {len(self.tokens):,} entries",
+                f"{source} has no {unknown} among its {len(self.tokens):,} entries",
                 hint="BERT vocabularies need it for unknown characters; is this the right file?",
             )
 
@@ -59,6 +72,10 @@ class Vocab:
             ) from None
         # Only "\n" ends a line: splitlines would also split at U+2028 and others that are tokens of their own.
         return cls(text.rstrip("\n").split("\n"), source=str(path))
+
+    def added_by_id(self) -> dict[int, AddedToken]:
+        """The added tokens by their ids."""
+        return {self.ids[token.content]: token for token in self.added}
 
     def text(self) -> str:
         """The content of `vocab.txt`."""

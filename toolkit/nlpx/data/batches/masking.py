@@ -41,6 +41,7 @@ class SpecialIds:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> SpecialIds:
         """Take them from a tokenizer. Raises `InputError` naming those that its vocabulary lacks."""
+        tokenizer.require_bert(needed_by="Filling and hiding words")
         vocab = tokenizer.vocab
         missing = [token for token in SPECIAL_TOKENS if token not in vocab.ids]
         if missing:

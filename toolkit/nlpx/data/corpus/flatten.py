@@ -20,7 +20,6 @@ from nlpx.data.corpus.sentences import split_sentences
 from nlpx.tokenizers.cache import BoundedCache
 from nlpx.tokenizers.characters import lower_and_strip
 from nlpx.tokenizers.segment import build_segmenter
-from nlpx.tokenizers.wordpiece import word_pieces
 
 if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer
@@ -91,7 +90,7 @@ class _WordEncoder:
 
     def __init__(self, tokenizer: WordTokenizer, *, whole_words: bool) -> None:
         self._tokenizer, self._whole_words = tokenizer, whole_words
-        self._ids: BoundedCache[tuple[int, ...]] = BoundedCache(self._pieces)
+        self._ids: BoundedCache[tuple[int, ...]] = BoundedCache(lambda word: tuple(tokenizer.pieces(word)[0]))
 
     def normalise(self, text: str) -> str:
         return lower_and_strip(text) if self._tokenizer.do_lower_case else text
@@ -105,12 +104,6 @@ class _WordEncoder:
         word_starts[until[:-1][np.diff(until) > 0]] = True
         starts = offsets_of(_lengths(segments))[:-1]
         return ids, word_starts, until[np.searchsorted(starts, ends)]
-
-    def _pieces(self, segment: str) -> tuple[int, ...]:
-        vocab = self._tokenizer.vocab.ids
-        index = vocab.get(segment)
-        whole = None if index is None else (index,)
-        return whole or tuple(word_pieces(segment, vocab, unknown=self._tokenizer.unk_token_id)[0])
 
 
 @dataclass
@@ -126,6 +119,7 @@ class Flattener:
     """Turns texts into token arrays. Holds the segmenter and caches: make one per process."""
 
     def __init__(self, tokenizer: Tokenizer, *, whole_words: bool) -> None:
+        tokenizer.require_bert(needed_by="Pretraining")
         self._unknown = tokenizer.unk_token_id
         self._dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
         is_word = tokenizer.kind == "word"

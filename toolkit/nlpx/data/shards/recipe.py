@@ -67,6 +67,7 @@ def _describe(tokenizer: Tokenizer, *, whole_words: bool) -> dict[str, Any]:
         "kind": tokenizer.kind,
         "vocabulary": _hash(tokenizer.vocab.text()),
         **options,
+        **({"added_tokens": [token.content for token in tokenizer.vocab.added]} if tokenizer.vocab.added else {}),
         "user_dictionary": _hash(json.dumps(getattr(tokenizer, "user_words", []), ensure_ascii=False)),
         "segmenters": {name: importlib.metadata.version(name) for name in _SEGMENTERS} if segments else None,
     }

@@ -36,13 +36,15 @@ def convert(
     exists or the form has no such `dtype`, `MachineError` without the extra `onnx` where it is needed.
     """
     from nlpx.io import replace_directory
-    from nlpx.models.checkpoints.hub import resolve
+    from nlpx.models.checkpoints.hub import locate
     from nlpx.models.checkpoints.load import describe, load_model
+    from nlpx.models.checkpoints.modules import copy_modules, encoder_folder
 
     if dtype not in DTYPES[to]:
         raise UsageError(f"--to {to} stores no {dtype}", hint=f"it stores {', '.join(DTYPES[to])}")
     _check_target(target, overwrite=overwrite)
-    path = resolve(source)
+    root = locate(source)
+    path = encoder_folder(root)
     described = describe(path, family)
     if described is None:
         raise InputError(f"{path}: none of nlpx's families", hint="transformers reads it as it is")
@@ -58,7 +60,8 @@ def convert(
     with replace_directory(target) as temporary:
         _write(model, temporary, to=to, dtype=dtype)
         tokenizer = _copy_tokenizer(path, temporary)
-        _copy_whitening(path, temporary)
+        _copy_whitening(root, temporary)
+        copy_modules(root, temporary)
     return {
         "path": str(target),
         "format": to,

@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which texts, which model, which vectors."""
+    """Which texts, which model, which vectors; what is None is as the model's directory says, else as usual."""
 
     model: str = "char-tiny"
-    pooling: str = "first-last-avg"
+    pooling: str | None = None
     field: str = "text"
     input_format: str | None = None
     encoding: str = "utf-8"
     dtype: Literal["float32", "float16"] = "float32"
     shard: int | None = None
-    max_length: int = 128
+    max_length: int | None = None
     batch_tokens: int | None = None
     precision: Precision = "auto"
     device: str = "auto"
+    normalize: bool | None = None
+    prompt_name: str | None = None
 
 
 def embed(files: Sequence[str], out: str, options: Options, messages: Messages) -> dict[str, Any] | None:
@@ -100,14 +102,16 @@ def _load(options: Options, device: str, messages: Messages) -> SentenceEncoder:
 
     encoder = SentenceEncoder.load(
         options.model,
-        poolings=(options.pooling,),
+        poolings=None if options.pooling is None else (options.pooling,),
         max_length=options.max_length,
         precision=options.precision,
         device=device,
         batch_tokens=options.batch_tokens,
+        normalize=options.normalize,
+        prompt_name=options.prompt_name,
     )
-    if encoder.max_length < options.max_length:
-        messages.note(f"texts are truncated to {encoder.max_length} tokens: {options.model} has no more positions")
+    for note in encoder.notes:
+        messages.note(note)
     messages.detail(f"{encoder.precision} on {encoder.device}: {encoder.reason}")
     return encoder
 
@@ -136,7 +140,7 @@ def _encode(
                 if window.is_done:
                     num_kept += window.rows
                 else:
-                    window.write(encoder.encode(window_texts)[options.pooling], dtype=options.dtype)
+                    window.write(encoder.encode(window_texts)[encoder.poolings[0]], dtype=options.dtype)
             progress.update(advance=window.rows)
     if not found:
         raise InputError(f"{', '.join(source.name for source in sources)}: not one text in it")
@@ -148,13 +152,22 @@ def _encode(
 def _settings(options: Options, encoder: SentenceEncoder) -> list[Any]:
     """What vectors depend on: options, what was chosen for them, and the files of the model."""
     from nlpx import __version__
-    from nlpx.models.checkpoints.hub import resolve
+    from nlpx.models.checkpoints.hub import locate
+    from nlpx.models.checkpoints.modules import read_modules
 
-    path = resolve(options.model)
-    files = sorted(path.iterdir()) if path.is_dir() else sorted(path.parent.glob(f"{path.name}*"))
-    facts = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+    path = locate(options.model)
+    folders = {path, *(module.folder for module in read_modules(path))}
+    files = sorted(path.parent.glob(f"{path.name}*"))
+    if path.is_dir():
+        files = sorted(file for folder in folders if folder.is_dir() for file in folder.iterdir())
+    facts = [
+        [str(file.relative_to(path.parent)), file.stat().st_size, file.stat().st_mtime_ns]
+        for file in files
+        if file.is_file()
+    ]
     chosen = [encoder.max_length, encoder.precision, encoder.batch_tokens, encoder.device.type]
-    return [__version__, options.pooling, options.dtype, chosen, facts]
+    asked = [encoder.poolings[0], options.normalize, encoder.prompt, options.dtype]
+    return [__version__, *asked, chosen, facts]
 
 
 def _finish(
@@ -170,7 +183,8 @@ def _finish(
     if options.shard is not None:
         _warn_of_others(paths, out, messages)
     facts = {"paths": paths, "rows": num_rows, "columns": encoder.dim, "empty": num_empty}
-    facts |= {"model": options.model, "pooling": options.pooling, "dtype": options.dtype}
+    facts |= {"model": options.model, "pooling": encoder.poolings[0], "dtype": options.dtype}
+    facts |= {"prompt": encoder.prompt}
     return facts | {"max_length": encoder.max_length, "precision": encoder.precision, "device": str(encoder.device)}
 
 

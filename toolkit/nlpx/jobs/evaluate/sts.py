@@ -35,7 +35,7 @@ class Settings:
     fields: Sequence[str] | None = None
     score_field: str | None = None
     encoding: str = "utf-8"
-    max_length: int = 128
+    max_length: int | None = None
     seed: int = 7
 
 
@@ -50,6 +50,8 @@ def evaluate(name: str, files: Sequence[str], settings: Settings, *, device: str
 
     sets = _read_sets(files, settings)
     encoder = _load(name, settings, device)
+    for note in encoder.notes:
+        messages.note(note)
     dim = encoder.dim // 2 if settings.dim is None else settings.dim
     if not 1 <= dim <= encoder.dim:
         raise UsageError(f"--dim {dim}: the vectors of {name} have {encoder.dim} dimensions")
@@ -101,12 +103,12 @@ def _read(file: str, name: str, pairs: dict[str, list[tuple[str, str, float]]], 
 
 def _load(name: str, settings: Settings, device: str) -> SentenceEncoder:
     from nlpx.embed.encoder import SentenceEncoder
-    from nlpx.embed.pooling import POOLINGS
+    from nlpx.embed.pooling import COMPARED
 
-    poolings = tuple(settings.poolings) or POOLINGS[:-1]
+    poolings: tuple[str, ...] = tuple(settings.poolings) or COMPARED[:-1]
     encoder = SentenceEncoder.load(name, poolings=poolings, max_length=settings.max_length, device=device)
     if not settings.poolings and encoder.pooler is not None:
-        encoder.poolings = POOLINGS
+        encoder.poolings = COMPARED
     return encoder
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlpx.jobs.finetune.config import Config
 from nlpx.runs.model_section import NEW
-from nlpx.runs.model_size import size_of
+from nlpx.runs.model_size import is_foreign, size_of
 from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ __all__ = ["Config", "Finished", "Plan", "RunOptions", "finetune", "plan", "pres
 def preset_for(task: str, model: str | None) -> str:
     """The preset of a task: a model from nothing, a small one and a published one want different rates.
 
-    A small one is told by its size, so that a copy of a model that ships, or one trained on from it, is one too.
+    A small one is told by its size, so that a copy of a model that ships, or one trained on from it, is one too. One
+    that loads through transformers is a published one, whatever its size: it has no parts to choose.
     """
     if model == NEW:
         return f"finetune/{task}-new"
     size = None if model is None else size_of(model)
-    is_small = model is None or (size is not None and size.is_small)
+    is_small = model is None or (size is not None and size.is_small and not is_foreign(model))
     return f"finetune/{task}-tiny" if is_small else f"finetune/{task}"
 
 

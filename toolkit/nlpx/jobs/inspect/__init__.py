@@ -35,20 +35,28 @@ def inspect(path_or_name: str, *, family: str | None = None) -> dict[str, Any]:
         checkpoint = open_checkpoint(path)
         model_type = checkpoint.config.get("model_type")
         report = Backbone.load(path, head=None, choices={}).load_report
-        sizes = [_count(checkpoint.shape(name)) for name in checkpoint.names()]
+        names = checkpoint.names()
+        tokenizer = _tokenizer(path, None)
         return {
             "path": str(path),
             "family": None,
             "reason": f"model_type {model_type} is none of nlpx's families; it loads through transformers",
-            "parameters": sum(sizes),
+            "layout": checkpoint.layout,
+            "parameters": sum(_count(checkpoint.shape(name)) for name in names),
+            "stored_tensors": len(names),
+            "stored_dtypes": sorted({checkpoint.dtype(name) for name in names}),
             "config": checkpoint.config,
             "used": report.used,
             "missing": report.missing,
             "unexpected": report.unexpected,
             "ignored": [],
             "reshaped": {},
-            "tokenizer": _tokenizer(path, None),
-            "warnings": report.alerts + ([_unexplained(report)] if report.unexplained else []),
+            "tokenizer": tokenizer,
+            "warnings": [
+                *report.alerts,
+                *([_unexplained(report)] if report.unexplained else []),
+                *tokenizer.pop("warnings"),
+            ],
         }
     return _facts(path, described)
 

@@ -45,9 +45,9 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> S
     from nlpx.train.precision import resolve_precision
 
     chosen = torch.device(choose(device).device)
-    model = _with_masked_head(name)
     tokenizer = load_tokenizer(name)
     special = SpecialIds.of(tokenizer)
+    model = _with_masked_head(name)
     config, is_ours = _config(model)
     if config.vocab_size < len(tokenizer.vocab):
         raise InputError(f"{name}: {len(tokenizer.vocab):,} tokens, but the model has {config.vocab_size:,} rows")

@@ -25,16 +25,17 @@ NUMPY_MAGIC = b"\x93NUMPY"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How texts become vectors, and which map they go through."""
+    """How texts become vectors, and which map they go through; None is as the model's directory says, else as usual."""
 
     model: str = "char-tiny"
-    pooling: str = "first-last-avg"
+    pooling: str | None = None
     whitening: Path | None = None
     field: str = "text"
     input_format: str | None = None
     encoding: str = "utf-8"
-    max_length: int = 128
+    max_length: int | None = None
     device: str = "auto"
+    prompt_name: str | None = None
 
 
 class Sources:
@@ -48,9 +49,16 @@ class Sources:
         from nlpx.embed.encoder import SentenceEncoder
 
         chosen = self.settings
-        return SentenceEncoder.load(
-            chosen.model, poolings=(chosen.pooling,), max_length=chosen.max_length, device=chosen.device
+        encoder = SentenceEncoder.load(
+            chosen.model,
+            poolings=None if chosen.pooling is None else (chosen.pooling,),
+            max_length=chosen.max_length,
+            device=chosen.device,
+            prompt_name=chosen.prompt_name,
         )
+        for note in encoder.notes:
+            self.messages.note(note)
+        return encoder
 
     @cached_property
     def whitening(self) -> Whitening | None:
@@ -60,7 +68,7 @@ class Sources:
 
     def encode(self, texts: Sequence[str]) -> NDArray[Any]:
         """Vectors of some texts, (N, d)."""
-        return self.encoder.encode(texts)[self.settings.pooling]
+        return self.encoder.encode(texts)[self.encoder.poolings[0]]
 
     def texts(self, source: str) -> Iterator[str]:
         """The texts of a file or of stdin, one a line or row, empty ones too: as `nlpx embed` numbers them."""

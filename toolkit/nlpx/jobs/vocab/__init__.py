@@ -187,6 +187,7 @@ def _facts(name: str, messages: Messages, corpus: Corpus | None) -> dict[str, An
     from nlpx.tokenizers.vocabulary.kinds import duplicates, entries_by_kind
 
     tokenizer = load_tokenizer(name)
+    tokenizer.require_bert(needed_by="The list of kinds of entries")
     vocab = tokenizer.vocab
     facts: dict[str, Any] = {
         "vocabulary": name,

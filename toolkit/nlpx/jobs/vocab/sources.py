@@ -67,9 +67,10 @@ def open_base(name: str, *, family: str | None = None) -> Base:
     from nlpx.tokenizers.load import load_tokenizer
 
     path = resolve(name)
-    if not _is_checkpoint(path):
-        return Base(name, path, load_tokenizer(path), None)
-    return Base(name, path, load_tokenizer(path if path.is_dir() else path.parent), _describe(path, family))
+    is_checkpoint = _is_checkpoint(path)
+    tokenizer = load_tokenizer(path.parent if is_checkpoint and not path.is_dir() else path)
+    tokenizer.require_bert(needed_by="Extending or trimming a vocabulary")
+    return Base(name, path, tokenizer, _describe(path, family) if is_checkpoint else None)
 
 
 def read_counts(path: str) -> Counts:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from nlpx.embed.whitening import Choices, Whitening
     from nlpx.messages import Messages
 
-DEFAULT_POOLING = "first-last-avg"
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -185,8 +183,10 @@ def _apply(vectors: VectorFile, whitening: Whitening, target: str, options: Opti
 
 def _fold(whitening: Whitening, options: Options) -> str:
     from nlpx.embed.folded import fold
+    from nlpx.embed.settings import DEFAULT_POOLING, own_pooling
+    from nlpx.models.checkpoints.hub import locate
 
-    pooling = options.pooling or whitening.pooling or DEFAULT_POOLING
+    pooling = options.pooling or whitening.pooling or own_pooling(locate(str(options.fold))) or DEFAULT_POOLING
     return str(fold(str(options.fold), whitening, pooling=pooling, out=Path(str(options.out))))
 
 

@@ -34,11 +34,16 @@ def parse_size(text: str) -> int:
 def check_destinations(output: str | None, plot: str | None) -> None:
     """Refuse before an hour of counting what could not be written after it.
 
-    Raises UsageError for a folder in place of a file, MachineError for a plot without matplotlib.
+    Raises UsageError for a folder in place of a file, InputError for a folder without the right to write in it,
+    MachineError for a plot without matplotlib.
     """
+    from nlpx.faults import refuse_unwritable
+
     for option, path in (("--output", output), ("--plot", plot)):
         if path is not None and os.path.isdir(path):  # noqa: PTH112 - before pathlib is needed
             raise UsageError(f"{option}: {path} is a folder", hint="name a file in it")
+        if path is not None:
+            refuse_unwritable(path)
     if plot is not None:
         from nlpx.report.plots import available
 

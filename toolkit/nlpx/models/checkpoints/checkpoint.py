@@ -205,6 +205,7 @@ def _shards(index: Path) -> list[Path]:
 
 
 def _open_safetensors(file: Path) -> Any:
+    _refuse_unreadable(file)
     refuse_placeholder(file)
     try:
         return safe_open(file, framework="pt")
@@ -212,6 +213,13 @@ def _open_safetensors(file: Path) -> Any:
         raise InputError(
             f"{file}: truncated or not a safetensors file ({error})", hint="copy or download it again"
         ) from None
+
+
+def _refuse_unreadable(file: Path) -> None:
+    # The libraries' own errors do not tell a file that may not be read from one that is damaged or not there.
+    try:
+        with file.open("rb"):
+            pass
     except OSError as error:
         raise _unreadable(file, error) from None
 
@@ -221,12 +229,8 @@ def _unreadable(file: Path, error: OSError) -> InputError:
 
 
 def _load_weights_only(file: Path) -> dict[str, Tensor]:
+    _refuse_unreadable(file)
     refuse_placeholder(file)
-    try:
-        with file.open("rb"):
-            pass  # torch's own errors do not tell a file that may not be read from a damaged one
-    except OSError as error:
-        raise _unreadable(file, error) from None
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
     except pickle.UnpicklingError:

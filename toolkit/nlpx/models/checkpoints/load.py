@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nlpx.errors import CheckpointWarning, InputError, UsageError
+from nlpx.errors import InputError, UsageError, warn
 from nlpx.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from nlpx.models.checkpoints.family import recognise
 from nlpx.models.checkpoints.hub import resolve
@@ -128,10 +127,8 @@ def _judge(path: Path, report: LoadReport, allow_unexplained: bool) -> None:
             "so its outputs would be others",
             hint="is the configuration that of these weights? nlpx inspect lists all tensors",
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")  # Python would show it once a process
-        for sentence in report.alerts:
-            warnings.warn(sentence, CheckpointWarning, stacklevel=3)
+    for sentence in report.alerts:
+        warn(sentence)
 
 
 def shortened(names: Sequence[str], limit: int = 3) -> str:

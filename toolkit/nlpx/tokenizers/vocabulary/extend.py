@@ -82,11 +82,11 @@ def is_redundant(token: str, kind: Kind) -> bool:
 
 
 def simplify(vocab: Vocab, kind: Kind, *, keep_unused: bool = False) -> Simplified:
-    """Special tokens first, the rest in its order, without redundant and repeated entries.
+    """Special and added tokens first, the rest in its order, without redundant and repeated entries.
 
     Of an entry written twice the id in use is kept, which is the last. `keep_unused` keeps `[unused1]`, ... .
     """
-    special = [token for token in SPECIAL_TOKENS if token in vocab.ids]
+    special = [token for token in SPECIAL_TOKENS if token in vocab.ids] + [token.content for token in vocab.added]
     kept = [
         index
         for token, index in sorted(vocab.ids.items(), key=lambda item: item[1])
@@ -135,13 +135,15 @@ def extend(
     _check_base(tokenizer, add_special=add_special)
     base = simplify(tokenizer.vocab, tokenizer.kind, keep_unused=keep_unused)
     special = missing_special_tokens(tokenizer.vocab)
-    pure = with_vocabulary(tokenizer, Vocab(base.tokens + special, source=tokenizer.vocab.source))
+    pure = with_vocabulary(
+        tokenizer, Vocab(base.tokens + special, source=tokenizer.vocab.source, added=tokenizer.vocab.added)
+    )
     taken = _Taking(pure, teach=teach)
     chosen = list(islice(taken.fitting(words), size)) if size else []
     compounds: list[Compound] = [[base.tokens.index("[UNK]")] for _ in special]
     compounds += _compounds(chosen, pure, weights)
     found = [word for word, _, _ in chosen]
-    vocab = Vocab(pure.vocab.tokens + found, source="the extended vocabulary")
+    vocab = Vocab(pure.vocab.tokens + found, source="the extended vocabulary", added=tokenizer.vocab.added)
     taught = [word for word in found if word in taken.untaught]
     return Extension(
         _extended(tokenizer, vocab, taught, is_word=bool(size)),

@@ -58,7 +58,7 @@ class Usage:
         vocab = self.tokenizer.vocab
         used = {int(index) for index in np.flatnonzero(self.counts >= max(1, min_count))} | self._needed_for_unknown
         used |= {index for token, index in vocab.ids.items() if _is_single_ascii(token)}
-        special = [vocab.ids[token] for token in SPECIAL_TOKENS if token in vocab.ids]
+        special = [vocab.ids[token] for token in SPECIAL_TOKENS if token in vocab.ids] + list(vocab.added_by_id())
         return special + sorted(used - set(special))
 
     def _note_unknown(self, text: str) -> None:
@@ -76,7 +76,7 @@ class Usage:
 
 def trimmed(vocab: Vocab, keep_tokens: Iterable[int]) -> Vocab:
     """The entries of `keep_tokens`, in that order."""
-    return Vocab([vocab.tokens[index] for index in keep_tokens], source=f"{vocab.source}, trimmed")
+    return Vocab([vocab.tokens[index] for index in keep_tokens], source=f"{vocab.source}, trimmed", added=vocab.added)
 
 
 def pieces_until_failure(word: str, ids: Mapping[str, int]) -> list[int]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from nlpx.errors import InputError
+from nlpx.errors import InputError, shown
 from nlpx.xiangqi.rules.geometry import FORWARD
 from nlpx.xiangqi.rules.moves import SOURCE, TARGET, Board, is_possible
 from nlpx.xiangqi.rules.pieces import (
@@ -128,7 +128,7 @@ def _absence(written: Written) -> str:
 def _read(text: str, color: int) -> Written:
     characters = [character for character in text if not character.isspace()]
     if len(characters) != 4 or characters[2] not in DIRECTION_OF or characters[3] not in DIGIT_OF:
-        raise InputError(f"`{text}` is no move in Chinese notation", hint=_HINT)
+        raise InputError(f"`{shown(text)}` is no move in Chinese notation", hint=_HINT)
     first, second = characters[:2]
     kind, file, place = _subject(first, second)
     if kind is None:

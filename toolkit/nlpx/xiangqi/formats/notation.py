@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nlpx.errors import InputError
+from nlpx.errors import InputError, shown
 from nlpx.xiangqi.formats.chinese import chinese, parse_chinese
 from nlpx.xiangqi.rules.moves import SOURCE, TARGET
 from nlpx.xiangqi.rules.pieces import NUM_FILES, NUM_MOVES, NUM_SQUARES, square_name
@@ -35,7 +35,7 @@ def parse_iccs(text: str) -> int:
         return found
     match = _FORM.fullmatch(text.strip())
     if match is None:
-        raise InputError(f"`{text}` is no move in coordinates", hint="files a to i, ranks 0 to 9: h2e2 or H2-E2")
+        raise InputError(f"`{shown(text)}` is no move in coordinates", hint="files a to i, ranks 0 to 9: h2e2 or H2-E2")
     source_file, source_rank, target_file, target_rank = match.groups()
     return _square(source_file, source_rank) * NUM_SQUARES + _square(target_file, target_rank)
 

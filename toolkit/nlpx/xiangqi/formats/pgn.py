@@ -10,7 +10,10 @@ from nlpx.xiangqi.formats.records import Record, plain_result, split_result, wor
 from nlpx.xiangqi.rules.board import Position
 from nlpx.xiangqi.rules.pieces import BLACK
 
-_TAG = re.compile(r'\s*\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)"?\s*\]?\s*$')
+_ONE = r'\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)'
+# Several may share a line; the last may lack its quote and its bracket, as files cut by hand have it.
+_TAGS = re.compile(rf'\s*(?:{_ONE}"\s*\]\s*)*{_ONE}"?\s*\]?\s*$')
+_TAG = re.compile(_ONE)
 _FIRST_TAG = re.compile(r'\s*\[\s*(Game|Event)\s+"', re.IGNORECASE)
 _NOT_KEPT = ("game", "format", "result", "fen", "setup", "variant")
 _NAMES = {"eco": "ecco"}
@@ -20,12 +23,13 @@ def read_pgn(lines: Iterable[str]) -> Iterator[Record]:
     """Yield the games of a PGN file: a tag after moves begins the next one, unless it stands in a comment."""
     game = _Game(1, 1)
     for number, line in enumerate(lines, start=1):
-        tag = _TAG.match(line) if "[" in line and (not game.in_comment or _FIRST_TAG.match(line)) else None
-        if tag and game.has_moves:
+        is_tags = "[" in line and (not game.in_comment or _FIRST_TAG.match(line)) and _TAGS.match(line)
+        if is_tags and game.has_moves:
             yield game.record()
             game = _Game(game.number + 1, number)
-        if tag:
-            game.tags[tag[1].lower()] = tag[2].replace('\\"', '"').replace("\\\\", "\\")
+        if is_tags:
+            for name, value in _TAG.findall(line):
+                game.tags[name.lower()] = value.replace('\\"', '"').replace("\\\\", "\\")
         else:
             game.add(line)
     if game.tags or game.has_moves:

@@ -11,17 +11,23 @@ from nlpx.models.checkpoints.hub import cached
 from nlpx.models.checkpoints.hub.failures import explained
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
 from nlpx.models.checkpoints.hub.watching import Watch, watched
+from nlpx.models.checkpoints.modules import encoder_folder
 from nlpx.notes import note
 
-__all__ = ["looks_like_hub_name", "resolve", "snapshot"]
+__all__ = ["locate", "looks_like_hub_name", "resolve", "snapshot"]
 
-CONFIG_AND_WEIGHTS = ("*config*.json", "*.safetensors", "*.safetensors.index.json")
-TOKENIZER_FILES = ("vocab.txt", "tokenizer*.json", "nlpx_tokenizer.json", "special_tokens_map.json")
+CONFIG_AND_WEIGHTS = ("*config*.json", "modules.json", "*.safetensors", "*.safetensors.index.json")
+TOKENIZER_FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "*.model")
 PYTORCH_WEIGHTS = ("pytorch_model*.bin", "*.bin.index.json")
 
 
 def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
-    """The local path of a checkpoint: as given if it exists, else a shipped one, else a snapshot from the hub.
+    """The local path of a checkpoint, and in a sentence-transformers directory that of its encoder; see `locate`."""
+    return encoder_folder(locate(path_or_name, patterns))
+
+
+def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
+    """The local path of a model: as given if it exists, else a shipped one, else a snapshot from the hub.
 
     A hub name is `org/model` or `org/model@revision`, the revision a branch, a tag or a commit.
     Raises `InputError` if it is neither, `UsageError` for an empty name, and what `snapshot` raises.
