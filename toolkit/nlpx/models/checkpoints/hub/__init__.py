@@ -1,49 +1,21 @@
-"""From a name to a checkpoint: a local directory, else a shipped model, else the Hugging Face hub and its cache."""
+"""The Hugging Face hub and its cache: from the name of a repository to a folder."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
-from nlpx import aliases, bundled
-from nlpx.errors import InputError, MachineError, UserError, refuse_empty
+from nlpx import aliases
+from nlpx.errors import InputError, MachineError, UserError
 from nlpx.models.checkpoints.hub import cached
 from nlpx.models.checkpoints.hub.failures import explained
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
 from nlpx.models.checkpoints.hub.watching import Watch, watched
-from nlpx.models.checkpoints.modules import encoder_folder
 from nlpx.notes import note
 
-__all__ = ["locate", "looks_like_hub_name", "resolve", "snapshot"]
+__all__ = ["looks_like_hub_name", "snapshot"]
 
-CONFIG_AND_WEIGHTS = ("*config*.json", "modules.json", "*.safetensors", "*.safetensors.index.json")
-TOKENIZER_FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "*.model")
-PYTORCH_WEIGHTS = ("pytorch_model*.bin", "*.bin.index.json")
-
-
-def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
-    """The local path of a checkpoint, and in a sentence-transformers directory that of its encoder; see `locate`."""
-    return encoder_folder(locate(path_or_name, patterns))
-
-
-def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
-    """The local path of a model: as given if it exists, else a shipped one, else a snapshot from the hub.
-
-    A hub name is `org/model` or `org/model@revision`, the revision a branch, a tag or a commit.
-    Raises `InputError` if it is neither, `UsageError` for an empty name, and what `snapshot` raises.
-    """
-    refuse_empty(path_or_name, what="a model")
-    path = Path(path_or_name)
-    if path.exists() or path.with_name(path.name + ".index").exists():
-        return path
-    if str(path_or_name) in bundled.models():
-        return bundled.path(str(path_or_name))
-    if looks_like_hub_name(str(path_or_name)):
-        return snapshot(str(path_or_name), patterns)
-    raise InputError(
-        f"{path_or_name}: no such file or directory",
-        hint="give a checkpoint directory, or a hub name like org/model",
-    )
+PYTORCH_WEIGHTS = ("*pytorch_model*.bin", "*.bin.index.json")
 
 
 @cache  # within one process a name stands for one revision, and is looked up once
