@@ -23,8 +23,8 @@ from nlpx.embed.whitening import Whitening
 from nlpx.errors import InputError, UsageError
 from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.checkpoint import open_checkpoint
+from nlpx.models.checkpoints.hub import locate
 from nlpx.models.checkpoints.load import load_model
-from nlpx.models.checkpoints.locate import locate
 from nlpx.models.checkpoints.modules import encoder_folder
 from nlpx.models.encoder import ModelOutput
 from nlpx.tokenizers.base import Tokenizer

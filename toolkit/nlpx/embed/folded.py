@@ -21,7 +21,7 @@ def fold(model: str | Path, whitening: Whitening, *, pooling: str, out: Path) ->
     Raises InputError for a model whose vectors have another dimension and for one that has a whitening already,
     UsageError if `out` holds anything.
     """
-    from nlpx.models.checkpoints.locate import locate
+    from nlpx.models.checkpoints.hub import locate
 
     source = locate(model)
     if not source.is_dir():

@@ -185,7 +185,7 @@ class StartingModel:
         )
 
     def _path(self) -> Path:
-        from nlpx.models.checkpoints.locate import resolve
+        from nlpx.models.checkpoints.resolve import resolve
 
         return resolve(self.section.name)
 

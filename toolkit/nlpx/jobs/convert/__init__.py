@@ -36,8 +36,8 @@ def convert(
     exists or the form has no such `dtype`, `MachineError` without the extra `onnx` where it is needed.
     """
     from nlpx.io import replace_directory
+    from nlpx.models.checkpoints.hub import locate
     from nlpx.models.checkpoints.load import describe, load_model
-    from nlpx.models.checkpoints.locate import locate
     from nlpx.models.checkpoints.modules import copy_modules, encoder_folder
 
     if dtype not in DTYPES[to]:

@@ -152,7 +152,7 @@ def _encode(
 def _settings(options: Options, encoder: SentenceEncoder) -> list[Any]:
     """What vectors depend on: options, what was chosen for them, and the files of the model."""
     from nlpx import __version__
-    from nlpx.models.checkpoints.locate import locate
+    from nlpx.models.checkpoints.hub import locate
     from nlpx.models.checkpoints.modules import read_modules
 
     path = locate(options.model)

@@ -184,7 +184,7 @@ def _apply(vectors: VectorFile, whitening: Whitening, target: str, options: Opti
 def _fold(whitening: Whitening, options: Options) -> str:
     from nlpx.embed.folded import fold
     from nlpx.embed.settings import DEFAULT_POOLING, own_pooling
-    from nlpx.models.checkpoints.locate import locate
+    from nlpx.models.checkpoints.hub import locate
 
     pooling = options.pooling or whitening.pooling or own_pooling(locate(str(options.fold))) or DEFAULT_POOLING
     return str(fold(str(options.fold), whitening, pooling=pooling, out=Path(str(options.out))))

@@ -1,21 +1,43 @@
-"""The Hugging Face hub and its cache: from the name of a repository to a folder."""
+"""From a name to a checkpoint: a local directory, else a shipped model, else the Hugging Face hub and its cache."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
-from nlpx import aliases
-from nlpx.errors import InputError, MachineError, UserError
+from nlpx import aliases, bundled
+from nlpx.errors import InputError, MachineError, UserError, refuse_empty
 from nlpx.models.checkpoints.hub import cached
 from nlpx.models.checkpoints.hub.failures import explained
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
 from nlpx.models.checkpoints.hub.watching import Watch, watched
 from nlpx.notes import note
 
-__all__ = ["looks_like_hub_name", "snapshot"]
+__all__ = ["locate", "looks_like_hub_name", "snapshot"]
 
+CONFIG_AND_WEIGHTS = ("*config*.json", "modules.json", "*.safetensors", "*.safetensors.index.json")
+TOKENIZER_FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "*.model")
 PYTORCH_WEIGHTS = ("*pytorch_model*.bin", "*.bin.index.json")
+
+
+def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
+    """The local path of a model: as given if it exists, else a shipped one, else a snapshot from the hub.
+
+    A hub name is `org/model` or `org/model@revision`, the revision a branch, a tag or a commit.
+    Raises `InputError` if it is neither, `UsageError` for an empty name, and what `snapshot` raises.
+    """
+    refuse_empty(path_or_name, what="a model")
+    path = Path(path_or_name)
+    if path.exists() or path.with_name(path.name + ".index").exists():
+        return path
+    if str(path_or_name) in bundled.models():
+        return bundled.path(str(path_or_name))
+    if looks_like_hub_name(str(path_or_name)):
+        return snapshot(str(path_or_name), patterns)
+    raise InputError(
+        f"{path_or_name}: no such file or directory",
+        hint="give a checkpoint directory, or a hub name like org/model",
+    )
 
 
 @cache  # within one process a name stands for one revision, and is looked up once
@@ -81,19 +103,17 @@ def _download(name: Name, patterns: tuple[str, ...], watch: Watch) -> Path:
 
 
 def _checked(name: Name, patterns: tuple[str, ...], folder: Path, watch: Watch) -> Path:
-    """The folder without pages, pointers and parts of files: those of earlier downloads are fetched anew, once."""
+    """The folder without pages and pointers in place of files: those of earlier downloads are fetched anew, once."""
     cached.refuse_wrong_hashes(name, folder, watch.blobs_before)
     spoilt = cached.spoilt_files(folder, patterns)
-    old = [file for file in spoilt if cached.blob_of(file).name in watch.blobs_before]
-    for file, known in spoilt.items():
-        if file not in old and known is not cached.CUT:  # cut in the repository itself: told where it is opened
-            cached.remove(file)
-            raise cached.sent_instead(name, file, known)
-    if not old:
+    if not spoilt:
         return folder
-    for file in old:
-        note(f"{name}: {file.name} in the cache is {spoilt[file].name}; it is fetched anew")
+    for file, known in spoilt.items():
+        is_old = cached.blob_of(file).name in watch.blobs_before
         cached.remove(file)
+        if not is_old:
+            raise cached.sent_instead(name, file, known)
+        note(f"{name}: {file.name} in the cache is {known.name}; it is fetched anew")
     watch.blobs_before = cached.blobs(name)
     return _checked(name, patterns, _download(name, patterns, watch), watch)
 
