@@ -69,9 +69,13 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "EntryNotFound", "Entry not found")
             return
         content = files[name]
-        headers = {"ETag": f'"{self.server.etags.get(name, etag(name, content))}"'}
+        headers = {"ETag": f'"{etag(name, content)}"'}
         headers |= {"X-Repo-Commit": self.server.commit(revision) or "", "X-Linked-Size": str(len(content))}
-        self.send(200, content, headers)
+        if self.server.storage is not None and name.endswith(LARGE):
+            headers |= {"X-Linked-Etag": headers["ETag"], "Location": f"{self.server.storage}/{name}"}
+            self.send(302, b"Found", headers)
+        else:
+            self.send(200, content, headers)
 
     def _files(self, repository: str, revision: str) -> dict[str, bytes] | None:
         if repository not in self.server.repositories:
@@ -113,7 +117,7 @@ class LoopbackHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.revisions = {"main": MAIN, "v1": TAGGED, "refs/pr/1": TAGGED}
-        self.etags: dict[str, str] = {}
+        self.storage: str | None = None  # where large files are redirected to, as to the hub's own storage
         self.requests: list[str] = []
         self.broken: Callable[[Handler, str], bool] | None = None
         self.closing = Event()

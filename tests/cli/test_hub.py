@@ -22,6 +22,7 @@ from nlpx.models.checkpoints.hub import watching
 NAME = "org/model"
 Broken = Callable[[Handler, str], bool]
 COMMANDS = ("inspect", "embed", "finetune")
+BARS = ("it/s", "B/s", "Fetching ", "Downloading", "%|")
 SHORT = tiny.settings("data.max_length=24")
 
 
@@ -104,12 +105,13 @@ def on_weights(answer: Callable[[Handler, bytes], object], *, command: str = "GE
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_online_then_offline(run, hub, command, monkeypatch):
+def test_online_then_offline(run, hub, command, monkeypatch, tmp_path):
     """Fetched once, said once, and nothing of the library's own on stderr."""
     done = run(command)
     assert done.code == 0, done.err
     assert done.err.count(f"{NAME}: fetching it from {hub.url}\n") == 1
-    assert not [bar for bar in ("it/s", "B/s", "Fetching ", "Downloading", "%|") if bar in done.err]
+    assert not [bar for bar in BARS if bar in done.err]
+    assert str(tmp_path / "home") not in done.err
     hub.requests.clear()
     done = run(command)
     assert done.code == 0, done.err
@@ -120,10 +122,59 @@ def test_online_then_offline(run, hub, command, monkeypatch):
     assert not hub.requests
 
 
-@pytest.mark.parametrize("mode", ["--quiet", "--json"])
-def test_nothing_on_stderr_in_the_other_modes(run, mode):
-    done = run("embed", NAME, mode)
-    assert (done.code, done.err) == (0, "")
+@pytest.mark.parametrize("mode", ["--quiet", "--json", None])
+def test_bars_are_for_people_at_a_terminal(run, mode, monkeypatch):
+    monkeypatch.setattr("nlpx_cli.console.sys.stderr.isatty", lambda: True)
+    done = run("embed", NAME, *([mode] if mode else []))
+    assert done.code == 0
+    if mode is None:
+        assert [bar for bar in BARS if bar in done.err]
+    else:
+        assert done.err == ""
+
+
+def test_an_encoder_of_transformers(run, hub, tmp_path):
+    """It loads what was fetched, asks the hub for nothing more, and says nothing of its own."""
+    tiny.checkpoint(tmp_path / "other", "DistilBertConfig", "DistilBertModel")
+    hub.add("org/other", tmp_path / "other")
+    done = run("embed", "org/other")
+    assert done.code == 0, done.err
+    assert not [bar for bar in BARS if bar in done.err]
+    assert str(tmp_path / "home") not in done.err
+    asked = [request for request in hub.requests if request.startswith("GET ") and "/resolve/" in request]
+    assert len(asked) == len(set(asked))
+    assert all("org/other" in request for request in hub.requests)
+
+
+def test_large_files_elsewhere(run, hub):
+    """The hub redirects to its storage, which knows nothing of repositories; what fails there is told too."""
+    with serving() as storage:
+        hub.storage = storage.url
+        storage.broken = refusing(503)
+        done = run("inspect")
+        assert (done.code, done.out) == (4, "")
+        assert f"Error: {NAME}: {hub.url} answers 503 (Service Unavailable)\n" in done.err
+        weights = hub.repositories[NAME]["model.safetensors"]
+        storage.broken = lambda request, _: not request.send(200, weights, {})
+        assert run("inspect").code == 0
+        assert {request.split()[1] for request in storage.requests} == {"/model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ("http://name:secret@127.0.0.1:1", "and http://127.0.0.1:1 cannot be reached (Connection refused)"),
+        ("mirror.example", "and cannot be fetched: Request URL is missing an 'http://' or 'https://' protocol."),
+    ],
+)
+def test_another_endpoint(run, monkeypatch, endpoint, said):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    done = run("inspect")
+    assert (done.code, done.out) == (4, "")
+    assert said in done.err
+    assert "secret" not in done.err
 
 
 def test_an_environment_of_a_real_process(hub, nlpx_process, tmp_path):
@@ -234,7 +285,7 @@ def test_a_refusal_with_a_copy_in_the_cache(run, hub, kind):
     assert f"{NAME}: {said.format(url=hub.url)}; the copy in the cache is used\n" in done.err
 
 
-@pytest.mark.parametrize("kind", ["wrong token", "too many", "500", "503"])
+@pytest.mark.parametrize("kind", ["wrong token", "gated, a stranger", "forbidden", "too many", "500", "503"])
 @pytest.mark.parametrize("command", ["HEAD", "GET"])
 def test_a_refusal_in_the_middle(run, hub, kind, command):
     """The look-up goes well, a file does not."""
@@ -377,6 +428,38 @@ def test_a_page_in_the_cache(run, name, tmp_path, monkeypatch):
     assert done.code == 0
     assert f"{NAME}: {name} in the cache is an HTML page; it is fetched anew\n" in done.err
     assert file.read_bytes() == right
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_part_in_the_cache(run, hub, name, tmp_path, checkpoint, monkeypatch):
+    if name == "pytorch_model.bin":
+        torch.save(load_file(checkpoint / "model.safetensors"), tmp_path / name)
+        hub.repositories[NAME] = {**hub.repositories[NAME], name: (tmp_path / name).read_bytes()}
+        del hub.repositories[NAME]["model.safetensors"]
+    assert run("inspect").code == 0
+    (file,) = (tmp_path / "home").glob(f"hub/models--org--model/snapshots/*/{name}")
+    right = file.read_bytes()
+    file.resolve().write_bytes(right[:2000])
+    with monkeypatch.context() as patched:
+        offline(patched)
+        done = run("inspect")
+    assert (done.code, done.out) == (3, "")
+    assert (
+        f"{NAME}: {name} in the cache is cut short or damaged, and the hub cannot be asked for the file\n" in done.err
+    )
+    done = run("inspect")
+    assert done.code == 0
+    assert f"{NAME}: {name} in the cache is cut short or damaged; it is fetched anew\n" in done.err
+    assert file.read_bytes() == right
+
+
+def test_a_part_in_the_repository(run, hub):
+    weights = hub.repositories[NAME]["model.safetensors"]
+    hub.repositories[NAME]["model.safetensors"] = weights[:2000]
+    for _ in range(2):
+        done = run("inspect")
+        assert (done.code, done.out) == (3, "")
+        assert f"Error: {NAME}/model.safetensors: truncated or not a safetensors file" in done.err
 
 
 def test_messages_name_the_repository(run, hub, tmp_path):

@@ -12,7 +12,10 @@ from tests.cli.conftest import Nlpx
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 411577189\n"
 PAGE = "\n<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>\n"
-FILES = ("config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "tokenizer_config.json")
+FILES = (
+    *("config.json", "vocab.txt", "tokenizer_config.json", "tokenizer.json", "modules.json", "added_tokens.json"),
+    *("spiece.model", "model.safetensors", "pytorch_model.bin"),
+)
 
 
 @pytest.fixture
@@ -35,6 +38,8 @@ def test_it_is_named(checkpoint, nlpx: Nlpx, command, name, content, said, hint)
     weights = checkpoint / "model.safetensors"
     if name == "pytorch_model.bin":
         weights.unlink()
+    if name == "spiece.model":
+        (checkpoint / "vocab.txt").unlink()
     (checkpoint / name).write_text(content, encoding="utf-8")
     texts = checkpoint.parent / "texts.txt"
     texts.write_text("春风\n", encoding="utf-8")

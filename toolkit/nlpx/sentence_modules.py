@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlpx.errors import InputError
+from nlpx.first_bytes import refuse_placeholder
 from nlpx.io import write_json
 
 FILE = "modules.json"
@@ -35,6 +36,7 @@ def read_modules(folder: Path) -> list[Module]:
     path = folder / FILE
     if not path.is_file():
         return []
+    refuse_placeholder(path)
     try:
         entries = sorted(json.loads(path.read_text(encoding="utf-8")), key=lambda entry: int(entry["idx"]))
         modules = [Module(str(entry["type"]), folder / str(entry["path"])) for entry in entries]

@@ -16,6 +16,7 @@ from typing import Any
 import sentencepiece
 
 from nlpx.errors import InputError
+from nlpx.first_bytes import refuse_placeholder
 from nlpx.io import write_atomically, write_json
 from nlpx.tokenizers.added import Added, AddedToken, as_json, read_added, with_added
 from nlpx.tokenizers.base import Rows, Tokenizer
@@ -95,6 +96,7 @@ class SentencePieceTokenizer(Tokenizer):
 
         Raises `InputError` for a model type whose ids are not known to follow from the file.
         """
+        refuse_placeholder(path)
         folder = path.parent
         config = read_json(folder / "config.json")
         named = config.get("encoder", config).get("model_type", "") if config else ""

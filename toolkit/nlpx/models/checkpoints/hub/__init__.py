@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from nlpx import aliases, bundled
-from nlpx.errors import InputError, MachineError, UserError
+from nlpx.errors import InputError, MachineError, UserError, refuse_empty
 from nlpx.models.checkpoints.hub import cached
 from nlpx.models.checkpoints.hub.failures import explained
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
@@ -26,8 +26,9 @@ def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIG
     """The local path of a model: as given if it exists, else a shipped one, else a snapshot from the hub.
 
     A hub name is `org/model` or `org/model@revision`, the revision a branch, a tag or a commit.
-    Raises `InputError` if it is neither, and what `snapshot` raises.
+    Raises `InputError` if it is neither, `UsageError` for an empty name, and what `snapshot` raises.
     """
+    refuse_empty(path_or_name, what="a model")
     path = Path(path_or_name)
     if path.exists() or path.with_name(path.name + ".index").exists():
         return path

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from zipfile import is_zipfile
 
 from nlpx.errors import InputError, MachineError, UserError
 from nlpx.first_bytes import Known, placeholder
@@ -13,6 +14,7 @@ from nlpx.models.checkpoints.hub.names import Name
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
+CUT = Known("cut short or damaged", "fetch it again")
 _CONVERT = "convert it with the library it was made for and save it as safetensors, or name a repository that has them"
 
 # What weights of other kinds end in, what they are called, and what would do.
@@ -42,10 +44,26 @@ def blob_of(file: Path) -> Path:
 
 
 def spoilt_files(folder: Path, patterns: Iterable[str]) -> dict[Path, Known]:
-    """Files of a snapshot that only have the name of what was wanted."""
+    """Files of a snapshot that only have the name of what was wanted, or only a part of it."""
     wanted = {file for pattern in patterns for file in folder.rglob(pattern)}
-    found = {file: placeholder(file) for file in sorted(wanted)}
+    found = {file: placeholder(file) or (CUT if _is_cut(file) else None) for file in sorted(wanted)}
     return {file: known for file, known in found.items() if known is not None}
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether weights end too early; each format tells from a few bytes."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="np"):
+                return False
+        with file.open("rb") as stream:
+            return stream.read(2) == b"PK" and not is_zipfile(file)
+    except SafetensorError:
+        return True
+    except OSError:  # told by whoever reads the file itself
+        return False
 
 
 def remove(file: Path) -> None:

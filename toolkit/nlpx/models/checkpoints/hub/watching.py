@@ -7,6 +7,7 @@ breaks off again for ever, and tells most refusals as a missing file. So its req
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ class Watch:
         from huggingface_hub import constants
 
         self.name = name
-        self.endpoint: str = constants.ENDPOINT
+        self.endpoint = re.sub(r"//[^/@]*@", "//", constants.ENDPOINT)  # as messages name it: without a password
         self.limit: float = constants.HF_HUB_DOWNLOAD_TIMEOUT  # seconds without a sign of the server
         self.blobs_before = cached.blobs(name)
         self.is_downloading = False
