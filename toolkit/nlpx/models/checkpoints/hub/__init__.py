@@ -9,9 +9,9 @@ from nlpx import aliases, bundled
 from nlpx.errors import InputError, MachineError, UserError
 from nlpx.models.checkpoints.hub import cached
 from nlpx.models.checkpoints.hub.failures import explained
+from nlpx.models.checkpoints.hub.modules import encoder_folder
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
 from nlpx.models.checkpoints.hub.watching import Watch, watched
-from nlpx.models.checkpoints.modules import encoder_folder
 from nlpx.notes import note
 
 __all__ = ["locate", "looks_like_hub_name", "resolve", "snapshot"]
