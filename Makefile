@@ -20,9 +20,8 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 BIN := .venv/bin
 READY := .venv/ready
 
-# One thread per worker: several tests at once gain more than several threads in one.
 TESTS ?=
-RUN_TESTS = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(1)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+RUN_TESTS = $(1)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 PYTEST := $(call RUN_TESTS,.venv)
 
 .PHONY: demo test test-slow test-lowest test-python bench docs bundled lint clean

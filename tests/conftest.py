@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import hypothesis
+
+# One thread in each process, before torch counts the cores: several tests at once gain more than several threads in
+# one, and sums come out the same on every machine.
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 # A deadline would measure the machine. The same examples every time: a failure is then the change's, not the draw's.
 hypothesis.settings.register_profile("nlpx", deadline=None, derandomize=True)

@@ -18,7 +18,8 @@ import tiny
 from nlpx import load_model
 from nlpx.errors import InputError, UsageError
 from nlpx.models.checkpoints.backbone import Backbone
-from nlpx.models.checkpoints.hub import looks_like_hub_name, resolve
+from nlpx.models.checkpoints.hub import looks_like_hub_name
+from nlpx.models.checkpoints.resolve import resolve
 from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.transformer import Transformer

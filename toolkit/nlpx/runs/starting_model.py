@@ -194,7 +194,7 @@ class StartingModel:
         )
 
     def _path(self) -> Path:
-        from nlpx.models.checkpoints.hub import resolve
+        from nlpx.models.checkpoints.resolve import resolve
 
         return resolve(self.section.name)
 

@@ -99,7 +99,8 @@ def _locate(path_or_name: str | Path) -> Path:
         return encoder_folder(path)
     if path.is_file():
         return path.parent
-    from nlpx.models.checkpoints.hub import looks_like_hub_name, resolve
+    from nlpx.models.checkpoints.hub import looks_like_hub_name
+    from nlpx.models.checkpoints.resolve import resolve
 
     if isinstance(path_or_name, Path) or not looks_like_hub_name(path_or_name):
         raise InputError(f"no directory {path}", hint="give a directory that holds vocab.txt, or a hub name")

@@ -22,8 +22,8 @@ def inspect(path_or_name: str, *, family: str | None = None) -> dict[str, Any]:
     """
     from nlpx.embed.onnx_model import is_onnx
     from nlpx.models.checkpoints.checkpoint import open_checkpoint
-    from nlpx.models.checkpoints.hub import resolve
     from nlpx.models.checkpoints.load import describe
+    from nlpx.models.checkpoints.resolve import resolve
 
     path = resolve(path_or_name)
     if is_onnx(path):

@@ -69,8 +69,8 @@ def configuration(name: str, *, family: str | None = None) -> tuple[ModelConfig,
 
     if name in preset_names() or name.endswith((".yaml", ".yml")):
         return _of_preset(name)
-    from nlpx.models.checkpoints.hub import resolve
     from nlpx.models.checkpoints.load import describe
+    from nlpx.models.checkpoints.resolve import resolve
 
     path = resolve(name)
     described = describe(path, family)

@@ -63,7 +63,7 @@ def open_base(name: str, *, family: str | None = None) -> Base:
 
     Raises `InputError` if the model is none of nlpx's families, or has fewer rows than the vocabulary entries.
     """
-    from nlpx.models.checkpoints.hub import resolve
+    from nlpx.models.checkpoints.resolve import resolve
     from nlpx.tokenizers.load import load_tokenizer
 
     path = resolve(name)

@@ -19,6 +19,7 @@ HARMLESS = (
     *("cls.*", "cls/*", "classifier*", "*qa_outputs*", "*predictions*", "*seq_relationship*", "*pooler*", "lm_head.*"),
     *("vocab_*", "head.*", "decoder.*", "mlm_head*", "shared.*"),  # of transformers' other families
     *("output_weights", "output_bias", "loss/*", "score.*", "mlm*", "nsp*", "*crf*"),
+    "*.attention.features.*",  # random ones of a Performer: drawn, never learned
     *("*global_step*", "*adam_*", "*Adam*", "*_power", "*optimizer*", "*num_batches_tracked", "*position_ids"),
 )
 _LAYER = r"(?P<layer>\d+)"

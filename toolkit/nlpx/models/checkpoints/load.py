@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from nlpx.errors import InputError, UsageError, warn
 from nlpx.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from nlpx.models.checkpoints.family import recognise
-from nlpx.models.checkpoints.hub import resolve
 from nlpx.models.checkpoints.leftovers import judge
 from nlpx.models.checkpoints.names import NameMap, OwnNames
 from nlpx.models.checkpoints.prefixed import Prefixed, without_prefix
+from nlpx.models.checkpoints.resolve import resolve
 from nlpx.models.checkpoints.save import read_own
 from nlpx.models.checkpoints.traps import warnings_for
 from nlpx.models.checkpoints.weights import Assembler, CompoundToken, RowChoices, decoder_is_tied

@@ -112,6 +112,12 @@ def _refuse_other_format(path: Path) -> None:
         )
 
 
+def _is_of_objects(keys: Iterable[bytes]) -> bool:
+    """Whether no variable has a name: Keras' own checkpoints number them. A step counter tells nothing."""
+    named = [key for key in keys if key and not _NOT_WEIGHTS.search(key.decode(errors="replace"))]
+    return bool(named) and all(key.endswith(b"/.ATTRIBUTES/VARIABLE_VALUE") for key in named)
+
+
 class TFCheckpoint:
     """The tensors of one bundle. Opening it reads the index, verifies its checksums and the sizes of the data files.
 
@@ -125,7 +131,7 @@ class TFCheckpoint:
         if not self.index.is_file():
             raise InputError(f"{self.index}: no such file", hint=_COPY_AGAIN)
         table = read_table(self.index)
-        if b"_CHECKPOINTABLE_OBJECT_GRAPH" in table or any(key.endswith(b"/VARIABLE_VALUE") for key in table):
+        if _is_of_objects(table):
             raise InputError(
                 f"{self.prefix}: a Keras object checkpoint, whose names say nothing of the model",
                 hint="in bert4keras write it with save_weights_as_checkpoint",

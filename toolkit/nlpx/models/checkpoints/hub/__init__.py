@@ -14,17 +14,12 @@ from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
 from nlpx.models.checkpoints.hub.watching import Watch, watched
 from nlpx.notes import note
 
-__all__ = ["locate", "looks_like_hub_name", "resolve", "snapshot"]
+__all__ = ["locate", "looks_like_hub_name", "snapshot"]
 
 DENSE_WEIGHTS = "*_Dense/pytorch_model.bin"  # small, and often stored in this form alone
 CONFIG_AND_WEIGHTS = ("*config*.json", "modules.json", "*.safetensors", "*.safetensors.index.json", DENSE_WEIGHTS)
 TOKENIZER_FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "*.model")
 PYTORCH_WEIGHTS = ("*pytorch_model*.bin", "*.bin.index.json")
-
-
-def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
-    """The local path of a checkpoint, and in a sentence-transformers directory that of its encoder; see `locate`."""
-    return encoder_folder(locate(path_or_name, patterns))
 
 
 def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
