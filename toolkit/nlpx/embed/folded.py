@@ -61,8 +61,8 @@ def _width(directory: Path) -> int:
     """How many numbers the vectors of a model have: its hidden size, or what its last Dense makes of it."""
     from nlpx.embed import sentence_transformers
     from nlpx.models.checkpoints.checkpoint import read_config
-    from nlpx.models.checkpoints.hub.modules import encoder_folder
     from nlpx.models.checkpoints.load import describe
+    from nlpx.models.checkpoints.modules import encoder_folder
 
     published = sentence_transformers.read(directory)
     steps = () if published is None else published.steps

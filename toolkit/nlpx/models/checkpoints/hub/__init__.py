@@ -9,7 +9,6 @@ from nlpx import aliases, bundled
 from nlpx.errors import InputError, MachineError, UserError
 from nlpx.models.checkpoints.hub import cached
 from nlpx.models.checkpoints.hub.failures import explained
-from nlpx.models.checkpoints.hub.modules import encoder_folder
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
 from nlpx.models.checkpoints.hub.watching import Watch, watched
 from nlpx.notes import note
@@ -69,7 +68,8 @@ def snapshot(name: str, patterns: tuple[str, ...]) -> Path:
 
 
 def _has_safetensors(folder: Path) -> bool:
-    return any(encoder_folder(folder).glob("*.safetensors"))
+    # In older sentence-transformers repositories the encoder lies in 0_Transformer.
+    return any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "0_*/*.safetensors"))
 
 
 def _fetch(name: Name, patterns: tuple[str, ...], *, offline: bool) -> Path:
