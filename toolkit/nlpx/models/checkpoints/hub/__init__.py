@@ -70,7 +70,8 @@ def snapshot(name: str, patterns: tuple[str, ...]) -> Path:
 
 
 def _has_safetensors(folder: Path) -> bool:
-    return any(encoder_folder(folder).glob("*.safetensors"))
+    # In older sentence-transformers repositories the encoder lies in 0_Transformer.
+    return any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "0_*/*.safetensors"))
 
 
 def _fetch(name: Name, patterns: tuple[str, ...], *, offline: bool) -> Path:
