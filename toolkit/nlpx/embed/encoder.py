@@ -25,8 +25,8 @@ from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.checkpoint import open_checkpoint
 from nlpx.models.checkpoints.hub import locate
 from nlpx.models.checkpoints.load import load_model
+from nlpx.models.checkpoints.modules import encoder_folder
 from nlpx.models.encoder import ModelOutput
-from nlpx.sentence_modules import encoder_folder
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.load import load_tokenizer
 from nlpx.train.config import Precision

@@ -94,7 +94,7 @@ def _word(vocab: Vocab, saved: dict[str, Any], user_dictionary: UserDictionary |
 def _locate(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
     if path.is_dir():
-        from nlpx.sentence_modules import encoder_folder
+        from nlpx.models.checkpoints.modules import encoder_folder
 
         return encoder_folder(path)
     if path.is_file():
