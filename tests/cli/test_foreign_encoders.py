@@ -112,6 +112,40 @@ def test_pairs_of_texts_are_classified_without_segments(nlpx):
     assert outcome.code == 0, outcome.err
 
 
+def test_a_decoder_is_compared_under_the_poolings_it_has(nlpx):
+    foreign.checkpoint("qwen2", Path("model"))
+    lines = [f"{TEXTS[n]}\t{TEXTS[n + 1]}\t{n % 5}" for n in range(8)]
+    Path("scored.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    outcome = nlpx("evaluate", "sts", "scored.tsv", "--model", "model", "--dim", "3", "--json")
+    assert outcome.code == 0, outcome.err
+    assert list(json.loads(outcome.out)["sets"][0]["poolings"]) == ["first-last-avg", "mean", "last"]
+
+
+def test_a_sentencepiece_file_alone_gives_the_vectors_of_its_tokenizer_json(nlpx):
+    theirs = foreign.checkpoint("xlm_roberta", Path("model"))
+    expected = by_hand(theirs, "mean")
+    Path("model/tokenizer.json").unlink()
+    Path("model/sentencepiece.bpe.model").write_bytes(foreign.sentencepiece_model())
+    words = ("--model", "model", "--pooling", "mean", "--precision", "float32", "-o", "emb.npy")
+    assert nlpx("embed", "texts.txt", *words).code == 0
+    np.testing.assert_allclose(np.load("emb.npy"), expected, atol=1e-5)
+
+
+def test_a_length_beyond_the_positions_of_xlm_roberta_is_refused_before_training(nlpx):
+    foreign.checkpoint("xlm_roberta", Path("model"))
+    tiny.write_rows(Path("rows.jsonl"), tiny.labelled(30))
+    words = ("finetune", "--task", "classify", "--data", "rows.jsonl", "--model", "model", "--out", "run")
+    outcome = nlpx(*words, *tiny.settings("data.max_length=59"))
+    assert outcome.code == 2
+    assert "more than the 58 positions of model" in outcome.err  # 60 rows; counting starts behind the padding's id, 1
+
+
+def test_the_default_pooling_of_a_decoder_is_said(nlpx):
+    foreign.checkpoint("qwen2", Path("model"))
+    outcome = nlpx("embed", "texts.txt", "--model", "model", "-o", "emb.npy")
+    assert "model reads from left to right, pooling first-last-avg; --pooling last takes" in outcome.err
+
+
 def test_a_directory_of_qwen_embedding_decides_last_normalised_and_its_prompt(nlpx):
     theirs = foreign.checkpoint("qwen3", Path("model"))
     prompts = {"prompts": {"query": "Find: ", "document": ""}, "default_prompt_name": None}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests import sentence_transformers_folders as folders
 from tests import tiny
 from tests.cli.conftest import Nlpx, Outcome
 from tests.loopback_hub import MAIN, PAGE, TAGGED, Handler, LoopbackHub, serving
@@ -191,6 +192,21 @@ def test_a_revision(run, hub, command, revision, commit):
     fetched = [request for request in hub.requests if "/resolve/" in request]
     assert fetched
     assert all(f"/resolve/{commit}/" in request for request in fetched)
+
+
+def test_a_sentence_transformers_repository_of_the_older_layout(run, hub, tmp_path):
+    tiny.bert(tmp_path / "st", "BertModel")
+    layer = (torch.randn(5, 16), None, "torch.nn.modules.linear.Identity")
+    folders.around(tmp_path / "st", pooling={"pooling_mode_cls_token": True}, dense=layer, subfolder=True)
+    for place in ("0_Transformer", "2_Dense"):  # weights of PyTorch alone
+        file = tmp_path / "st" / place / "model.safetensors"
+        torch.save(load_file(file), file.with_name("pytorch_model.bin"))
+        file.unlink()
+    hub.add("org/similar", tmp_path / "st")
+    outcome = run("embed", "org/similar")
+    assert outcome.code == 0, outcome.err
+    assert "pooling cls, a linear layer to 5 numbers" in outcome.err
+    assert "2 vectors of 5 numbers" in outcome.err
 
 
 def test_weights_of_pytorch(run, hub, checkpoint):

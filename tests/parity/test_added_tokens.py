@@ -135,6 +135,25 @@ def test_a_word_vocabulary_keeps_them_whole_in_any_case(tmp_path: Path) -> None:
     assert again.encode("我们[E1]新词汇").token_ids == tokenizer.encode("我们[E1]新词汇").token_ids
 
 
+def test_a_word_vocabulary_heeds_that_a_token_stands_alone(tmp_path: Path) -> None:
+    words = [*ENTRIES, "北京", "电影", "天气", "我们"]
+    decoder = {str(len(words)): flags("e1", single_word=True)}
+    folder = write(tmp_path, tokenizer_config={"added_tokens_decoder": decoder})
+    (folder / "vocab.txt").write_text(Vocab(words).text(), encoding="utf-8")
+    tokenizer = load_tokenizer(folder)
+    alone = tokenizer.encode("北京 e1，e1x").token_ids[1:-1]
+    assert alone.count(len(words)) == 1
+
+
+def test_words_that_were_added_make_no_word_vocabulary(tmp_path: Path) -> None:
+    words = ["北京", "电影", "天气", "我们", "中国", "上海"]
+    folder = write(tmp_path, added_tokens={word: FIRST + number for number, word in enumerate(words)})
+    reference, tokenizer = BertTokenizer.from_pretrained(folder), load_tokenizer(folder)
+    assert tokenizer.kind == "char"
+    for text in ("我们去北京看电影", "今天天气很好"):
+        assert tokenizer.encode(text).token_ids == reference(text)["input_ids"]
+
+
 def test_pretraining_rows_hold_them_too(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(in_the_configuration(tmp_path))
     text = "今天[E1]北京[/E1]很好。covid我们去看电影。"

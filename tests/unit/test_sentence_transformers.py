@@ -172,6 +172,7 @@ def test_modules_without_a_counterpart_are_refused_by_name(tmp_path: Path, name:
     [
         ([{"idx": 0, "path": ""}], "not a list of modules"),
         ({"a": 1}, "not a list of modules"),
+        ([{"idx": 0, "path": "a\0b", "type": "sentence_transformers.models.Transformer"}], "not a list of modules"),
         ([{"idx": 0, "path": "../..", "type": "sentence_transformers.models.Transformer"}], "outside of the directory"),
         ([{"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"}], "no Pooling"),
         ([{"idx": 0, "path": "", "type": "sentence_transformers.models.BoW"}], "module `BoW` in place 0"),

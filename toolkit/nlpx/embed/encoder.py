@@ -25,8 +25,8 @@ from nlpx.models.checkpoints.backbone import Backbone
 from nlpx.models.checkpoints.checkpoint import open_checkpoint
 from nlpx.models.checkpoints.hub import locate
 from nlpx.models.checkpoints.load import load_model
-from nlpx.models.checkpoints.modules import encoder_folder
 from nlpx.models.encoder import ModelOutput
+from nlpx.sentence_modules import encoder_folder
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.load import load_tokenizer
 from nlpx.train.config import Precision
@@ -149,6 +149,11 @@ class SentenceEncoder:
             lower_case=chosen.lower_case,
         )
         encoder.notes += chosen.notes
+        if poolings is None and encoder.is_causal and chosen.poolings != ("last",):
+            encoder.notes.append(
+                f"{name} reads from left to right, pooling {chosen.poolings[0]}; "
+                "--pooling last takes the one token that has seen the whole text"
+            )
         if encoder.max_length < chosen.max_length:
             encoder.notes.append(f"texts are truncated to {encoder.max_length} tokens: {name} has no more positions")
         return encoder

@@ -62,7 +62,7 @@ def _width(directory: Path) -> int:
     from nlpx.embed import sentence_transformers
     from nlpx.models.checkpoints.checkpoint import read_config
     from nlpx.models.checkpoints.load import describe
-    from nlpx.models.checkpoints.modules import encoder_folder
+    from nlpx.sentence_modules import encoder_folder
 
     published = sentence_transformers.read(directory)
     steps = () if published is None else published.steps

@@ -11,12 +11,6 @@ from torch import Tensor
 Pooling = Literal["first-last-avg", "mean", "cls", "last", "pooler"]
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
-COMPARED: tuple[Pooling, ...] = (
-    "first-last-avg",
-    "mean",
-    "cls",
-    "pooler",
-)  # of encoders; `last` is for models that read left to right
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +21,13 @@ class States:
     last: Tensor  # (B, T, D), output of the last block
     attention_mask: Tensor | None  # (B, T), 1 for real tokens; None where there is no padding
     pooled: Tensor | None = None  # (B, D), the first token of `last` through the pooler's linear map
+
+
+def compared(*, is_causal: bool, has_pooler: bool) -> tuple[Pooling, ...]:
+    """The poolings that say something of a model: the first token of one that reads left to right has seen nothing."""
+    if is_causal:
+        return ("first-last-avg", "mean", "last")
+    return ("first-last-avg", "mean", "cls", "pooler") if has_pooler else ("first-last-avg", "mean", "cls")
 
 
 def pool(states: States, pooling: Pooling) -> Tensor:

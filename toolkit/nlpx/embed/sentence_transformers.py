@@ -14,7 +14,7 @@ from torch.nn import functional
 from nlpx.embed.pooling import Pooling
 from nlpx.errors import InputError, UsageError
 from nlpx.models.checkpoints.checkpoint import open_checkpoint, parse_config
-from nlpx.models.checkpoints.modules import FILE, Module, read_modules
+from nlpx.sentence_modules import FILE, Module, read_modules
 
 PROMPTS = "config_sentence_transformers.json"
 POOLING_MODES: dict[str, Pooling] = {"cls": "cls", "mean": "mean", "lasttoken": "last"}

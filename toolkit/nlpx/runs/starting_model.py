@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from nlpx.tokenizers.base import Tokenizer
 
 
+# Models of transformers whose first position is the one behind the id of the padding: fewer than rows.
+_COUNTED_BEHIND_PADDING = frozenset(
+    {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod", "longformer", "mpnet"}
+)
+
+
 class StartingModel:
     """What is known of the model before it is built.
 
@@ -58,7 +64,10 @@ class StartingModel:
         else:
             self._check_parts(alternatives or {})
             self._check_vocabulary(self.stored.get("vocab_size", self.tokenizer.vocab_size))
-            self._check_positions("learned", self.stored.get("max_position_embeddings", self.max_length))
+            rows = self.stored.get("max_position_embeddings", self.max_length)
+            if self.stored.get("model_type") in _COUNTED_BEHIND_PADDING:
+                rows -= self.stored.get("pad_token_id", 1) + 1
+            self._check_positions("learned", rows)
 
     def config(self) -> ModelConfig:
         """The configuration of the model to be built, `parts` included. Raises `UsageError` naming a wrong key."""

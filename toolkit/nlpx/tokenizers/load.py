@@ -16,7 +16,15 @@ from nlpx.tokenizers.vocab import Vocab
 
 UserDictionary = str | Path | Iterable[str | UserWord]
 
-FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "modules.json", "*.model")
+FILES = (
+    "*vocab.txt",
+    "*tokenizer*.json",
+    "*special_tokens_map.json",
+    "*added_tokens.json",
+    "modules.json",
+    "*.model",
+    "*config.json",
+)
 _OPTIONS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
@@ -86,7 +94,7 @@ def _word(vocab: Vocab, saved: dict[str, Any], user_dictionary: UserDictionary |
 def _locate(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
     if path.is_dir():
-        from nlpx.models.checkpoints.modules import encoder_folder
+        from nlpx.sentence_modules import encoder_folder
 
         return encoder_folder(path)
     if path.is_file():

@@ -84,12 +84,14 @@ class Vocab:
     def recognise(self) -> tuple[Kind, str]:
         """Whether this is a word or a character vocabulary, and the sentence that says why.
 
-        Counted are entries of two or more Chinese characters; `##汉` is a piece and no word. Word-level
-        releases (WoBERT, RoFormer) call themselves `bert` or `roformer` like the others: only the entries
-        tell.
+        Counted are entries of two or more Chinese characters; `##汉` is a piece and no word, and what was added
+        later is whole in either kind. Word-level releases (WoBERT, RoFormer) call themselves `bert` or
+        `roformer` like the others: only the entries tell.
         """
-        words = sum(1 for token in self.tokens if len(token) > 1 and all(map(is_cjk, token)))
-        kind: Kind = "word" if words > _WORD_SHARE * len(self) else "char"
+        only_whole = {token.content for token in self.added if not token.is_piece}  # in either kind
+        entries = [token for token in self.tokens if token not in only_whole]
+        words = sum(1 for token in entries if len(token) > 1 and all(map(is_cjk, token)))
+        kind: Kind = "word" if words > _WORD_SHARE * len(entries) else "char"
         level = "word" if kind == "word" else "character"
-        counted = f"{words:,} of {len(self):,} entries are words of two or more Chinese characters"
+        counted = f"{words:,} of {len(entries):,} entries are words of two or more Chinese characters"
         return kind, f"{level} level: {counted}"

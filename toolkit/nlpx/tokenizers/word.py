@@ -14,13 +14,13 @@ vocabulary, else apply BERT's rules inside it. Differences from `CharTokenizer`,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nlpx.io import write_json, write_text
-from nlpx.tokenizers.added import as_json
+from nlpx.tokenizers.added import AddedToken, as_json
 from nlpx.tokenizers.base import Rows, Tokenizer
 from nlpx.tokenizers.cache import BoundedCache
 from nlpx.tokenizers.characters import lower_and_strip
@@ -54,8 +54,9 @@ class WordTokenizer(Tokenizer):
         lowered = (entry._replace(word=lower_and_strip(entry.word)) for entry in user_words)
         self.user_words = [entry for entry in (lowered if do_lower_case else user_words) if entry.word]
         normalise = lower_and_strip if do_lower_case else str
-        self._added = {normalise(token.content): vocab.ids[token.content] for token in vocab.added}
-        self.segment = _around(self._added, build_segmenter(segmenter, self.user_words))
+        whole = {normalise(token.content): token for token in vocab.added}
+        self._added = {text: vocab.ids[token.content] for text, token in whole.items()}
+        self.segment = _around(whole, build_segmenter(segmenter, self.user_words))
         # Tuples hold their items inline: look-ups here wait for memory, and a list would be one more jump.
         self._segment_ids: BoundedCache[tuple[int, ...]] = BoundedCache(lambda word: tuple(self.pieces(word)[0]))
         self._segment_spans: BoundedCache[list[Span]] = BoundedCache(lambda word: self.pieces(word)[1])
@@ -111,11 +112,15 @@ class WordTokenizer(Tokenizer):
         return [(origin[first], origin[last - 1] + 1) for first, last in spans]
 
 
-def _around(whole: Collection[str], segment: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+def _around(whole: Mapping[str, AddedToken], segment: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
     """The segmenter that leaves these entries in one piece, the longest first."""
     if not whole:
         return segment
-    pattern = re.compile(f"({'|'.join(map(re.escape, sorted(whole, key=len, reverse=True)))})")
+    ways = [
+        rf"(?<!\w){re.escape(text)}(?!\w)" if whole[text].single_word else re.escape(text)
+        for text in sorted(whole, key=len, reverse=True)
+    ]
+    pattern = re.compile(f"({'|'.join(ways)})")
 
     def around(text: str) -> list[str]:
         parts = pattern.split(text)  # every second one is an added token

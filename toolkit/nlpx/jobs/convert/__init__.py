@@ -38,7 +38,7 @@ def convert(
     from nlpx.io import replace_directory
     from nlpx.models.checkpoints.hub import locate
     from nlpx.models.checkpoints.load import describe, load_model
-    from nlpx.models.checkpoints.modules import copy_modules, encoder_folder
+    from nlpx.sentence_modules import copy_modules, encoder_folder
 
     if dtype not in DTYPES[to]:
         raise UsageError(f"--to {to} stores no {dtype}", hint=f"it stores {', '.join(DTYPES[to])}")

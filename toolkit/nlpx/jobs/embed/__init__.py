@@ -153,7 +153,7 @@ def _settings(options: Options, encoder: SentenceEncoder) -> list[Any]:
     """What vectors depend on: options, what was chosen for them, and the files of the model."""
     from nlpx import __version__
     from nlpx.models.checkpoints.hub import locate
-    from nlpx.models.checkpoints.modules import read_modules
+    from nlpx.sentence_modules import read_modules
 
     path = locate(options.model)
     folders = {path, *(module.folder for module in read_modules(path))}

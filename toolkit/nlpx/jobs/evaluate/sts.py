@@ -103,12 +103,12 @@ def _read(file: str, name: str, pairs: dict[str, list[tuple[str, str, float]]], 
 
 def _load(name: str, settings: Settings, device: str) -> SentenceEncoder:
     from nlpx.embed.encoder import SentenceEncoder
-    from nlpx.embed.pooling import COMPARED
+    from nlpx.embed.pooling import compared
 
-    poolings: tuple[str, ...] = tuple(settings.poolings) or COMPARED[:-1]
+    poolings: tuple[str, ...] = tuple(settings.poolings) or ("first-last-avg", "mean")
     encoder = SentenceEncoder.load(name, poolings=poolings, max_length=settings.max_length, device=device)
-    if not settings.poolings and encoder.pooler is not None:
-        encoder.poolings = COMPARED
+    if not settings.poolings:
+        encoder.poolings = compared(is_causal=encoder.is_causal, has_pooler=encoder.pooler is not None)
     return encoder
 
 

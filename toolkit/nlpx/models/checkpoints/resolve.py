@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nlpx.models.checkpoints import hub
-from nlpx.models.checkpoints.modules import encoder_folder
+from nlpx.sentence_modules import encoder_folder
 
 
 def resolve(path_or_name: str | Path, patterns: tuple[str, ...] = hub.CONFIG_AND_WEIGHTS + hub.TOKENIZER_FILES) -> Path:

@@ -12,10 +12,12 @@ from nlpx.models.checkpoints.hub.failures import explained
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
 from nlpx.models.checkpoints.hub.watching import Watch, watched
 from nlpx.notes import note
+from nlpx.sentence_modules import encoder_folder
 
 __all__ = ["locate", "looks_like_hub_name", "snapshot"]
 
-CONFIG_AND_WEIGHTS = ("*config*.json", "modules.json", "*.safetensors", "*.safetensors.index.json")
+DENSE_WEIGHTS = "*_Dense/pytorch_model.bin"  # small, and often stored in this form alone
+CONFIG_AND_WEIGHTS = ("*config*.json", "modules.json", "*.safetensors", "*.safetensors.index.json", DENSE_WEIGHTS)
 TOKENIZER_FILES = ("*vocab.txt", "*tokenizer*.json", "*special_tokens_map.json", "*added_tokens.json", "*.model")
 PYTORCH_WEIGHTS = ("*pytorch_model*.bin", "*.bin.index.json")
 
@@ -60,11 +62,16 @@ def snapshot(name: str, patterns: tuple[str, ...]) -> Path:
         hint = "hub names look like org/model or org/model@revision"
         raise InputError(f"{name}: no such directory, and not a hub name", hint=hint) from None
     folder = _fetch(repository, patterns, offline=constants.HF_HUB_OFFLINE)
-    if any("safetensors" in pattern for pattern in patterns) and not any(folder.glob("*.safetensors")):
+    if any("safetensors" in pattern for pattern in patterns) and not _has_safetensors(folder):
         folder = _fetch(repository, PYTORCH_WEIGHTS, offline=constants.HF_HUB_OFFLINE)
         if not any(next(folder.rglob(pattern), None) for pattern in ("*.safetensors", PYTORCH_WEIGHTS[0])):
             raise _without_weights(repository)
     return folder
+
+
+def _has_safetensors(folder: Path) -> bool:
+    # In older sentence-transformers repositories the encoder lies in 0_Transformer.
+    return any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "0_*/*.safetensors"))
 
 
 def _fetch(name: Name, patterns: tuple[str, ...], *, offline: bool) -> Path:

@@ -40,13 +40,14 @@ def read_modules(folder: Path) -> list[Module]:
     try:
         entries = sorted(json.loads(path.read_text(encoding="utf-8")), key=lambda entry: int(entry["idx"]))
         modules = [Module(str(entry["type"]), folder / str(entry["path"])) for entry in entries]
+        inside = [module.folder.resolve().is_relative_to(folder.resolve()) for module in modules]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a list of modules with idx, path and type ({type(error).__name__}: {error})",
             hint="copy or download it again",
         ) from None
-    for module in modules:
-        if not module.folder.resolve().is_relative_to(folder.resolve()):
+    for module, is_inside in zip(modules, inside, strict=True):
+        if not is_inside:
             raise InputError(f"{path}: {module.folder} is outside of the directory", hint="copy or download it again")
     return modules
 
