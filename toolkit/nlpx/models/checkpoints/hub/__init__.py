@@ -12,7 +12,6 @@ from nlpx.models.checkpoints.hub.failures import explained
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
 from nlpx.models.checkpoints.hub.watching import Watch, watched
 from nlpx.notes import note
-from nlpx.sentence_modules import encoder_folder
 
 __all__ = ["locate", "looks_like_hub_name", "snapshot"]
 
