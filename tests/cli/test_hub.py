@@ -216,6 +216,27 @@ def test_weights_of_pytorch(run, hub, checkpoint):
     assert run("inspect").code == 0
 
 
+def test_weights_of_pytorch_in_a_folder(run, hub, checkpoint, tmp_path):
+    """As older sentence-transformers repositories have them."""
+    torch.save(load_file(checkpoint / "model.safetensors"), tmp_path / "weights.bin")
+    parts = [("Transformer", "0_Transformer"), ("Pooling", "1_Pooling")]
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (kind, path) in enumerate(parts)
+    ]
+    pooling = {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}
+    files = hub.repositories[NAME]
+    hub.repositories[NAME] = {
+        "modules.json": json.dumps(modules).encode(),
+        "1_Pooling/config.json": json.dumps(pooling).encode(),
+        "0_Transformer/config.json": files["config.json"],
+        "0_Transformer/vocab.txt": files["vocab.txt"],
+        "0_Transformer/pytorch_model.bin": (tmp_path / "weights.bin").read_bytes(),
+    }
+    done = run("embed")
+    assert done.code == 0, done.err
+
+
 # --- refusals
 
 REFUSALS = {

@@ -109,17 +109,19 @@ def _download(name: Name, patterns: tuple[str, ...], watch: Watch) -> Path:
 
 
 def _checked(name: Name, patterns: tuple[str, ...], folder: Path, watch: Watch) -> Path:
-    """The folder without pages and pointers in place of files: those of earlier downloads are fetched anew, once."""
+    """The folder without pages, pointers and parts of files: those of earlier downloads are fetched anew, once."""
     cached.refuse_wrong_hashes(name, folder, watch.blobs_before)
     spoilt = cached.spoilt_files(folder, patterns)
-    if not spoilt:
-        return folder
+    old = [file for file in spoilt if cached.blob_of(file).name in watch.blobs_before]
     for file, known in spoilt.items():
-        is_old = cached.blob_of(file).name in watch.blobs_before
-        cached.remove(file)
-        if not is_old:
+        if file not in old and known is not cached.CUT:  # cut in the repository itself: told where it is opened
+            cached.remove(file)
             raise cached.sent_instead(name, file, known)
-        note(f"{name}: {file.name} in the cache is {known.name}; it is fetched anew")
+    if not old:
+        return folder
+    for file in old:
+        note(f"{name}: {file.name} in the cache is {spoilt[file].name}; it is fetched anew")
+        cached.remove(file)
     watch.blobs_before = cached.blobs(name)
     return _checked(name, patterns, _download(name, patterns, watch), watch)
 
