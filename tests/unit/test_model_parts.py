@@ -61,6 +61,13 @@ def test_contradictions_are_refused_with_both_names(choices: dict[str, Any], wor
     assert all(word in str(caught.value) for word in words)
 
 
+@pytest.mark.parametrize("name", ["vocab_size", "hidden_size", "num_layers", "intermediate_size", "performer_features"])
+@pytest.mark.parametrize("size", [10**9, 10**30])
+def test_sizes_beyond_every_model_are_refused_by_name(name: str, size: int) -> None:
+    with pytest.raises(ValidationError, match=name):
+        config(**{name: size})
+
+
 # Conditional norm
 
 

@@ -11,6 +11,8 @@ Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh", "linear"]
 Mask = Literal["bidirectional", "causal", "unilm"]
 Head = Literal["lm", "sentence", "discriminator", "classification"]
 
+LARGEST = 1 << 28  # of any size: 180 times the largest vocabulary, and a product of two counts in 64 bits
+
 
 class ModelConfig(BaseModel):
     """Every choice of one Transformer. Unknown keys and contradictions are refused with both names.
@@ -24,7 +26,7 @@ class ModelConfig(BaseModel):
     family: str = Field("bert", description="checkpoint family; a file of nlpx/models/families")
     vocab_size: int = Field(gt=0)
     hidden_size: int = Field(gt=0)
-    num_layers: int = Field(gt=0)
+    num_layers: int = Field(gt=0, le=10_000)  # a model is built, without memory, before its weights are looked at
     num_attention_heads: int = Field(gt=0)
     intermediate_size: int = Field(gt=0)
     head_size: int = Field(0, ge=0, description="width of a value vector per head")
@@ -99,6 +101,13 @@ class ModelConfig(BaseModel):
             "key_size": values.get("key_size") or values["head_size"],
             "embedding_size": values.get("embedding_size") or hidden_size,
         }
+
+    @model_validator(mode="after")
+    def _refuse_overflow(self) -> Self:
+        for name, value in self:
+            if isinstance(value, int) and value > LARGEST:
+                raise ValueError(f"{name} {value} is above {LARGEST:,}")
+        return self
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
