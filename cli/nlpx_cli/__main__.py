@@ -85,7 +85,7 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
         _silence_stdout()
         return 0
     if isinstance(error, KeyboardInterrupt):
-        console.error("interrupted", exit_code=EXIT_INTERRUPTED)
+        console.error("interrupted", hint=getattr(error, "hint", None), exit_code=EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED
     if hasattr(error, "format_message"):  # Typer's own usage errors; their class has no public name
         return _usage(error, console=console, as_json="--json" in words)

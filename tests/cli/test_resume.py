@@ -80,7 +80,7 @@ def test_ctrl_c(nlpx, unbroken):
     code, out, err = broken(signal.SIGINT, "step", "finetune", "--data", "rows.jsonl", *SMALL, "--out", "run")
     assert (code, out) == (130, "")
     assert "finishing this step and saving; press Ctrl-C again to leave at once\n" in err
-    assert err.endswith("Error: interrupted\n")
+    assert err.endswith("Error: interrupted\n  the run is in run; go on with: nlpx finetune --resume run\n")
     manifest = json.loads(Path("run/manifest.json").read_text(encoding="utf-8"))
     assert (manifest["state"], manifest["exit_code"]) == ("interrupted", 130)
     assert json.loads(Path("run/checkpoints/last/training.json").read_text(encoding="utf-8"))["step"] == 13

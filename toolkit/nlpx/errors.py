@@ -53,6 +53,14 @@ class ResultError(UserError):
     exit_code = 5
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with how to go on."""
+
+    def __init__(self, hint: str) -> None:
+        super().__init__()
+        self.hint = hint
+
+
 def install_hint(extra: str) -> str:
     """The command that installs an extra, as the hint of a `MachineError`."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nlpx.errors import InputError, UsageError
+from nlpx.errors import InputError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from nlpx.configuration.presets import Resolved
@@ -75,7 +75,7 @@ def run_job(command: str, build: Build, resolved: Resolved, options: RunOptions,
     """Run a job; None in every process of a group but the first.
 
     The configuration has `train`, `seed`, `device` and `deterministic`. Raises `UserError`s with the place and the way
-    out, and `KeyboardInterrupt` once an interrupted run is saved.
+    out, and `Interrupted` once an interrupted run is saved.
     """
     from nlpx.device import choose
     from nlpx.messages import Silent
@@ -99,8 +99,17 @@ def run_job(command: str, build: Build, resolved: Resolved, options: RunOptions,
             return None
         with _open_run(command, job, resolved, options, device.device, earlier) as run:
             main_messages.log_to(run.log)
-            job.train(run, state)
+            try:
+                job.train(run, state)
+            except KeyboardInterrupt as error:
+                raise Interrupted(_way_on(command, run)) from error
             return job.finish(run)
+
+
+def _way_on(command: str, run: RunFolder) -> str:
+    if run.last_checkpoint.exists():
+        return f"the run is in {run.path}; go on with: nlpx {command} --resume {run.path}"
+    return f"nothing was saved yet; start again with: nlpx {command} --preset {run.path}"
 
 
 def conclude(run: RunFolder) -> dict[str, Any] | None:
