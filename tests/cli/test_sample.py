@@ -232,7 +232,7 @@ def test_the_plot(nlpx):
         (("--model", "headless"), 3, "headless: the model has no masked-language-model head"),
         (("--model", "headless"), 3, "nlpx pretrain --model headless --objective mlm"),
         (("--model", "xlmr"), 3, "no masked-language-model head"),
-        (("--model", "nothing/at/all"), 3, "nothing/at/all: no such file"),
+        (("--model", "nothing/at/all"), 3, "no directory nothing/at/all"),
         (("--from", "春" * 23), 3, "--from: 23 tokens, and the model has positions for 22"),
         (("--rewrite", "long.txt"), 3, "long.txt:2: 23 tokens"),
         (("--from", ""), 3, "no position of the text is free"),

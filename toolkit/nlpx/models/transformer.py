@@ -9,7 +9,7 @@ Unusual here:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,18 +62,23 @@ class Transformer(Encoder):
             self.register_module(head.attribute, head.build(config, self.noise_pool) if name in config.heads else None)
         self.initialise()
 
-    def initialise(self) -> None:
-        """Truncated normal weights (std `initializer_range`), zero biases, unit norms, zero condition maps."""
+    def initialise(self, names: Collection[str] | None = None) -> None:
+        """Truncated normal weights (std `initializer_range`), zero biases, unit norms, zero condition maps.
+
+        Those of `names`, or all.
+        """
         with torch.no_grad():
             for name, parameter in self.named_parameters():
+                if names is not None and name not in names:
+                    continue
                 if name.endswith("bias"):
                     parameter.zero_()
                 elif parameter.dim() == 1:
                     parameter.fill_(1.0)
                 else:
                     truncated_normal_(parameter, std=self.config.initializer_range)
-            for module in self.modules():
-                if isinstance(module, ConditionMap):
+            for path, module in self.named_modules():
+                if isinstance(module, ConditionMap) and (names is None or f"{path}.scale.weight" in names):
                     module.reset()
 
     def forward(

@@ -52,9 +52,11 @@ class SafetensorsCheckpoint(Checkpoint):
     def __init__(self, path: Path, config: dict[str, Any], files: Iterable[Path]) -> None:
         super().__init__(path, config)
         self._files: dict[str, Any] = {}
+        self._places: dict[str, tuple[Path, int]] = {}
         for file in files:
             handle = _open_safetensors(file)
             self._files.update((name, handle) for name in handle.keys())  # noqa: SIM118 (no mapping)
+            self._places.update((name, (file, offset)) for name, offset in _offsets(file).items())
 
     def names(self) -> list[str]:
         return list(self._files)
@@ -66,7 +68,16 @@ class SafetensorsCheckpoint(Checkpoint):
         return str(self._files[name].get_slice(name).get_dtype())
 
     def read(self, name: str) -> Tensor:
-        tensor: Tensor = self._files[name].get_tensor(name)
+        # The library maps the file, where tensors lie at any multiple of eight bytes: matrix products then round
+        # otherwise than in memory of torch's own, and a model saved and read again would give other last digits.
+        if self.dtype(name) != "F32":
+            tensor: Tensor = self._files[name].get_tensor(name)
+            return tensor
+        file, offset = self._places[name]
+        tensor = torch.empty(self.shape(name))
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            stream.readinto(tensor.view(-1).numpy().data)
         return tensor
 
 
@@ -213,6 +224,14 @@ def _open_safetensors(file: Path) -> Any:
         raise InputError(
             f"{file}: truncated or not a safetensors file ({error})", hint="copy or download it again"
         ) from None
+
+
+def _offsets(file: Path) -> dict[str, int]:
+    """Where the bytes of each tensor begin in a file whose header the library has checked."""
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+    return {name: 8 + size + entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}
 
 
 def _refuse_unreadable(file: Path) -> None:

@@ -21,6 +21,7 @@ from nlpx.models.checkpoints.traps import warnings_for
 from nlpx.models.checkpoints.weights import Assembler, CompoundToken, RowChoices, decoder_is_tied
 from nlpx.models.config import ModelConfig
 from nlpx.models.encoder import Encoder
+from nlpx.models.initialisation import Undrawn
 from nlpx.models.load_report import LoadReport
 from nlpx.models.transformer import Transformer
 
@@ -70,10 +71,20 @@ def load_model(
         _judge(path, backbone.load_report or LoadReport("", ""), allow_unexplained)
         return backbone
     rows = RowChoices(keep_tokens, compound_tokens)
-    model = Transformer(_choose(described, head, rows, choices))
-    model.load_report = fill(model, described, allow_partial=allow_partial, rows=rows)
-    _judge(path, model.load_report, allow_unexplained)
+    config = _choose(described, head, rows, choices)
+    model, report = _loaded(config, described, allow_partial=allow_partial, rows=rows)
+    _judge(path, report, allow_unexplained)
     return model.eval()
+
+
+def _loaded(config: ModelConfig, described: Described, **options: Any) -> tuple[Transformer, LoadReport]:
+    """A model whose parameters are the checkpoint's tensors themselves. Only what the checkpoint lacks is drawn."""
+    with Undrawn():
+        model = Transformer(config)
+    report = fill(model, described, assign=True, **options)
+    model.initialise({*report.new, *report.missing})
+    model.load_report = report
+    return model, report
 
 
 def load_trained(directory: Path) -> Encoder:
@@ -86,9 +97,8 @@ def load_trained(directory: Path) -> Encoder:
         from nlpx.models.checkpoints.backbone import Backbone
 
         return Backbone.load_own(directory)
-    model = Transformer(described.config)
-    model.load_report = fill(model, described, fresh=False)
-    _judge(directory, model.load_report, False)
+    model, report = _loaded(described.config, described, fresh=False)
+    _judge(directory, report, False)
     return model.eval()
 
 
@@ -100,16 +110,18 @@ def fill(
     rows: RowChoices | None = None,
     check_only: bool = False,
     fresh: bool = True,
+    assign: bool = False,
 ) -> LoadReport:
     """Load the checkpoint into a model of a fitting configuration.
 
-    `check_only` compares but keeps nothing; without `fresh` no part may start anew, not even a classifier.
+    `check_only` compares but keeps nothing; without `fresh` no part may start anew, not even a classifier; `assign`
+    puts the tensors in place of the parameters, without a copy.
     """
     report = LoadReport(model.config.family, described.reason)
     if isinstance(described.checkpoint, Prefixed):
         report.alerts.append(described.checkpoint.sentence())
     assembler = Assembler(model, described.tensors, report, rows or RowChoices())
-    assembler.fill(allow_partial, check_only=check_only, fresh=fresh)
+    assembler.fill(allow_partial, check_only=check_only, fresh=fresh, assign=assign)
     judge(report, described.tensors, model.config.num_layers)
     report.warnings = warnings_for(described, model.config)
     if report.unexplained:

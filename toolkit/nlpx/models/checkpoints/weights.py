@@ -28,6 +28,7 @@ RECOMPUTED = (
     "*.attn.masked_bias",
     "*predictions.bias",
 )
+ALIGNMENT = 64  # bytes, of torch's own memory
 CompoundToken = Sequence[int] | tuple[Sequence[int], Sequence[float]]
 
 
@@ -86,9 +87,19 @@ class Assembler:
         self.report = report
         self.rows = rows
         self.fresh = True
+        self._taken: set[str] = set()
 
-    def fill(self, allow_partial: Sequence[str] = (), *, check_only: bool = False, fresh: bool = True) -> None:
+    def fill(
+        self,
+        allow_partial: Sequence[str] = (),
+        *,
+        check_only: bool = False,
+        fresh: bool = True,
+        assign: bool = False,
+    ) -> None:
         """Load every parameter and buffer; with `fresh`, parts that a checkpoint is given anew may start at random.
+
+        With `assign` the tensors take the place of the model's own.
 
         Raises `InputError` if one is missing that `allow_partial` (patterns) does not name.
         """
@@ -104,7 +115,7 @@ class Assembler:
                 state[name] = fitted
         self._classify_unexpected()
         self._refuse_missing(allow_partial)
-        self.model.load_state_dict(state, strict=False)
+        self.model.load_state_dict(state, strict=False, assign=assign)
 
     def _assemble(self, name: str, parameter: Tensor) -> Tensor | None:
         if self._starts_anew(name, parameter):
@@ -126,6 +137,11 @@ class Assembler:
             return None
         self.report.used.setdefault(ours, []).append(found.name)
         tensor = self.tensors.checkpoint.read(found.name).to(torch.float32)
+        # Layers may be shared there and not here: training moves them apart. What lies in a mapped file need not lie
+        # where torch's own memory begins, and products would round otherwise.
+        if found.name in self._taken or tensor.data_ptr() % ALIGNMENT:
+            tensor = tensor.clone()
+        self._taken.add(found.name)
         return tensor.T.contiguous() if found.transposed else tensor
 
     def _fit(self, name: str, tensor: Tensor, parameter: Tensor) -> Tensor:
