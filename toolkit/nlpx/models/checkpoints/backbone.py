@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from nlpx.models.encoder import Encoder, ModelOutput, one_input
 from nlpx.models.heads import masked_mean
 from nlpx.models.load_report import LoadReport
 
+_PROBE = 6  # tokens that a model is tried with
 OWN_MODEL_TYPE = "nlpx_backbone"  # what `save` writes: an encoder of transformers with our classifier
 
 
@@ -49,7 +51,9 @@ class Backbone(Encoder):
             if own.get("model_type") == OWN_MODEL_TYPE:
                 return cls._load_own(path, own).eval()
             model, report = _from_pretrained(path, head)
-            return cls(model, num_labels=num_labels, report=report).eval()
+            backbone = cls(model, num_labels=num_labels, report=report).eval()
+            _refuse_dependence_on_padding(path, backbone)
+            return backbone
 
     @classmethod
     def load_own(cls, path: Path) -> Backbone:
@@ -144,11 +148,12 @@ class Backbone(Encoder):
 
 def _from_pretrained(path: Path, head: str | None) -> tuple[Any, LoadReport]:
     """The model of transformers, and what became of the tensors. Raises `InputError` if it would start at random."""
-    from transformers import AutoModel, AutoModelForMaskedLM
+    from transformers import AutoModelForMaskedLM
 
-    loader = AutoModelForMaskedLM if head == "mlm" else AutoModel
+    loader = AutoModelForMaskedLM if head == "mlm" else _auto_class(str(read_config(path).get("model_type")))
     options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
     model, found = loader.from_pretrained(str(path), output_loading_info=True, **options)
+    _refuse_other_inputs(path, model)
     missing = sorted(name for name in found["missing_keys"] if head == "mlm" or "pooler" not in name)
     if missing:
         what = "part of a masked-language-model head" if _is_of_head(model, missing[0]) else "part of the encoder"
@@ -170,10 +175,45 @@ def _is_of_head(model: Any, name: str) -> bool:
 
 
 def _without_weights(config: dict[str, Any]) -> Any:
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
     kinds = {key: value for key, value in config.items() if key not in ("architectures", "dtype", "torch_dtype")}
-    return AutoModel.from_config(AutoConfig.for_model(**kinds))
+    made = AutoConfig.for_model(**kinds)
+    return _auto_class(made.model_type).from_config(made)
+
+
+def _auto_class(model_type: str) -> Any:
+    """What builds the encoder: of models such as T5, the encoder without its decoder."""
+    from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
+    has_half = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(model_type, "").endswith("EncoderModel")
+    return AutoModelForTextEncoding if has_half else AutoModel
+
+
+def _refuse_other_inputs(path: Path, model: Any) -> None:
+    parameters = signature(model.forward).parameters
+    name = f"{path}: a model of model_type {model.config.model_type}"
+    hint = "take an encoder of texts, such as BERT, XLM-R, ModernBERT or Qwen"
+    if "input_ids" not in parameters:
+        raise InputError(f"{name} takes no token ids", hint=hint)
+    if "decoder_input_ids" in parameters:
+        raise InputError(f"{name} is an encoder with a decoder, which transformers does not take apart", hint=hint)
+
+
+def _refuse_dependence_on_padding(path: Path, backbone: Backbone) -> None:
+    """Try a row alone and padded: a text's vector must not follow from what else is in its batch."""
+    pad = getattr(backbone.config, "pad_token_id", None) or 0
+    ids = [index for index in range(1, 2 * _PROBE) if index != pad][:_PROBE]
+    mask = torch.tensor([[1] * _PROBE + [0] * _PROBE])
+    with torch.inference_mode():
+        alone = backbone(torch.tensor([ids]), attention_mask=mask[:, :_PROBE]).last_hidden_state
+        padded = backbone(torch.tensor([ids + [pad] * _PROBE]), attention_mask=mask).last_hidden_state[:, :_PROBE]
+    if not torch.allclose(alone, padded, rtol=0, atol=0.01 * float(alone.abs().max())):  # rounding is far below
+        raise InputError(
+            f"{path}: a model of model_type {backbone.config.model_type} gives a text other vectors beside longer ones",
+            hint="take an encoder whose attention leaves padding out, such as BERT, XLM-R, ModernBERT or Qwen",
+        )
 
 
 @contextmanager
