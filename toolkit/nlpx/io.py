@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from nlpx.errors import MachineError
+from nlpx.faults import FAULTS
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -119,22 +120,20 @@ def full_disk_named(target: Path, consequence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.EFBIG:
-            what, hint = "the file would be larger than the disk or a limit allows", "write to another disk"
-        elif _is_full_disk(error):
-            what, hint = "no space left on the disk", "free some space"
-        else:
+        number = _number_of_full_disk(error)
+        if number is None:
             raise
+        _, what, hint = FAULTS[number]
         raise MachineError(f"{target}: {what}; {consequence}", hint=f"{hint}; write elsewhere with --out") from error
 
 
-def _is_full_disk(error: BaseException | None) -> bool:
+def _number_of_full_disk(error: BaseException | None) -> int | None:
     if isinstance(error, MachineError):  # of a file inside a directory: the directory is what the user knows
-        return _is_full_disk(error.__cause__)
+        return _number_of_full_disk(error.__cause__)
     if isinstance(error, OSError):
-        return error.errno in _FULL
+        return error.errno if error.errno in _FULL else None
     # safetensors writes outside Python: its error carries the system's number in its text alone.
-    return any(f"(os error {number})" in str(error) for number in _FULL)
+    return next((number for number in _FULL if f"(os error {number})" in str(error)), None)
 
 
 def _temporary(target: Path) -> Path:

@@ -50,7 +50,7 @@ class Backbone(Encoder):
         with _quiet_transformers(), _explained(path):
             if own.get("model_type") == OWN_MODEL_TYPE:
                 return cls._load_own(path, own).eval()
-            model, report = _from_pretrained(path, head)
+            model, report = _from_pretrained(path, head, str(own.get("model_type")))
             backbone = cls(model, num_labels=num_labels, report=report).eval()
             _refuse_dependence_on_padding(path, backbone)
             return backbone
@@ -146,11 +146,11 @@ class Backbone(Encoder):
         return found if wanted is None else {name: found[name] for name in wanted}
 
 
-def _from_pretrained(path: Path, head: str | None) -> tuple[Any, LoadReport]:
+def _from_pretrained(path: Path, head: str | None, model_type: str) -> tuple[Any, LoadReport]:
     """The model of transformers, and what became of the tensors. Raises `InputError` if it would start at random."""
     from transformers import AutoModelForMaskedLM
 
-    loader = AutoModelForMaskedLM if head == "mlm" else _auto_class(str(read_config(path).get("model_type")))
+    loader = AutoModelForMaskedLM if head == "mlm" else _auto_class(model_type)
     options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
     model, found = loader.from_pretrained(str(path), output_loading_info=True, **options)
     _refuse_other_inputs(path, model)

@@ -43,9 +43,9 @@ def judge_foreign(report: LoadReport, path: Path, num_layers: int | None) -> Non
     """The same for a model of transformers, whose names are known by their endings only."""
     layers = set()
     for name in report.unexpected:
-        found = re.search(rf"(?:^|\.)(?:layers?|h|blocks?)\.{_LAYER}\.", name)
         if name.startswith("decoder."):  # of a model such as T5, whose encoder alone is taken
             continue
+        found = re.search(rf"(?:^|\.)(?:layers?|h|blocks?)\.{_LAYER}\.", name)
         if found and num_layers is not None and int(found["layer"]) >= num_layers:
             layers.add(int(found["layer"]))
         elif not any(fnmatch(name, pattern) for pattern in HARMLESS):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nlpx.errors import MachineError, UserError
+from nlpx.faults import FAULTS
 from nlpx.models.checkpoints.hub.answers import MIRROR, refusal
 from nlpx.models.checkpoints.hub.names import Name
 from nlpx.models.checkpoints.hub.watching import Watch
@@ -30,7 +31,8 @@ def _explain(name: Name, watch: Watch | None, error: Exception) -> UserError:
         if isinstance(cause, UserError):
             return cause
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _cache_fault(name, "no space left on the disk", "free some space")
+            _, what, hint = FAULTS[cause.errno]
+            return _cache_fault(name, what, hint)
         if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return _cache_fault(name, "it cannot be written", "check its owner and rights")
     if watch is None:
