@@ -50,6 +50,14 @@ Require = Annotated[
     float | None, typer.Option("--require", help="Exit with 5 if the best dev score is lower.", metavar="SCORE")
 ]
 
+Teacher = Annotated[
+    str | None, typer.Option("--teacher", help="Of similarity: vectors, a row a text.", metavar="VECTORS.npy")
+]
+Baseline = Annotated[
+    bool | None,
+    typer.Option("--baseline/--no-baseline", help="Compare with TF-IDF on the same rows.  [default: the sample only]"),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add `nlpx finetune`."""
@@ -77,6 +85,8 @@ def finetune(
     resume: Resume = None,
     overwrite: Overwrite = False,
     require: Require = None,
+    teacher: Teacher = None,
+    baseline: Baseline = None,
     dry_run: DryRun = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -126,6 +136,8 @@ def finetune(
         "data.encoding": encoding,
         "data.on_bad_row": on_bad_row,
         "model.name": Flag(model, "--model"),
+        "task_options.teacher": Flag(teacher, "--teacher"),
+        "baseline": baseline,
     }
     command = Command(
         schema=Config,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nlpx_cli.console import Console
 
 # What a resumed run may change; everything else would make it another run.
+BESIDE = ("model", "dev", "test")  # columns of the table of baselines
 CHANGEABLE = (
     "train.steps",
     "train.epochs",
@@ -160,7 +161,11 @@ def show_finished(finished: Finished, console: Console, *, score: str, following
     cells = [[row.get(name) for name in finished.columns] for row in finished.table]
     if cells:
         console.table(finished.columns, cells)
+    if finished.beside:
+        console.table(BESIDE, [[row[name] for name in BESIDE] for row in finished.beside])
     if finished.score is not None:
         console.note(f"{score} {finished.score:.4f}; report: {finished.run}/report.md")
     console.hint(following)
-    console.result({"run": finished.run, "score": finished.score, "table": finished.table}, value=finished.run)
+    beside = {"baselines": finished.beside} if finished.beside else {}
+    facts = {"run": finished.run, "score": finished.score, "table": finished.table}
+    console.result(facts | beside, value=finished.run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nlpx.metrics.library import sklearn_metrics
+from nlpx.metrics.library import sklearn
 
 NUM_BINS = 10
 COUNTS = ("true_negative", "false_positive", "false_negative", "true_positive")  # as a confusion matrix unrolls
@@ -23,7 +23,7 @@ def confusion(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, int]
     """Return how many predictions (0/1) of each kind there are by label (0/1), under the names of `COUNTS`."""
     if not len(labels):
         return dict.fromkeys(COUNTS, 0)
-    counted = sklearn_metrics().confusion_matrix(labels, predicted, labels=[0, 1]).ravel()
+    counted = sklearn("metrics").confusion_matrix(labels, predicted, labels=[0, 1]).ravel()
     return dict(zip(COUNTS, counted.tolist(), strict=True))
 
 
@@ -31,7 +31,7 @@ def figures(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, float 
     """Return f1, precision, recall, accuracy, support and positives. Raises ValueError for unequal lengths."""
     if not len(labels):
         return dict.fromkeys(("f1", "precision", "recall", "accuracy"), 0.0) | {"support": 0, "positives": 0}
-    metrics = sklearn_metrics()
+    metrics = sklearn("metrics")
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         labels, predicted, labels=[0, 1], pos_label=1, average="binary", zero_division=0
     )

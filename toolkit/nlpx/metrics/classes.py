@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nlpx.metrics.binary import calibration_error, reliability
-from nlpx.metrics.library import sklearn_metrics
+from nlpx.metrics.library import sklearn
 
 SCORE = "accuracy"
 MACRO = ("f1", "precision", "recall")
@@ -50,7 +50,7 @@ def _by_class(predictions: Sequence[str], labels: Sequence[str], names: Sequence
     if not len(labels):
         empty = dict.fromkeys(MACRO, 0.0) | {"support": 0, "answers": 0}
         return {name: dict(empty) for name in names}
-    score = sklearn_metrics().precision_recall_fscore_support
+    score = sklearn("metrics").precision_recall_fscore_support
     parts = score(labels, predictions, labels=list(names), average=None, zero_division=0)
     predicted = Counter(predictions)
     return {

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Position = Literal["learned", "hierarchical", "rotary", "relative", "none"]
 Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh", "linear"]
 Mask = Literal["bidirectional", "causal", "unilm"]
-Head = Literal["lm", "sentence", "discriminator", "classification"]
+Head = Literal["lm", "sentence", "discriminator", "classification", "pair"]
 
 LARGEST = 1 << 28  # of any size: 180 times the largest vocabulary, and a product of two counts in 64 bits
 
@@ -80,7 +80,8 @@ class ModelConfig(BaseModel):
     lm_transform: bool = Field(True, description="dense, activation and norm before the vocabulary product")
     lm_bias: bool = Field(True, description="an offset per vocabulary entry")
     tie_word_embeddings: bool = True
-    num_labels: int = Field(2, gt=0, description="classes of the classification head")
+    num_labels: int = Field(2, gt=0, description="classes of the heads `classification` and `pair`")
+    pair_hidden_size: int = Field(128, gt=0, description="hidden units of the head `pair`")
     classification_pooling: Literal["mean", "first", "pooler"] = "mean"
 
     @model_validator(mode="before")
@@ -137,7 +138,9 @@ class ModelConfig(BaseModel):
                 "head `sentence` reads the pooler, which is `none`",
             ),
             (
-                "classification" in self.heads and self.classification_pooling == "pooler" and self.pooler == "none",
+                {"classification", "pair"} & {*self.heads}
+                and self.classification_pooling == "pooler"
+                and self.pooler == "none",
                 "classification_pooling `pooler` reads the pooler, which is `none`",
             ),
         ):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nlpx.models.load_report import LoadReport
 
 # Of several heads the first one here is what `ModelOutput.logits` means.
-PRIMARY_HEADS = ("classification", "discriminator", "lm")
+PRIMARY_HEADS = ("classification", "pair", "discriminator", "lm")
 
 
 @dataclass(slots=True)
@@ -29,7 +29,8 @@ class ModelOutput:
     last_hidden_state: Tensor  # (B, T, D)
     hidden_states: tuple[Tensor, ...] | None = None  # one (B, T, D) per block, on request
     pooled: Tensor | None = None  # (B, D), where the model has a pooler
-    # By head: lm (B, T, V) or (N, V), sentence (B, 2), discriminator (B, T), classification (B, num_labels).
+    # By head: lm (B, T, V) or (N, V), sentence (B, 2), discriminator (B, T), classification
+    # (B, num_labels), pair (B, num_labels) for 2B texts.
     heads: Mapping[str, Tensor] = field(default_factory=dict)
     lm_loss: Tensor | None = None  # 0-d, float32: in place of the logits of `lm` where `lm_targets` were given
 

@@ -14,6 +14,7 @@ from nlpx.models.activations import activation
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.norms import Norm
+from nlpx.models.pair_head import PairClassifier
 from nlpx.models.vocabulary_loss import vocabulary_loss
 
 
@@ -87,13 +88,15 @@ class Classifier(nn.Module):
         self.linear = nn.Linear(config.hidden_size, config.num_labels)
 
     def forward(self, hidden_states: Tensor, pooled: Tensor | None, attention_mask: Tensor | None) -> Tensor:
-        if self.pooling == "pooler" and pooled is not None:
-            vector = pooled
-        elif self.pooling == "first":
-            vector = hidden_states[:, 0]
-        else:
-            vector = masked_mean(hidden_states, attention_mask)
+        vector = one_vector(self.pooling, hidden_states, pooled, attention_mask)  # (B, D)
         return cast(Tensor, self.linear(self.dropout(vector)))
+
+
+def one_vector(pooling: str, hidden_states: Tensor, pooled: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+    """A text's vector (B, D) by `classification_pooling`, from states (B, T, D)."""
+    if pooling == "pooler" and pooled is not None:
+        return pooled
+    return hidden_states[:, 0] if pooling == "first" else masked_mean(hidden_states, attention_mask)
 
 
 def masked_mean(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -151,5 +154,12 @@ HEADS: dict[str, Head] = {
         "classifier",
         Classifier,
         lambda head, given: head(given.hidden_states, given.pooled, given.attention_mask),
+    ),
+    "pair": Head(
+        "pair_classifier",
+        PairClassifier,
+        lambda head, given: head(
+            one_vector(head.pooling, given.hidden_states, given.pooled, given.attention_mask), given.condition
+        ),
     ),
 }

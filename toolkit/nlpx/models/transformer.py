@@ -29,6 +29,7 @@ from nlpx.models.initialisation import truncated_normal_
 from nlpx.models.logit_scale import logit_scale
 from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
 from nlpx.models.norms import ConditionMap, Norm
+from nlpx.models.pair_head import PairClassifier
 from nlpx.models.performer import RandomFeatures
 from nlpx.models.positions import RelativePositions, Rotary
 
@@ -41,6 +42,7 @@ class Transformer(Encoder):
     sentence_head: nn.Linear | None
     discriminator: Discriminator | None
     classifier: Classifier | None
+    pair_classifier: PairClassifier | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import install_hint
 from nlpx.io import write_text
-from nlpx.report import plots
+from nlpx.report import baselines, plots
 from nlpx.report.changes import changes
 from nlpx.report.history import History, sparkline
 from nlpx.report.tables import Column, Table, render
@@ -116,6 +116,8 @@ def _evaluations(run: RunFolder, history: History, tables: Tables) -> list[str]:
         sections.append(f"## Dev, step {dev.get('step')}\n\n{shown}")
     if test is not None and (shown := _shown(tables(test))):
         sections.append(f"## Test\n\n{shown}")
+    if (beside := next(reversed(history.split(baselines.SPLIT)), None)) is not None:
+        sections.append(f"## Beside the plain ways\n\n{baselines.table(beside).markdown()}")
     if dev is not None and dev.get("reliability"):
         sections.append(_reliability(run, dev))
     return sections

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,7 @@ class Finished:
     score: float | None
     table: list[dict[str, Any]]
     columns: tuple[str, ...]
+    beside: list[dict[str, Any]] = field(default_factory=list)  # `model`, `dev`, `test`: it and the plain ways
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,8 @@ class StartingModel:
         name, heads = self.section.name, self.parts["heads"]
         other_heads = [head for head in heads if head != "classification"]
         if other_heads:
-            raise UsageError(f"{name}: a model loaded through transformers has no head `{other_heads[0]}`")
+            hint = f"--set {alternatives['heads']} does without" if "heads" in alternatives else None
+            raise UsageError(f"{name}: a model loaded through transformers has no head `{other_heads[0]}`", hint=hint)
         if self.section.choices:
             key = next(iter(self.section.choices))
             raise UsageError(f"{name}: `{key}` cannot be chosen for a model loaded through transformers")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from nlpx.report.tables import Table
@@ -16,13 +17,14 @@ from nlpx.report.tables import Table
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nlpx.baselines import Baseline
     from nlpx.data.rows.reading import OnBadRow, RowReport
     from nlpx.data.rows.splits import Paths
     from nlpx.models.encoder import Encoder
     from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
 
-__all__ = ["EncodedRows", "Evaluation", "LabelledTask", "OwnLoss", "Table", "Task"]
+__all__ = ["EncodedRows", "Evaluation", "LabelledTask", "OwnLoss", "PublishingTask", "Table", "Task"]
 
 
 @dataclass(slots=True)
@@ -37,10 +39,15 @@ class Evaluation:
 
 @dataclass(slots=True)
 class EncodedRows:
-    """Encoded rows: what a task's `collate` reads, and their lengths in tokens."""
+    """Encoded rows: what a task's `collate` reads, and their lengths in tokens, padding between parts included."""
 
     items: list[Any]
     lengths: list[int]
+    sequence_lengths: list[int] | None = None  # the longest sequence of each row, where a row is several
+
+    def num_at(self, max_length: int) -> int:
+        """How many rows hold a sequence of `max_length` tokens, which truncation may have made so."""
+        return sum(length >= max_length for length in self.sequence_lengths or self.lengths)
 
 
 class Task(Protocol):
@@ -52,7 +59,8 @@ class Task(Protocol):
     outputs: tuple[str, ...]  # what `forward` gives, by name
     targets: str  # what a loss of `losses/` must be one of; "" for a task that computes its own, see `OwnLoss`
     loss: str | None  # the loss that is taken where none is chosen
-    alternatives: Mapping[str, str]  # key of `model_parts` -> the setting that does without, for models that lack it
+    # Key of `model_parts`, or `heads`, -> the setting that does without, for models that lack it.
+    alternatives: Mapping[str, str]
 
     def read(
         self,
@@ -128,6 +136,15 @@ class OwnLoss(Protocol):
 
 
 @runtime_checkable
+class PublishingTask(Protocol):
+    """What a task adds whose checkpoints need files of their own."""
+
+    def publish(self, directory: Path, max_length: int) -> None:
+        """Write them beside the weights."""
+        ...
+
+
+@runtime_checkable
 class LabelledTask(Protocol):
     """What a task adds whose rows have labels."""
 
@@ -141,4 +158,8 @@ class LabelledTask(Protocol):
 
     def calibrate(self, rows: Sequence[Any], predictions: Sequence[Any]) -> None:
         """Settle on dev rows what the task leaves open, such as a threshold; `state` carries it."""
+        ...
+
+    def baselines(self, rows: Sequence[Any]) -> list[Baseline]:
+        """The plain ways that a model must beat, fitted on training rows. Raises `InputError` if they cannot be."""
         ...

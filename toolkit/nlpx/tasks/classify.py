@@ -25,6 +25,7 @@ from nlpx.tokenizers.padding import padded
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nlpx.baselines import Baseline
     from nlpx.data.rows.reading import OnBadRow, RowReport
     from nlpx.models.encoder import Encoder
     from nlpx.tokenizers.base import Tokenizer
@@ -123,8 +124,7 @@ class Task:
 
     def encode(self, rows: Sequence[Labelled], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
         """[CLS] text [SEP], or [CLS] text [SEP] second [SEP], the longer text truncated until both fit."""
-        seconds = [row.second for row in rows if row.second is not None]
-        encodings = tokenizer.encode_batch([row.text for row in rows], seconds or None, max_length=max_length)
+        encodings = tokenizer.encode_batch(*_texts(rows), max_length=max_length)
         classes = {str(label): number for number, label in enumerate(self.labels)}
         items = [
             EncodedText(
@@ -166,6 +166,29 @@ class Task:
         columns = [labels.tolist(), probabilities.tolist()]
         return list(map(Prediction, *columns, *([every.tolist()] if self.with_probabilities else [])))
 
+    def baselines(self, rows: Sequence[Labelled]) -> list[Baseline]:
+        """Always the most frequent class, and TF-IDF."""
+        from nlpx.baselines import Baseline, tfidf
+
+        counts = self.label_counts(rows)
+        most = max(range(len(counts)), key=counts.__getitem__)
+        frequent = Prediction(most, counts[most] / max(sum(counts), 1))
+        classifier = tfidf.TfidfClassifier(*_texts(rows), [str(row.label) for row in rows])
+        known = list(map(str, self.labels))
+
+        def predict(judged: Sequence[Labelled]) -> list[Prediction]:
+            probabilities = classifier.probabilities(*_texts(judged))  # (B, C)
+            best = probabilities.argmax(axis=1).tolist()
+            return [
+                Prediction(known.index(classifier.classes[number]), float(row[number]))
+                for number, row in zip(best, probabilities, strict=True)
+            ]
+
+        return [
+            Baseline(f"always {self.labels[most]}", lambda judged: [frequent] * len(judged)),
+            Baseline(tfidf.NAME, predict),
+        ]
+
     def class_probabilities(self, prediction: Prediction) -> list[tuple[Label, float]]:
         """Each class with its probability, of a prediction made `with_probabilities`."""
         return list(zip(self.labels, prediction.probabilities, strict=True))
@@ -204,3 +227,9 @@ class Task:
         """The classes and fields of a finished run."""
         self.labels = list(state["labels"])
         self.fields = Fields(tuple(state["text_fields"]), self.config.label_field)
+
+
+def _texts(rows: Sequence[Labelled]) -> tuple[list[str], list[str] | None]:
+    """First texts, and second ones where rows are pairs."""
+    seconds = [row.second for row in rows if row.second is not None]
+    return [row.text for row in rows], seconds or None

@@ -1,7 +1,8 @@
 """Text matching in six variants with one network whose norms know the variant (Sohu 2021; kexue.fm/archives/8337).
 
-Each variant t in 0..5 has a vector c = E[t] that modulates every norm, starting from zero. The head is the mean over
-real tokens and one linear map. Score: F1 over the loose variants A and the strict variants B, averaged.
+Each variant t in 0..5 has a vector c = E[t] that modulates every norm, starting from zero. The head reads the mean over
+real tokens: of both texts in one sequence by one linear map, or of each by itself by comparing the two. Score: F1 over
+the loose variants A and the strict variants B, averaged.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from nlpx.metrics.binary import best_threshold
 from nlpx.metrics.sohu import CRITERIA, evaluate
 from nlpx.report.tables import Column, Table
 from nlpx.tasks import EncodedRows, Evaluation
-from nlpx.tokenizers.padding import padded
+from nlpx.tasks._pairs import ARRANGEMENTS, ArrangementName, Sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nlpx.baselines import Baseline
+    from nlpx.baselines.tfidf import TfidfClassifier
     from nlpx.data.rows.reading import OnBadRow, RowReport
     from nlpx.models.encoder import Encoder
     from nlpx.tokenizers.base import Tokenizer
@@ -50,6 +53,9 @@ CONFUSION = (
 class Config(Section):
     """What only this task has."""
 
+    pair: ArrangementName = Field(
+        "joint", description="both texts in one sequence, or towers: each by itself, and their vectors compared"
+    )
     conditional: bool = Field(True, description="the variant modulates every norm; false: one model blind to it")
     condition_size: int = Field(128, gt=0, description="width of the variant's vector")
     condition_hidden_size: int = Field(0, ge=0, description="width of a projection of that vector; 0: none")
@@ -62,8 +68,7 @@ class Config(Section):
 class EncodedPair(NamedTuple):
     """One pair as ids."""
 
-    token_ids: list[int]
-    second_start: int  # where segment 1 begins
+    sequences: Sequences
     variant: int
     label: int  # -1 if unknown
 
@@ -72,15 +77,19 @@ class Task:
     """Six-variant matching."""
 
     primary_metric = "score"
-    heads = ("classification",)
     outputs = ("logits",)
     targets = "classes"
     loss = "cross_entropy"
-    alternatives: ClassVar = {"condition_size": "task_options.conditional=false"}
+    alternatives: ClassVar = {
+        "condition_size": "task_options.conditional=false",
+        "heads": "task_options.pair=joint",
+    }
     example = '{"source": "...", "target": "...", "variant": "ssA", "labelA": 1}'
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.arrangement = ARRANGEMENTS[config.pair]
+        self.heads = (self.arrangement.head,)
         self.thresholds = dict.fromkeys(CRITERIA, 0.5 if config.threshold == "best" else config.threshold)
 
     def read(
@@ -94,7 +103,12 @@ class Task:
         report: RowReport,
     ) -> Splits[Pair]:
         """Train, dev and test pairs of contest folders, files of rows or stdin."""
-        return read_splits(data, dev=dev, test=test, encoding=encoding, on_bad_row=on_bad_row, report=report)
+        splits = read_splits(data, dev=dev, test=test, encoding=encoding, on_bad_row=on_bad_row, report=report)
+        if self.config.pair == "towers":
+            splits.notes.append(
+                "pairs: each text is read by itself (towers); task_options.pair=joint reads both in one sequence"
+            )
+        return splits
 
     def read_rows(
         self, source: str, *, encoding: str, format: Any, on_bad_row: OnBadRow, report: RowReport
@@ -126,30 +140,23 @@ class Task:
         return parts
 
     def encode(self, rows: Sequence[Pair], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
-        """[CLS] source [SEP] target [SEP], the longer text truncated until both fit."""
-        encodings = tokenizer.encode_batch(
-            [pair.source for pair in rows], [pair.target for pair in rows], max_length=max_length
-        )
-        items = [
-            EncodedPair(
-                encoding.token_ids,
-                len(encoding.token_ids) - sum(encoding.segment_ids),
-                pair.variant,
-                -1 if pair.label is None else pair.label,
-            )
-            for encoding, pair in zip(encodings, rows, strict=True)
+        """Sources and targets in the chosen arrangement."""
+        sources, targets = [pair.source for pair in rows], [pair.target for pair in rows]
+        encoded = self.arrangement.encode(sources, targets, tokenizer, max_length)
+        encoded.items = [
+            EncodedPair(sequences, pair.variant, -1 if pair.label is None else pair.label)
+            for sequences, pair in zip(encoded.items, rows, strict=True)
         ]
-        return EncodedRows(items, [len(item.token_ids) for item in items])
+        return encoded
 
     def collate(self, encoded: EncodedRows, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
-        """token_ids, segment_ids, attention_mask (B, T), condition and labels (B,), num_targets."""
+        """token_ids, segment_ids, attention_mask and condition of the sequences (B or 2B), labels (B,), num_targets."""
         import torch
 
         items: list[EncodedPair] = [encoded.items[row] for row in rows]
-        arrays = padded([item.token_ids for item in items], [item.second_start for item in items], pad_token_id)
         return {
-            **{name: torch.from_numpy(array) for name, array in arrays.items()},
-            "condition": torch.tensor([item.variant for item in items]),
+            **self.arrangement.tensors([item.sequences for item in items], pad_token_id),
+            "condition": torch.tensor([item.variant for item in items] * self.arrangement.sequences),
             "labels": torch.tensor([item.label for item in items]),
             "num_targets": len(items),
         }
@@ -160,7 +167,7 @@ class Task:
         output = model(
             batch["token_ids"], batch["segment_ids"], batch["attention_mask"], condition=condition, heads=self.heads
         )
-        return {"logits": output.heads["classification"]}
+        return {"logits": output.heads[self.arrangement.head]}
 
     def is_labelled(self, rows: Iterable[Pair]) -> bool:
         """Whether every pair has a label; a contest's test pairs have none."""
@@ -175,6 +182,13 @@ class Task:
         """Probability of a match, a row each."""
         probabilities: list[float] = self.forward(model, batch)["logits"].float().softmax(-1)[:, 1].tolist()
         return probabilities
+
+    def baselines(self, rows: Sequence[Pair]) -> list[Baseline]:
+        """Always a match, and TF-IDF with a regression for each variant."""
+        from nlpx.baselines import Baseline, tfidf
+
+        always = Baseline("always a match", lambda judged: [1.0] * len(judged))
+        return [always, Baseline(tfidf.NAME, _TfidfByVariant(rows).predict)]
 
     def class_probabilities(self, prediction: float) -> list[tuple[int, float]]:
         """That a pair does not match, and that it does."""
@@ -228,3 +242,34 @@ def _figures(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = [{"variant": name, **figures} for name, figures in record["variants"].items()]
     rows += [{"variant": f"all {name}", **record[name]} for name in CRITERIA if record[name]]
     return [*rows, {"variant": record["score_is"], "f1": record["score"]}]
+
+
+class _TfidfByVariant:
+    """A regression a variant; all pairs teach the one for variants that training lacks, or has one class of."""
+
+    def __init__(self, rows: Sequence[Pair]) -> None:
+        groups = {variant: [pair for pair in rows if pair.variant == variant] for variant in range(len(VARIANTS))}
+        whole = {variant: group for variant, group in groups.items() if len({pair.label for pair in group}) == 2}
+        self.fitted = {variant: _fit_tfidf(group) for variant, group in whole.items()}
+        self.other = None if len(whole) == len(groups) else _fit_tfidf(rows)
+
+    def predict(self, rows: Sequence[Pair]) -> list[float]:
+        """Probability of a match, a row each."""
+        found = [0.0] * len(rows)
+        for variant in {pair.variant for pair in rows}:
+            chosen = [index for index, pair in enumerate(rows) if pair.variant == variant]
+            classifier = self.fitted.get(variant) or self.other
+            assert classifier is not None
+            pairs = [rows[index].source for index in chosen], [rows[index].target for index in chosen]
+            matches = classifier.probabilities(*pairs)[:, classifier.classes.index(1)]
+            for index, probability in zip(chosen, matches.tolist(), strict=True):
+                found[index] = probability
+        return found
+
+
+def _fit_tfidf(rows: Sequence[Pair]) -> TfidfClassifier:
+    from nlpx.baselines.tfidf import TfidfClassifier
+
+    texts = [pair.source for pair in rows], [pair.target for pair in rows]
+    # Balanced: a strict variant has 12 % positives, and F1 at 0.5 would otherwise measure the prior.
+    return TfidfClassifier(*texts, [pair.label for pair in rows], balanced=True)

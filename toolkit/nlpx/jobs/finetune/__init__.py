@@ -57,7 +57,8 @@ def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
     device = choose(config.device)
     job = Job(config, messages, torch.device("cpu"))
     job.check()
-    lengths = job.encode(job.splits.train).lengths
+    encoded = job.encode(job.splits.train)
+    lengths = encoded.lengths
     batches = build_batches(lengths, config=config.train, seed=config.seed)
     num_parameters = job.start.num_parameters()
     facts = {
@@ -65,7 +66,7 @@ def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
         "device": device.device,
         "rows": {name: len(getattr(job.splits, name)) for name in ("train", "dev", "test")},
         "tokenizer": job.tokenizer.reason,
-        "longest_row": max(lengths),
+        "longest_row": max(encoded.sequence_lengths or lengths),
         "parameters": num_parameters,
         "steps": count_steps(batches, config=config.train, optim=config.optim),
         "memory_of_weights_mib": memory_of_weights(num_parameters),

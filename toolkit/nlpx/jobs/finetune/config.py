@@ -43,6 +43,9 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     optim: OptimConfig = OptimConfig()
     tricks: Annotated[dict[str, Any], Plugins("tricks")] = Field({})
+    baseline: bool | None = Field(
+        None, description="compare with the plain ways of the task, such as TF-IDF; null: on the shipped sample only"
+    )
     seed: Seed = 7
     device: str = "auto"
     deterministic: bool = Field(False, description="refuse kernels whose results vary from run to run")

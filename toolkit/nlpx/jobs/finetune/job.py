@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import ResultError, UsageError
+from nlpx.jobs.finetune.comparison import SPLIT, compare
 from nlpx.jobs.finetune.config import SAMPLE, Config
 from nlpx.runs.running import Finished
 from nlpx.runs.starting_model import StartingModel
-from nlpx.tasks import EncodedRows, Evaluation, LabelledTask, Task
+from nlpx.tasks import EncodedRows, Evaluation, LabelledTask, PublishingTask, Task
 from nlpx.tricks import check_needs
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Job:
         from nlpx.runs.following import Follower, resume
 
         encoded = self.encode(self.splits.train)
-        self._note_truncated(encoded.lengths)
+        self._note_truncated(encoded)
         self.dev = self.encode(self.splits.dev)
         self.model = self.start.build().to(self.device)
         training = self._prepare(encoded.lengths)
@@ -90,6 +91,8 @@ class Job:
         self.model.save(directory)
         self.tokenizer.save(directory)
         save_task(directory, self.config, self.task)
+        if isinstance(self.task, PublishingTask):
+            self.task.publish(directory, self.config.data.max_length)
 
     def finish(self, run: RunFolder) -> Finished:
         """Answer dev and test with the best checkpoint, and report."""
@@ -98,12 +101,15 @@ class Job:
 
         predictor = Predictor(run.best_checkpoint, self.device)
         evaluation = predictor.answer(self.splits.dev, run.predictions / "dev.jsonl")
-        best = evaluation.score
+        best, tested = evaluation.score, None
         if self.splits.test:
             tested = predictor.answer(self.splits.test, run.predictions / "test.jsonl")
             if not isinstance(self.task, LabelledTask) or self.task.is_labelled(self.splits.test):
                 run.metrics({"step": run.last_step(), "split": "test", **tested.record})
                 self.messages.note(f"test score {tested.score:.4f} of the best checkpoint")
+        beside = compare(self.config, predictor.task, self.splits, (evaluation, tested), self.messages)
+        if beside:
+            run.metrics({"step": run.last_step(), "split": SPLIT, "rows": beside})
         run.set_primary_metric(self.task.primary_metric, best)
         run.finish("finished")
         build(run, self.task.tables)
@@ -111,7 +117,7 @@ class Job:
             raise ResultError(
                 f"score {best:.4f} is below --require {self.require}", hint=f"nlpx runs report {run.path}"
             )
-        return Finished(str(run.path), best, evaluation.table, tuple(evaluation.columns))
+        return Finished(str(run.path), best, evaluation.table, tuple(evaluation.columns), beside)
 
     def _read(self) -> Any:
         from nlpx.data.rows.reading import RowReport
@@ -151,11 +157,10 @@ class Job:
     def _label_counts(self) -> list[int] | None:
         return self.task.label_counts(self.splits.train) if isinstance(self.task, LabelledTask) else None
 
-    def _note_truncated(self, lengths: list[int]) -> None:
+    def _note_truncated(self, encoded: EncodedRows) -> None:
         longest = self.config.data.max_length
-        full = sum(length >= longest for length in lengths)
-        if full:
-            self.messages.note(f"{full} of {len(lengths)} rows reach {longest} tokens and may be truncated")
+        if full := encoded.num_at(longest):
+            self.messages.note(f"{full} of {len(encoded.lengths)} rows reach {longest} tokens and may be truncated")
 
 
 def _save(model: Any, directory: Path) -> None:

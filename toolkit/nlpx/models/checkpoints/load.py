@@ -25,7 +25,7 @@ from nlpx.models.initialisation import Undrawn
 from nlpx.models.load_report import LoadReport
 from nlpx.models.transformer import Transformer
 
-HEADS = ("mlm", "lm", "classification", "pooler", "discriminator", "sentence")
+HEADS = ("mlm", "lm", "classification", "pooler", "discriminator", "sentence", "pair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
         defaults["pooler"] = "tanh" if config.pooler == "none" else config.pooler
     elif head is not None:
         defaults["heads"] = (head,)
-    if "classification" not in config.heads:
+    if not {"classification", "pair"} & {*config.heads}:
         defaults["classification_pooling"] = "mean"
     defaults["vocab_size"] = rows.num_rows(config.vocab_size)
     unknown = sorted(set(choices) - set(ModelConfig.model_fields))

@@ -52,6 +52,18 @@ def read_modules(folder: Path) -> list[Module]:
     return modules
 
 
+def write_modules(directory: Path, *, pooling: str, max_length: int) -> None:
+    """Make a checkpoint a sentence-transformers directory: its states pooled by `mean` or `cls`."""
+    (directory / "1_Pooling").mkdir(exist_ok=True)
+    entries = [
+        {"idx": 0, "name": "0", "path": "", "type": f"{_PACKAGE}models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{_PACKAGE}models.Pooling"},
+    ]
+    write_json(directory / "1_Pooling" / "config.json", {"pooling_mode": pooling})
+    write_json(directory / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    write_json(directory / FILE, entries)
+
+
 def copy_modules(source: Path, target: Path) -> None:
     """What a directory has beside its encoder, into one whose encoder lies in it: the parts after it, length, prompts.
 

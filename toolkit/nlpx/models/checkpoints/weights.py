@@ -204,8 +204,8 @@ def decoder_is_tied(tensors: NameMap) -> bool:
 
 
 def _may_be_new(name: str) -> bool:
-    # Added to a checkpoint, not read from it: a fresh classifier, the random features of a performer.
-    return name.startswith("classifier.") or ".attention.features." in name
+    # Added to a checkpoint, not read from it: fresh classifiers, the random features of a performer.
+    return name.startswith(("classifier.", "pair_classifier.")) or ".attention.features." in name
 
 
 def _patterns(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,55 @@
+"""The score of a run beside those of the plain ways, fitted on the same training rows, judged on the same others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nlpx.errors import InputError
+from nlpx.jobs.finetune.config import SAMPLE, Config
+from nlpx.report.baselines import MODEL, SPLIT
+from nlpx.tasks import Evaluation, LabelledTask, Task
+
+if TYPE_CHECKING:
+    from nlpx.messages import Messages
+
+__all__ = ["SPLIT", "compare"]
+
+
+def compare(
+    config: Config,
+    task: Task,
+    splits: Any,
+    evaluations: tuple[Evaluation, Evaluation | None],
+    messages: Messages,
+) -> list[dict[str, Any]]:
+    """Rows with `model`, `dev` and `test`, the trained model first; none where no comparison is asked for or possible.
+
+    What a task settles on dev rows, such as a threshold, each baseline settles for itself.
+    """
+    wanted = config.data.path == SAMPLE if config.baseline is None else config.baseline
+    if not wanted or not isinstance(task, LabelledTask):
+        return []
+    dev, test = evaluations
+    try:
+        baselines = task.baselines(splits.train)
+    except InputError as error:
+        messages.warn(f"no baseline: {error}")
+        return []
+    has_labels = bool(splits.test) and task.is_labelled(splits.test)
+    rows = [{"model": MODEL, "dev": dev.score, "test": test.score if test is not None and has_labels else None}]
+    for baseline in baselines:
+        own = _like(task)
+        predictions = baseline.predict(splits.dev)
+        own.calibrate(splits.dev, predictions)
+        judged = {"dev": own.evaluate(splits.dev, predictions).score, "test": None}
+        if has_labels:
+            judged["test"] = own.evaluate(splits.test, baseline.predict(splits.test)).score
+        rows.append({"model": baseline.name, **judged})
+    return rows
+
+
+def _like(task: Any) -> Any:
+    """A task of the same configuration and state, whose thresholds are its own."""
+    other = type(task)(task.config)
+    other.load_state(task.state())
+    return other
