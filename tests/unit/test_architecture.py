@@ -42,6 +42,7 @@ FORBIDDEN = {
     "models/families": {"models/checkpoints/load", "tokenizers"},
     "losses": EVERYTHING_ABOVE - {"losses"},
     "metrics": EVERYTHING_ABOVE - {"data"},
+    "baselines": EVERYTHING_ABOVE,
     "objectives": {"jobs", "runs", "tasks", "train", "tricks", "optim", "report"},
     "tricks": {"jobs", "runs", "tasks", "train", "optim", "objectives", "data", "report", "models/families"},
     "optim": {"jobs", "runs", "tasks", "train", "tricks", "objectives", "data", "report", "models", "tokenizers"},

@@ -41,9 +41,9 @@ def test_batch_holds_ids_segments_mask_condition_and_labels() -> None:
 
 def test_truncation_keeps_both_separators() -> None:
     task = Task(Config())
-    item = task.encode(PAIRS, TOKENIZER, 9).items[0]
-    assert len(item.token_ids) == 9
-    assert item.token_ids.count(TOKENIZER.sep_token_id) == 2
+    item = task.encode(PAIRS, TOKENIZER, 9).items[0].sequences
+    assert len(item.first) == 9
+    assert item.first.count(TOKENIZER.sep_token_id) == 2
 
 
 def test_a_blind_model_gets_no_condition() -> None:

@@ -32,7 +32,6 @@ class Config(Section):
     )
     divergence_weight: float = Field(1.0, ge=0, description="of the divergence between the rows' softmaxes; 0: none")
     temperature: float = Field(0.05, gt=0, description="of those softmaxes")
-    vector_weight: float = Field(0.0, ge=0, description="of 1 - cos(u, v), where both have as many dimensions; 0: none")
 
 
 class Loss:
@@ -48,10 +47,6 @@ class Loss:
         if self.config.divergence_weight and len(student) > 1:
             divergence = _divergence(student / self.config.temperature, teacher / self.config.temperature)
             loss = loss + self.config.divergence_weight * divergence
-        if self.config.vector_weight:
-            from torch.nn import functional
-            apart = 1 - functional.cosine_similarity(outputs["vectors"].float(), batch["targets"].float(), dim=-1)  # (B,)
-            loss = loss + self.config.vector_weight * apart.mean()
         return loss
 
 
@@ -71,5 +66,5 @@ def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
     from torch.nn import functional
 
     itself = torch.eye(len(student), dtype=torch.bool, device=student.device)
-    logs = [scores.masked_fill(itself, -torch.inf).log_softmax(-1)[~itself] for scores in (student, teacher)]
-    return functional.kl_div(*logs, reduction="sum", log_target=True) / len(student)
+    ours, theirs = (scores.masked_fill(itself, -torch.inf).log_softmax(-1)[~itself] for scores in (student, teacher))
+    return functional.kl_div(ours, theirs, reduction="sum", log_target=True) / len(student)

@@ -24,12 +24,11 @@ from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.embeddings import Embeddings
 from nlpx.models.encoder import Encoder, ModelOutput, one_input
-from nlpx.models.heads import HEADS, Classifier, Discriminator, HeadInput, LanguageModelHead, Pooler
+from nlpx.models.heads import HEADS, Classifier, Discriminator, HeadInput, LanguageModelHead, PairClassifier, Pooler
 from nlpx.models.initialisation import truncated_normal_
 from nlpx.models.logit_scale import logit_scale
 from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
 from nlpx.models.norms import ConditionMap, Norm
-from nlpx.models.pair_head import PairClassifier
 from nlpx.models.performer import RandomFeatures
 from nlpx.models.positions import RelativePositions, Rotary
 

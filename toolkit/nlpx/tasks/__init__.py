@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
 
-__all__ = ["EncodedRows", "Evaluation", "LabelledTask", "OwnLoss", "PublishingTask", "Table", "Task"]
+__all__ = ["ComparedTask", "EncodedRows", "Evaluation", "LabelledTask", "OwnLoss", "PublishingTask", "Table", "Task"]
 
 
 @dataclass(slots=True)
@@ -136,6 +136,15 @@ class OwnLoss(Protocol):
 
 
 @runtime_checkable
+class ComparedTask(Protocol):
+    """What a labelled task adds that knows plain ways of doing it."""
+
+    def baselines(self, rows: Sequence[Any]) -> list[Baseline]:
+        """The plain ways that a model must beat, fitted on training rows. Raises `InputError` if they cannot be."""
+        ...
+
+
+@runtime_checkable
 class PublishingTask(Protocol):
     """What a task adds whose checkpoints need files of their own."""
 
@@ -158,8 +167,4 @@ class LabelledTask(Protocol):
 
     def calibrate(self, rows: Sequence[Any], predictions: Sequence[Any]) -> None:
         """Settle on dev rows what the task leaves open, such as a threshold; `state` carries it."""
-        ...
-
-    def baselines(self, rows: Sequence[Any]) -> list[Baseline]:
-        """The plain ways that a model must beat, fitted on training rows. Raises `InputError` if they cannot be."""
         ...

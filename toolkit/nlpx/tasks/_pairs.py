@@ -54,6 +54,7 @@ class Joint:
     def encode(
         self, firsts: Sequence[str], seconds: Sequence[str], tokenizer: Tokenizer, max_length: int
     ) -> EncodedRows:
+        """One sequence a pair."""
         encodings = tokenizer.encode_batch(firsts, seconds, max_length=max_length)
         items = [
             Sequences(encoding.token_ids, [], len(encoding.token_ids) - sum(encoding.segment_ids))
@@ -62,6 +63,7 @@ class Joint:
         return EncodedRows(items, [len(item.first) for item in items])
 
     def tensors(self, pairs: Sequence[Sequences], pad_token_id: int) -> dict[str, Any]:
+        """(B, T)."""
         return _tensors([pair.first for pair in pairs], [pair.second_start for pair in pairs], pad_token_id)
 
 
@@ -74,6 +76,7 @@ class Towers:
     def encode(
         self, firsts: Sequence[str], seconds: Sequence[str], tokenizer: Tokenizer, max_length: int
     ) -> EncodedRows:
+        """Two sequences a pair; its length is that of both in a batch of pairs like it."""
         encodings = [tokenizer.encode_batch(texts, max_length=max_length) for texts in (firsts, seconds)]
         items = [
             Sequences(first.token_ids, second.token_ids, len(first.token_ids))
@@ -83,6 +86,7 @@ class Towers:
         return EncodedRows(items, [2 * length for length in longest], sequence_lengths=longest)
 
     def tensors(self, pairs: Sequence[Sequences], pad_token_id: int) -> dict[str, Any]:
+        """(2B, T)."""
         rows = [pair.first for pair in pairs] + [pair.second for pair in pairs]
         return _tensors(rows, [len(row) for row in rows], pad_token_id)
 

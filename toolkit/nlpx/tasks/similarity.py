@@ -136,7 +136,7 @@ class Task:
         count = min(len(rows), MAX_COMPARED)
         above = np.triu_indices(count, k=1)
         ours = _cosines(np.stack(predictions[:count]))[above]
-        theirs = _cosines(np.stack([row.teacher for row in rows[:count]]))[above]
+        theirs = _cosines(np.stack([row.teacher for row in rows[:count] if row.teacher is not None]))[above]
         # Two texts make one pair, and one value has no ranks.
         score = float(spearmanr(ours, theirs).statistic) if len(ours) > 1 else 0.0
         score = score if np.isfinite(score) else 0.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nlpx.errors import InputError
 from nlpx.jobs.finetune.config import SAMPLE, Config
 from nlpx.report.baselines import MODEL, SPLIT
-from nlpx.tasks import Evaluation, LabelledTask, Task
+from nlpx.tasks import ComparedTask, Evaluation, LabelledTask, Task
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
@@ -27,7 +27,7 @@ def compare(
     What a task settles on dev rows, such as a threshold, each baseline settles for itself.
     """
     wanted = config.data.path == SAMPLE if config.baseline is None else config.baseline
-    if not wanted or not isinstance(task, LabelledTask):
+    if not wanted or not isinstance(task, LabelledTask) or not isinstance(task, ComparedTask):
         return []
     dev, test = evaluations
     try:
