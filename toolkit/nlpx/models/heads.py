@@ -21,7 +21,6 @@ from nlpx.models.vocabulary_loss import vocabulary_loss
 COSINE_SCALE, COSINE_OFFSET = 8.0, -4.0
 
 
-
 class Pooler(nn.Module):
     """First token's hidden state (B, T, D) -> (B, D), through a linear map and tanh (BERT) or nothing (SimBERT)."""
 
