@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from nlpx.errors import UsageError
+from nlpx.models.kernel_caches import bound_kernel_caches
 
 if TYPE_CHECKING:
     from nlpx.models.load_report import LoadReport
@@ -47,6 +48,10 @@ class Encoder(nn.Module):
 
     config: Any
     load_report: LoadReport | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        bound_kernel_caches()
 
     def forward(
         self,
