@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from nlpx.models.kernel_caches import VARIABLES
+from nlpx.device import KERNEL_CACHES
 
 # A product of more shapes than are kept, then the first shape again. A convolution goes through oneDNN in float32 on
 # every processor; the library itself says which shapes it had prepared.
@@ -29,7 +29,7 @@ for length in [*range(40, 240), 40]:
 
 def creations(**variables: str) -> list[tuple[str, bool]]:
     """The shape, and whether it was at hand, of each product that the library set up."""
-    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    kept = {name: value for name, value in os.environ.items() if name not in KERNEL_CACHES}
     environment = kept | {"ONEDNN_VERBOSE": "profile_create", "OMP_NUM_THREADS": "1"} | variables
     run = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
     if "no oneDNN" in run.stderr:
@@ -51,4 +51,4 @@ def test_old_shapes_make_room_for_new_ones() -> None:
 
 
 def test_the_user_chooses_otherwise() -> None:
-    assert creations(**dict.fromkeys(VARIABLES, "1024"))[-1] == ("length 40", True)
+    assert creations(**dict.fromkeys(KERNEL_CACHES, "1024"))[-1] == ("length 40", True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from nlpx.device import bound_kernel_caches
 from nlpx.errors import UsageError
-from nlpx.models.kernel_caches import bound_kernel_caches
 
 if TYPE_CHECKING:
     from nlpx.models.load_report import LoadReport
