@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nlpx.errors import MachineError, UsageError
 
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-_KEPT_KERNELS = 64  # the products of a forward and a backward pass, twice
+_KEPT_KERNELS = 16  # what the layers of one batch share, twice; the living ones also break up freed memory
 _FORM = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
