@@ -50,7 +50,7 @@ def _catalogued() -> dict[str, set[str]]:
         "Optimizer wrappers": set(wrapper_names()),
         "Schedules": {name for part in get_args(decays) for name in get_args(part)},
         "Norms": _model_key("norm") | {"norm_place", "norm_scale", "embedding_norm", "condition_size"},
-        "Heads": _literals(Head) | {"pooler", "classification_pooling"} | _lm_keys(),
+        "Heads": _literals(Head) | {"pooler", "classification_pooling", "classification_transform"} | _lm_keys(),
     }
 
 

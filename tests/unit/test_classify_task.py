@@ -45,7 +45,8 @@ def task(tmp_path: Path) -> Task:
 
 def test_the_classes_are_the_labels_of_the_training_rows(task: Task) -> None:
     assert task.labels == [2, "词", "诗"]
-    assert task.model_parts()["num_labels"] == 3
+    parts = task.model_parts()
+    assert (parts["num_labels"], parts["labels"]) == (3, ("2", "词", "诗"))  # which name the logits of the model too
     rows = [row(TEXTS[0], "诗"), row(TEXTS[1], "诗"), row(TEXTS[2], 2), row(TEXTS[2], "2")]
     assert task.label_counts(rows) == [2, 0, 2]
 

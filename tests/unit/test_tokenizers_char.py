@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlpx.errors import InputError, UsageError
+from nlpx.tokenizers.cache import BoundedCache
 from nlpx.tokenizers.char import CharTokenizer
 from nlpx.tokenizers.load import load_tokenizer
 from nlpx.tokenizers.truncate import truncated_lengths
@@ -181,11 +183,28 @@ def test_saving_and_loading(tmp_path: Path, options: dict[str, bool], without: t
 
 
 def test_the_run_cache_is_bounded() -> None:
-    from nlpx.tokenizers.cache import BoundedCache
-
     calls: list[str] = []
     cache = BoundedCache(lambda key: calls.append(key) or len(key), limit=3)  # type: ignore[func-returns-value]
     assert [cache[key] for key in ("a", "bb", "a", "ccc", "dddd", "a")] == [1, 2, 1, 3, 4, 1]
     assert calls == ["a", "bb", "ccc", "dddd", "a"]
     assert cache["x" * 100] == 100
     assert "x" * 100 not in cache
+
+
+def test_a_run_that_is_remembered_takes_little_room() -> None:
+    """Of the objects that a tokenizer comes to hold: a stream of names and numbers never ends."""
+
+    def held(thing: object, seen: set[int]) -> int:
+        if id(thing) in seen or (isinstance(thing, int) and -6 < thing < 257):  # shared by everybody
+            return 0
+        seen.add(id(thing))
+        inner = [*thing.keys(), *thing.values()] if isinstance(thing, dict) else thing
+        inside = inner if isinstance(inner, list | tuple) else ()
+        return sys.getsizeof(thing) + sum(held(each, seen) for each in inside)
+
+    tokenizer = CharTokenizer(VOCAB)
+    count = 1000
+    tokenizer.encode_batch([f"run{number:05d}" for number in range(count)])
+    caches = [value for value in vars(tokenizer).values() if isinstance(value, BoundedCache)]
+    assert sum(map(len, caches)) == count
+    assert sum(held(cache, set()) for cache in caches) / count <= 256

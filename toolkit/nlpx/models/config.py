@@ -74,6 +74,8 @@ class ModelConfig(BaseModel):
     attention_dropout: float = Field(0.1, ge=0, lt=1)
     initializer_range: float = Field(0.02, gt=0)
 
+    special_token_ids: dict[str, int] = Field({}, description="by name (bos, eos, pad, ...); for transformers alone")
+
     mask: Mask = Field("bidirectional", description="the mask a call gets that names none")
     heads: tuple[Head, ...] = ()
     pooler: Literal["none", "tanh", "linear"] = "none"
@@ -83,6 +85,10 @@ class ModelConfig(BaseModel):
     num_labels: int = Field(2, gt=0, description="classes of the heads `classification` and `pair`")
     pair_hidden_size: int = Field(128, gt=0, description="hidden units of the head `pair`")
     classification_pooling: Literal["mean", "first", "pooler"] = "mean"
+    classification_transform: Literal["none"] | Activation = Field(
+        "none", description="activation of a dense map before the class logits; none: no such map"
+    )
+    labels: tuple[str, ...] = Field((), description="names of the classes in the order of the logits, where known")
 
     @model_validator(mode="before")
     @classmethod
@@ -143,6 +149,10 @@ class ModelConfig(BaseModel):
                 and self.pooler == "none",
                 "classification_pooling `pooler` reads the pooler, which is `none`",
             ),
+            (
+                self.labels and len(self.labels) != self.num_labels,
+                f"labels names {len(self.labels)} classes, num_labels is {self.num_labels}",
+            ),
         ):
             if wrong:
                 raise ValueError(message)
@@ -163,8 +173,11 @@ class ModelConfig(BaseModel):
         ]
 
     def with_choices(self, **choices: Any) -> ModelConfig:
-        """The same model with some choices changed; everything is checked again."""
-        return ModelConfig(**(self.model_dump() | choices))
+        """The same model with some choices changed; everything is checked again. Other classes have no names yet."""
+        kept = self.model_dump()
+        if choices.get("num_labels", self.num_labels) != self.num_labels:
+            kept["labels"] = ()
+        return ModelConfig(**(kept | choices))
 
 
 def _scale_free(norm: str, config: ModelConfig) -> str:

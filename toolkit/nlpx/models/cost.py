@@ -96,7 +96,8 @@ def bert_like(config: ModelConfig, max_length: int) -> ModelConfig:
     """A BERT of the same shape and heads: no layer shared, the word table as wide as the rest, plain attention."""
     kept = (
         "vocab_size", "hidden_size", "num_layers", "num_attention_heads", "intermediate_size", "heads", "pooler",
-        "num_labels", "pair_hidden_size", "classification_pooling", "hidden_dropout", "attention_dropout",
+        "num_labels", "pair_hidden_size", "classification_pooling", "classification_transform", "hidden_dropout",
+        "attention_dropout",
     )  # fmt: skip
     values = {name: getattr(config, name) for name in kept}
     is_even = config.hidden_size % config.num_attention_heads == 0
@@ -171,6 +172,7 @@ def _heads(config: ModelConfig, length: int) -> float:
     total = 2.0 * hidden * hidden / length if config.pooler != "none" else 0.0
     total += 4.0 * hidden / length if "sentence" in config.heads else 0.0
     if "classification" in config.heads:
+        total += 2.0 * hidden * hidden / length if config.classification_transform != "none" else 0.0
         return total + 2.0 * hidden * config.num_labels / length
     if "pair" in config.heads:  # of two texts, so half of it a text
         return total + config.pair_hidden_size * (2.0 * hidden + 1 + config.num_labels) / length

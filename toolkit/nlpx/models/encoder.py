@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from nlpx.device import bound_kernel_caches
 from nlpx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Encoder(nn.Module):
 
     config: Any
     load_report: LoadReport | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        bound_kernel_caches()
 
     def forward(
         self,

@@ -82,16 +82,25 @@ class Discriminator(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Class logits (B, num_labels) from the mean over real tokens, the first token, or the pooled vector."""
+    """Class logits (B, num_labels) from the mean over real tokens, the first token, or the pooled vector.
+
+    By one linear map (BERT), or by a dense one with an activation before it (RoFormer, ELECTRA).
+    """
 
     def __init__(self, config: ModelConfig, pool: NoisePool) -> None:
         super().__init__()
         self.pooling = config.classification_pooling
         self.dropout = Dropout(config.hidden_dropout, pool)
+        self.dense: nn.Linear | None = None
+        if config.classification_transform != "none":
+            self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+            self.act = activation(config.classification_transform)
         self.linear = nn.Linear(config.hidden_size, config.num_labels)
 
     def forward(self, hidden_states: Tensor, pooled: Tensor | None, attention_mask: Tensor | None) -> Tensor:
         vector = one_vector(self.pooling, hidden_states, pooled, attention_mask)  # (B, D)
+        if self.dense is not None:
+            vector = self.act(self.dense(self.dropout(vector)))  # (B, D)
         return cast(Tensor, self.linear(self.dropout(vector)))
 
 

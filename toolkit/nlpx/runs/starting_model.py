@@ -162,7 +162,9 @@ class StartingModel:
             key = next(iter(self.section.choices))
             raise UsageError(f"{name}: `{key}` cannot be chosen for a model loaded through transformers")
         defaults = {key: field.default for key, field in ModelConfig.model_fields.items()}
-        asked = [key for key in self.parts.keys() - {"heads", "num_labels"} if self.parts[key] != defaults[key]]
+        asked = [
+            key for key in self.parts.keys() - {"heads", "num_labels", "labels"} if self.parts[key] != defaults[key]
+        ]
         for key in sorted(asked, key=lambda key: key not in alternatives):
             hint = f"--set {alternatives[key]} does without" if key in alternatives else "take another model"
             raise UsageError(f"{name}: a model loaded through transformers has no `{key}` {self.parts[key]}", hint=hint)

@@ -118,6 +118,8 @@ class Task:
         """As many classes as the training rows have, over the pooled states."""
         return {
             "num_labels": len(self.labels),
+            "labels": tuple(map(str, self.labels)),
+            "classification_transform": "none",
             "classification_pooling": self.config.pooling,
             "pooler": "none",
         }

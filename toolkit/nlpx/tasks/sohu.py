@@ -128,6 +128,8 @@ class Task:
         """Two classes over the pooled states; a condition table unless the task is unconditional."""
         parts: dict[str, Any] = {
             "num_labels": 2,
+            "labels": (),
+            "classification_transform": "none",
             "classification_pooling": self.config.pooling,
             "pooler": "none",
         }

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-_LIMIT = 1 << 17  # entries; a run of text and its ids take about 200 bytes
+_LIMIT = 1 << 17  # entries; a run of text and its ids take 200 bytes at most
 _LONGEST_KEY = 64  # characters; what is longer hardly comes twice
 
 

@@ -10,6 +10,7 @@ stand alone.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -32,7 +33,7 @@ _SEPARATOR, _JOINS, _UNSEEN = -1, -2, -3
 _NUM_CODE_POINTS = 0x110000  # of Unicode
 
 Array = NDArray[np.integer[Any]]
-Run = tuple[list[int], list[Span]]
+_ID = np.dtype(np.intc)
 
 
 class CharTokenizer(Tokenizer):
@@ -65,7 +66,9 @@ class CharTokenizer(Tokenizer):
         self._special_pattern = re.compile("|".join(map(re.escape, self._specials)))
         self._backend = self._build_backend()
         self._table: Array = np.full(_NUM_CODE_POINTS, _UNSEEN, dtype=np.int32)
-        self._runs: BoundedCache[Run] = BoundedCache(self._encode_run)
+        # Ids as bytes: lists of them, and of spans that few ask for, take three times the memory.
+        self._run_ids: BoundedCache[bytes] = BoundedCache(lambda run: array("i", self._encode_run(run).ids).tobytes())
+        self._run_spans: BoundedCache[list[Span]] = BoundedCache(lambda run: self._encode_run(run).offsets)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The table and the cache are rebuilt on the other side: sending them costs more than filling them.
@@ -101,7 +104,7 @@ class CharTokenizer(Tokenizer):
             rows, spans = self._whole_rows([text])
             return np.array(rows[0], dtype=np.int32), _until(spans[0], len(text))
         values, first, runs = self._parts(text)
-        ids, _, until = _assemble(values, first, runs)
+        ids, _, until = _assemble(values, first, [self._run_ids[run] for run in runs])
         return ids, until
 
     def _whole_rows(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[Span]]]:
@@ -115,7 +118,7 @@ class CharTokenizer(Tokenizer):
             return found, found_spans if return_offsets else None
         joined = "\n".join(texts)  # a line break stands alone, so rows cannot join
         values, first, runs = self._parts(joined)
-        ids, from_table, until = _assemble(values, first, runs)
+        ids, from_table, until = _assemble(values, first, [self._run_ids[run] for run in runs])
 
         starts = _row_starts(texts)
         begin, end = until[starts[:-1]], until[starts[1:] - 1]
@@ -124,17 +127,16 @@ class CharTokenizer(Tokenizer):
         rows = [flat[a:b] for a, b in bounds]
         if not return_offsets:
             return rows, None
-        spans = _spans(from_table, np.flatnonzero(values >= 0), first, runs)
+        spans = _spans(from_table, np.flatnonzero(values >= 0), first, [self._run_spans[run] for run in runs])
         spans -= np.repeat(starts[:-1], end - begin)
         flat_spans = list(zip(spans[0].tolist(), spans[1].tolist(), strict=True))
         return rows, [flat_spans[a:b] for a, b in bounds]
 
-    def _parts(self, joined: str) -> tuple[Array, Array, list[Run]]:
-        """Table values of all characters, where runs start, and what the runs become."""
+    def _parts(self, joined: str) -> tuple[Array, Array, list[str]]:
+        """Table values of all characters, where runs start, and the runs."""
         values = self._look_up(joined)
         first, last = _run_bounds(values == _JOINS)
-        runs = [self._runs[joined[a:b]] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
-        return values, first, runs
+        return values, first, [joined[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
 
     def _look_up(self, joined: str) -> Array:
         """Table values of all characters; special tokens written in the text are marked as runs."""
@@ -164,9 +166,8 @@ class CharTokenizer(Tokenizer):
         joined: int = self._backend.model.tokenize(words[1])[0].id  # one character, hence one piece
         return joined
 
-    def _encode_run(self, run: str) -> Run:
-        encoding = self._backend.encode(run, add_special_tokens=False)
-        return encoding.ids, encoding.offsets
+    def _encode_run(self, run: str) -> Any:
+        return self._backend.encode(run, add_special_tokens=False)
 
     def _build_backend(self) -> Any:
         added = self.vocab.added_by_id()
@@ -214,17 +215,20 @@ def _run_bounds(joins: NDArray[np.bool_]) -> tuple[Array, Array]:
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
 
-def _assemble(values: Array, first: Array, runs: list[Run]) -> tuple[Array, NDArray[np.bool_], Array]:
-    """All N ids, which of them stood in the table, and how many come before each of the C characters (C + 1)."""
+def _assemble(values: Array, first: Array, runs: list[bytes]) -> tuple[Array, NDArray[np.bool_], Array]:
+    """All N ids, which of them stood in the table, and how many come before each of the C characters (C + 1).
+
+    `runs` are the ids of each run.
+    """
     single = values >= 0
     counts = single.astype(np.int32)
-    counts[first] = [len(ids) for ids, _ in runs]  # a run's tokens are booked on its first character
+    counts[first] = [len(ids) // _ID.itemsize for ids in runs]  # a run's tokens are booked on its first character
     until = np.concatenate(([0], np.cumsum(counts)))
     ids = np.empty(until[-1], dtype=np.int32)
     from_table = np.zeros(until[-1], dtype=bool)
     from_table[until[1:][single] - 1] = True
     ids[from_table] = values[single]
-    ids[~from_table] = np.fromiter(chain.from_iterable(ids for ids, _ in runs), dtype=np.int32)
+    ids[~from_table] = np.frombuffer(b"".join(runs), dtype=_ID)
     return ids, from_table, until
 
 
@@ -241,12 +245,12 @@ def _row_starts(texts: Sequence[str]) -> Array:
     return np.concatenate(([0], np.cumsum(lengths + 1)))
 
 
-def _spans(from_table: NDArray[np.bool_], singles: Array, first: Array, runs: list[Run]) -> Array:
+def _spans(from_table: NDArray[np.bool_], singles: Array, first: Array, runs: list[list[Span]]) -> Array:
     """(2, N) start and end of every token in the joined string; a run's tokens count from the run's first."""
     spans = np.empty((2, len(from_table)), dtype=np.int64)
     spans[:, from_table] = singles, singles + 1
     if runs:
-        relative = list(chain.from_iterable(run_spans for _, run_spans in runs))
-        shift = np.repeat(first, [len(ids) for ids, _ in runs])
+        relative = list(chain.from_iterable(runs))
+        shift = np.repeat(first, list(map(len, runs)))
         spans[:, ~from_table] = np.array(relative, dtype=np.int64).reshape(-1, 2).T + shift
     return spans

@@ -36,9 +36,11 @@ def convert(
     exists or the form has no such `dtype`, `MachineError` without the extra `onnx` where it is needed.
     """
     from nlpx.io import replace_directory
+    from nlpx.models.checkpoints.head_evidence import refusal
     from nlpx.models.checkpoints.hub import locate
     from nlpx.models.checkpoints.load import describe, load_model
     from nlpx.models.checkpoints.modules import copy_modules, encoder_folder
+    from nlpx.models.checkpoints.vocabulary_rows import STORED
 
     if dtype not in DTYPES[to]:
         raise UsageError(f"--to {to} stores no {dtype}", hint=f"it stores {', '.join(DTYPES[to])}")
@@ -49,11 +51,11 @@ def convert(
     if described is None:
         raise InputError(f"{path}: none of nlpx's families", hint="transformers reads it as it is")
     stored = described.config
-    kept: dict[str, Any] = {
-        name: getattr(stored, name) for name in ("heads", "pooler", "classification_pooling", "mask")
-    }
+    kept: dict[str, Any] = {name: getattr(stored, name) for name in STORED}
     if to == "onnx":
         kept["heads"] = ()
+    elif described.foreign_head is not None and "heads" not in (choices or {}):
+        raise refusal(described.checkpoint, described.foreign_head)
     model = load_model(
         path, family, allow_partial=allow_partial, allow_unexplained=True, **(kept | dict(choices or {}))
     )

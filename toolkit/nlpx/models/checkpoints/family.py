@@ -40,6 +40,9 @@ class Family(Protocol):
         ...
 
 
+SPECIAL_TOKENS = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
+
+
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """A family and the reason it was chosen."""
@@ -141,12 +144,44 @@ def stored_heads(tensors: NameMap) -> dict[str, Any]:
         values["heads"] = [head for head in heads if head != "sentence"]
     if "classification" in heads:
         values["num_labels"] = _rows(tensors, "classifier.linear.weight")
-        values["classification_pooling"] = "mean" if values["pooler"] == "none" else "pooler"
+        values["labels"] = _labels(tensors.checkpoint.config, values["num_labels"])
+        if tensors.find("classifier.dense.weight"):
+            values |= {"classification_pooling": "first", "classification_transform": "gelu"}
+        else:
+            values["classification_pooling"] = "mean" if values["pooler"] == "none" else "pooler"
     return values
 
 
-def bert_style_export(config: ModelConfig, **unsupported: Any) -> dict[str, Any]:
-    """The keys the BERT-like configurations of transformers share; refuses what none of them has."""
+def _labels(raw: Mapping[str, Any], count: int) -> list[str]:
+    """The names of the classes, if the configuration has as many of them as the head has rows."""
+    names = raw.get("id2label")
+    if not isinstance(names, Mapping) or set(names) != {str(index) for index in range(count)}:
+        return []
+    return [str(names[str(index)]) for index in range(count)]
+
+
+def special_token_ids(raw: Mapping[str, Any]) -> dict[str, int]:
+    """The ids that the configuration names: where GPT-2 begins and ends is nowhere else in a checkpoint of its own."""
+    found = {name: raw.get(f"{name}_token_id") for name in SPECIAL_TOKENS}
+    return {name: index for name, index in found.items() if type(index) is int and index >= 0}
+
+
+def written_labels(config: ModelConfig) -> dict[str, Any]:
+    """The classes as transformers has them: their number, and their names where they are known."""
+    if not config.labels:
+        return {"num_labels": config.num_labels}
+    names = dict(enumerate(config.labels))
+    return {
+        "id2label": {str(index): name for index, name in names.items()},
+        "label2id": {name: index for index, name in names.items()},
+    }
+
+
+def bert_style_export(config: ModelConfig, *, dense_classifier: bool = False, **unsupported: Any) -> dict[str, Any]:
+    """The keys the BERT-like configurations of transformers share; refuses what none of them has.
+
+    `dense_classifier`: the family's classifier has a dense map and reads the first token, not the pooler.
+    """
     refuse_unless(
         config,
         position=("learned",),
@@ -166,7 +201,8 @@ def bert_style_export(config: ModelConfig, **unsupported: Any) -> dict[str, Any]
         **({"pooler": ("none", "tanh"), "project_embeddings": (False,)} | unsupported),
     )
     if "classification" in config.heads:
-        refuse_unless(config, classification_pooling=("pooler",))
+        refuse_unless(config, **({} if dense_classifier else {"classification_transform": ("none",)}))
+        refuse_unless(config, classification_pooling=("first" if dense_classifier else "pooler",))
     if config.key_size != config.head_size or config.head_size * config.num_attention_heads != config.hidden_size:
         raise no_counterpart(
             f"key_size {config.key_size} and head_size {config.head_size} with hidden_size {config.hidden_size} and "
@@ -186,9 +222,8 @@ def bert_style_export(config: ModelConfig, **unsupported: Any) -> dict[str, Any]
         "initializer_range": config.initializer_range,
         "layer_norm_eps": config.norm_eps,
         "tie_word_embeddings": config.tie_word_embeddings,
-        "num_labels": config.num_labels,
         "is_decoder": config.mask == "causal",
-    }
+    } | written_labels(config)
 
 
 def refuse_unless(config: ModelConfig, **allowed: tuple[Any, ...]) -> None:

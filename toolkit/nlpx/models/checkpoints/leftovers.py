@@ -18,7 +18,7 @@ HEADS = ("lm_head", "sentence_head", "discriminator", "classifier", "pair_classi
 HARMLESS = (
     *("cls.*", "cls/*", "classifier*", "*qa_outputs*", "*predictions*", "*seq_relationship*", "*pooler*", "lm_head.*"),
     *("vocab_*", "head.*", "decoder.*", "mlm_head*", "shared.*"),  # of transformers' other families
-    *("output_weights", "output_bias", "loss/*", "score.*", "mlm*", "nsp*", "*crf*"),
+    *("output_weights", "output_bias", "loss/*", "score.*", "mlm*", "nsp*", "*crf*", "sequence_summary.*"),
     "*.attention.features.*",  # random ones of a Performer: drawn, never learned
     *("*global_step*", "*adam_*", "*Adam*", "*_power", "*optimizer*", "*num_batches_tracked", "*position_ids"),
 )

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from nlpx.errors import InputError, UsageError, warn
 from nlpx.models.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from nlpx.models.checkpoints.family import recognise
+from nlpx.models.checkpoints.family import recognise, special_token_ids
+from nlpx.models.checkpoints.head_evidence import foreign_head, refusal, without_classifier
 from nlpx.models.checkpoints.leftovers import judge
 from nlpx.models.checkpoints.names import NameMap, OwnNames
 from nlpx.models.checkpoints.prefixed import Prefixed, without_prefix
@@ -36,6 +37,7 @@ class Described:
     config: ModelConfig
     tensors: NameMap
     reason: str
+    foreign_head: str | None = None  # what a stored head is that is none of ours
 
 
 def load_model(
@@ -70,6 +72,8 @@ def load_model(
         backbone = Backbone.load(path, head=head, choices=choices)
         _judge(path, backbone.load_report or LoadReport("", ""), allow_unexplained)
         return backbone
+    if head == "classification" and described.foreign_head and "num_labels" not in choices:
+        raise refusal(described.checkpoint, described.foreign_head)  # no new one was asked for
     rows = RowChoices(keep_tokens, compound_tokens)
     config = _choose(described, head, rows, choices)
     model, report = _loaded(config, described, allow_partial=allow_partial, rows=rows)
@@ -163,9 +167,12 @@ def describe(path: Path, family: str | None = None) -> Described | None:
         _refuse_other_layouts(checkpoint)
         return None
     tensors = NameMap(found.family.NAMES, checkpoint, found.family.PREFIX)
+    foreign = foreign_head(tensors)
+    tensors = tensors if foreign is None else without_classifier(tensors)
     values = found.family.read_config(checkpoint.config, tensors)
     values |= {"family": found.name, "tie_word_embeddings": decoder_is_tied(tensors)}
-    return Described(checkpoint, _validated(checkpoint, values), tensors, found.reason)
+    values |= {"special_token_ids": special_token_ids(checkpoint.config)}
+    return Described(checkpoint, _validated(checkpoint, values), tensors, found.reason, foreign)
 
 
 def _refuse_other_layouts(checkpoint: Checkpoint) -> None:
@@ -187,8 +194,9 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
     elif head is not None:
         defaults["heads"] = (head,)
     if not {"classification", "pair"} & {*config.heads}:
-        defaults["classification_pooling"] = "mean"
+        defaults |= {"classification_pooling": "mean", "classification_transform": "none"}
     defaults["vocab_size"] = rows.num_rows(config.vocab_size)
+    defaults["special_token_ids"] = rows.moved(config.special_token_ids)
     unknown = sorted(set(choices) - set(ModelConfig.model_fields))
     if unknown:
         raise UsageError(

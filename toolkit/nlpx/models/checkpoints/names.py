@@ -206,3 +206,11 @@ def pooler_and_sentence_head(prefix: str) -> dict[str, Names]:
         "sentence_head.bias": Names(("cls.seq_relationship.bias",), ("cls/seq_relationship/output_bias",)),
         "classifier.linear": Names(("classifier",)),
     }
+
+
+def dense_classifier() -> dict[str, Names]:
+    """The classification head of RoFormer and ELECTRA: a dense map before the one to the classes."""
+    return {
+        "classifier.dense": Names(("classifier.dense",)),
+        "classifier.linear": Names(("classifier.out_proj",)),
+    }

@@ -54,6 +54,7 @@ def export_model(model: Transformer, directory: Path, *, dtype: StoredType = "fl
     """Write the form plain transformers reads. Raises `InputError` naming a feature it has no counterpart for."""
     family = get_family(model.config.family)
     config = {"model_type": family.MODEL_TYPE} | family.write_config(model.config)
+    config |= {f"{name}_token_id": index for name, index in model.config.special_token_ids.items()}
     tensors: dict[str, Tensor] = {}
     for ours, tensor in model.state_dict().items():
         for wanted, piece in unfused(ours, tensor, model.config, family.NAMES):

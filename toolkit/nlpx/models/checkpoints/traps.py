@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nlpx.models.checkpoints.head_evidence import roformer_pooler
 from nlpx.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -35,8 +36,22 @@ def _simbert_pooler(described: Described, config: ModelConfig) -> str | None:
     return f"{SIMBERT_VOCAB_SIZE:,} rows are SimBERT's vocabulary, whose pooler is linear: load with pooler=linear"
 
 
+def _foreign_head(described: Described, _config: ModelConfig) -> str | None:
+    if described.foreign_head is None:
+        return None
+    return f"{described.foreign_head}: the encoder is taken without it"
+
+
+def _guessed_pooler(described: Described, config: ModelConfig) -> str | None:
+    if config.family != "roformer" or config.pooler != "linear" or described.reason == "saved by nlpx":
+        return None
+    if roformer_pooler(described.checkpoint.config, described.tensors)[1] is not None:
+        return None
+    return "nothing says what follows the pooler's map: taken for RoFormer-Sim's, without a tanh; pooler=tanh has one"
+
+
 def _missing_head(described: Described, config: ModelConfig) -> str | None:
-    if described.config.heads or described.reason == "saved by nlpx":
+    if described.config.heads or described.foreign_head or described.reason == "saved by nlpx":
         return None
     if {"classification", "pair"} & {*config.heads}:  # a classifier fills no masks
         return None
@@ -58,4 +73,13 @@ def _free_key_size(_described: Described, config: ModelConfig) -> str | None:
     )
 
 
-_CHECKS = (_v2_under_v1, _roberta_that_is_bert, _simbert_pooler, _missing_head, _untied_head, _free_key_size)
+_CHECKS = (
+    _v2_under_v1,
+    _roberta_that_is_bert,
+    _simbert_pooler,
+    _guessed_pooler,
+    _foreign_head,
+    _missing_head,
+    _untied_head,
+    _free_key_size,
+)

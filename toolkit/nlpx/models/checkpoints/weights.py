@@ -5,7 +5,7 @@ Fuses query, key and value; transposes TensorFlow kernels; keeps, appends or len
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
@@ -43,6 +43,13 @@ class RowChoices:
         """Rows after the change, from the rows stored."""
         kept = stored if self.keep_tokens is None else len(self.keep_tokens)
         return kept + len(self.compound_tokens or ())
+
+    def moved(self, ids: Mapping[str, int]) -> dict[str, int]:
+        """Ids by name as they are after the change; those of rows that are not kept are left out."""
+        if self.keep_tokens is None:
+            return dict(ids)
+        new = {old: row for row, old in enumerate(self.keep_tokens)}
+        return {name: new[old] for name, old in ids.items() if old in new}
 
     def apply(self, table: Tensor) -> Tensor:
         """Table (V, ...) -> (V', ...): row r is old row keep_tokens[r], then one (weighted) mean per compound token."""
@@ -127,8 +134,14 @@ class Assembler:
         return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
 
     def _starts_anew(self, name: str, parameter: Tensor) -> bool:
-        """Whether what is stored has other classes, or another number of random features: a new one takes its place."""
-        stored = self.tensors.shape(name) if self.fresh and _may_be_new(name) else None
+        """Whether what is stored has other classes, layers or random features: a new one takes its place."""
+        if not self.fresh or not _may_be_new(name):
+            return False
+        if name.startswith("classifier."):
+            has_dense = self.tensors.find("classifier.dense.weight") is not None
+            if has_dense != (self.config.classification_transform != "none"):
+                return True  # what one map learned behind another is of no use alone
+        stored = self.tensors.shape(name)
         return stored is not None and stored != tuple(parameter.shape)
 
     def _read(self, ours: str, wanted: str) -> Tensor | None:

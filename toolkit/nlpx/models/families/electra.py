@@ -13,7 +13,7 @@ from nlpx.models.checkpoints.family import (
     has_no_model_type,
     no_counterpart,
 )
-from nlpx.models.checkpoints.names import NameMap, Names, bert_style, learned_positions
+from nlpx.models.checkpoints.names import NameMap, Names, bert_style, dense_classifier, learned_positions
 from nlpx.models.config import ModelConfig
 
 MODEL_TYPE = "electra"
@@ -32,6 +32,7 @@ NAMES = (
             ("discriminator_predictions.dense_prediction",), ("discriminator_predictions/dense_1",)
         ),
     }
+    | dense_classifier()
 )
 
 
@@ -49,12 +50,14 @@ def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
-    """Refuses a pooler, which ELECTRA lacks."""
-    values = bert_style_export(config, share_layers=("none",), pooler=("none",))
-    if "classification" in config.heads:
-        raise no_counterpart("a one-layer classification head of an ELECTRA")
+    """Refuses a pooler, which ELECTRA lacks, and a classifier without its dense map and GELU."""
+    values = bert_style_export(config, dense_classifier=True, share_layers=("none",), pooler=("none",))
     architecture = "ElectraModel"
-    if "lm" in config.heads:
+    if "classification" in config.heads:
+        if config.classification_transform != "gelu":
+            raise no_counterpart(f"classification_transform `{config.classification_transform}` of an ELECTRA")
+        architecture = "ElectraForSequenceClassification"
+    elif "lm" in config.heads:
         architecture = "ElectraForMaskedLM"
     elif "discriminator" in config.heads:
         architecture = "ElectraForPreTraining"

@@ -17,7 +17,15 @@ from nlpx.models.checkpoints.family import (
     no_counterpart,
     without_position_table,
 )
-from nlpx.models.checkpoints.names import NameMap, Names, bert_style, masked_language_head, pooler_and_sentence_head
+from nlpx.models.checkpoints.head_evidence import roformer_pooler
+from nlpx.models.checkpoints.names import (
+    NameMap,
+    Names,
+    bert_style,
+    dense_classifier,
+    masked_language_head,
+    pooler_and_sentence_head,
+)
 from nlpx.models.config import ModelConfig
 from nlpx.models.families import nezha, roformer_v2
 from nlpx.models.positions import sinusoids
@@ -28,6 +36,7 @@ NAMES = (
     bert_style("roformer")
     | masked_language_head()
     | pooler_and_sentence_head("roformer")
+    | dense_classifier()
     | {
         "embeddings.project": Names(
             ("roformer.embeddings_project",),
@@ -48,12 +57,14 @@ def recognise(checkpoint: Checkpoint) -> str | None:
 
 
 def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
-    """As BERT's; a stored pooler is RoFormer-Sim's and linear."""
+    """As BERT's; a stored pooler is RoFormer-Sim's and linear, unless something says that it has a tanh."""
     if raw.get("rotary_value"):
         raise InputError(f"{tensors.checkpoint.path}: rotary_value true is not supported: no release rotates values")
     values = bert_style_config(raw, tensors) | {"position": "rotary"}
     if values["pooler"] != "none":
-        values["pooler"] = "linear"
+        values["pooler"] = roformer_pooler(raw, tensors)[0]
+    if values.get("classification_transform", "none") != "none":
+        values["classification_transform"] = values["hidden_act"]
     values["max_position_embeddings"] = raw.get("max_position_embeddings", 1536)
     return values
 
@@ -65,15 +76,18 @@ def recomputed_tensors(config: ModelConfig) -> dict[str, Tensor]:
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
-    """Refuses a pooler, which transformers' RoFormer lacks."""
+    """Refuses a pooler, which transformers' RoFormer lacks, and a classifier other than its own."""
     if config.pooler != "none":
         raise no_counterpart(f"pooler `{config.pooler}` of a RoFormer")
-    values = bert_style_export(config.with_choices(position="learned"), share_layers=("none",))
+    learned = config.with_choices(position="learned")
+    values = bert_style_export(learned, dense_classifier=True, share_layers=("none",))
     architecture = "RoFormerModel"
     if "lm" in config.heads:
         architecture = "RoFormerForCausalLM" if config.mask == "causal" else "RoFormerForMaskedLM"
     if "classification" in config.heads:
-        raise no_counterpart("a one-layer classification head of a RoFormer")
+        if config.classification_transform != config.hidden_act:
+            raise no_counterpart(f"classification_transform `{config.classification_transform}` of this RoFormer")
+        architecture = "RoFormerForSequenceClassification"
     return values | {
         "embedding_size": config.embedding_size,
         "rotary_value": False,
