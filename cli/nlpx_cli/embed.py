@@ -24,7 +24,7 @@ def embed(
     files: Annotated[
         list[str] | None, typer.Argument(help="Texts, one a line or row, or - for stdin.", metavar="[FILE|-]...")
     ] = None,
-    model: Encoder = "char-tiny",
+    model: Encoder = "sim-tiny",
     pooling: Pooling = None,
     normalize: Annotated[
         bool | None,

@@ -18,7 +18,7 @@ def sts(
     files: Annotated[
         list[str] | None, typer.Argument(help="Pairs with scores, or - for stdin.", metavar="[FILE...|-]")
     ] = None,
-    model: Encoder = "char-tiny",
+    model: Encoder = "sim-tiny",
     pooling: Annotated[
         list[str] | None,
         typer.Option("--pooling", help="Only this one. Repeatable.  [default: all there are]", metavar="NAME"),

@@ -44,7 +44,7 @@ def score(
         tuple[str, str] | None,
         typer.Option("--fields", help="The two fields of rows.  [default: by name]", metavar="NAME NAME"),
     ] = None,
-    model: Encoder = "char-tiny",
+    model: Encoder = "sim-tiny",
     pooling: Pooling = None,
     prompt_name: PromptName = None,
     whitening: Whitening = None,
@@ -94,7 +94,7 @@ def search(
         Path | None, typer.Option("--texts", help="The texts of the index, shown beside the hits.", metavar="FILE")
     ] = None,
     engine: Annotated[EngineName, typer.Option("--engine", help="What searches; usearch is approximate.")] = "exact",
-    model: Encoder = "char-tiny",
+    model: Encoder = "sim-tiny",
     pooling: Pooling = None,
     prompt_name: PromptName = None,
     whitening: Whitening = None,
@@ -140,7 +140,7 @@ def pairs(
     texts: Annotated[
         Path | None, typer.Option("--texts", help="The texts of the vectors, shown beside.", metavar="FILE")
     ] = None,
-    model: Encoder = "char-tiny",
+    model: Encoder = "sim-tiny",
     pooling: Pooling = None,
     prompt_name: PromptName = None,
     whitening: Whitening = None,

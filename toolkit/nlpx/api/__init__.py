@@ -33,7 +33,7 @@ class Encoder:
 
     def __init__(
         self,
-        model: str | Path = "char-tiny",
+        model: str | Path = "sim-tiny",
         *,
         pooling: str | None = None,
         max_length: int | None = None,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Options:
     """Which texts, which model, which vectors; what is None is as the model's directory says, else as usual."""
 
-    model: str = "char-tiny"
+    model: str = "sim-tiny"
     pooling: str | None = None
     field: str = "text"
     input_format: str | None = None

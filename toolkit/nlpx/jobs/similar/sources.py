@@ -27,7 +27,7 @@ NUMPY_MAGIC = b"\x93NUMPY"
 class Settings:
     """How texts become vectors, and which map they go through; None is as the model's directory says, else as usual."""
 
-    model: str = "char-tiny"
+    model: str = "sim-tiny"
     pooling: str | None = None
     whitening: Path | None = None
     field: str = "text"
