@@ -79,6 +79,7 @@ class Predictor:
         self.device = device
         self.tokenizer = load_tokenizer(directory)
         self.model = load_trained(directory).to(device)
+        self.tokenizer.require_rows(self.model.config.vocab_size, name=directory)
 
     def predict(self, rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """The rows as they came, in order, with the prediction added."""

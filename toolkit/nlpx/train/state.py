@@ -171,7 +171,9 @@ def _damage_named(directory: Path) -> Iterator[None]:
             f"{directory}: no state of a training run here, `{NAME}.json` or `{NAME}.safetensors` is missing",
             hint="give the directory of a checkpoint such as RUN/checkpoints/last",
         ) from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, SafetensorError),
+    ) as error:
         raise InputError(
             f"{directory}: the saved state is damaged ({_first_line(error)})",
             hint="resume from another checkpoint of the run",
