@@ -19,12 +19,23 @@ import xiangqi_samples
 from nlpx_cli.__main__ import main
 
 NEW = tiny.settings(*(setting for setting in tiny.SMALL if "condition_size" not in setting))
+FAMILIES = {
+    "albert": ("AlbertConfig", "AlbertForMaskedLM", {}),
+    "electra": ("ElectraConfig", "ElectraForPreTraining", {}),
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel", {"vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 2}),
+    "roformer": ("RoFormerConfig", "RoFormerForMaskedLM", {}),
+}
 
 
 def make(name: str, folder: Path) -> None:
     """Fill a folder with the files of that name."""
     folder.mkdir(parents=True)
-    globals()[f"make_{name}"](folder)
+    if name in FAMILIES:
+        texts(folder)
+        config, model, sizes = FAMILIES[name]
+        tiny.checkpoint(folder / "model", config, model, **sizes)
+    else:
+        globals()[f"make_{name}"](folder)
 
 
 def texts(folder: Path) -> None:

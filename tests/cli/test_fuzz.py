@@ -23,7 +23,7 @@ import torch
 
 import fuzzing
 import tiny
-from fuzz_folders import NEW, make
+from fuzz_folders import FAMILIES, NEW, make
 
 OUT = ("-o", "out.npy")
 CODES = {0, 2, 3}  # done, usage or configuration, input: a damaged file is no fault of the machine's
@@ -77,6 +77,10 @@ TARGETS = {
     "checkpoint to look at": Target("bert", ("inspect", "model"), ("model/config.json", "model/model.safetensors")),
     "checkpoint to convert": Target("bert", ("convert", "model", "out", "--to", "nlpx"),
                                     ("model/config.json", "model/model.safetensors", "model/vocab.txt")),
+    **{
+        f"checkpoint of {family}": Target(family, ("inspect", "model"), ("model/config.json",))
+        for family in FAMILIES
+    },
     "checkpoint of our own": embedding("own", "config.json", "model.safetensors", "nlpx_tokenizer.json", "vocab.txt"),
     "checkpoint of torch": embedding("torch", "pytorch_model.bin"),
     "checkpoint of TensorFlow": embedding("tensorflow", "bert_config.json", "bert_model.ckpt.index",
