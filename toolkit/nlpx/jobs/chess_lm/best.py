@@ -88,6 +88,9 @@ def _row(position: Position, ranking: Ranking, top: int, how: MoveChoice) -> dic
 def _fields(text: str, fen: str | None, place: str) -> tuple[str, str | None]:
     try:
         row = parse_json(text)
-        return str(row["moves"]), row.get("fen", fen)
+        moves, start = str(row["moves"]), row.get("fen", fen)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{place}neither moves nor a JSON object with `moves`", hint="such as: h2e2 h9g7") from None
+    if not isinstance(start, str | None):
+        raise InputError(f"{place}`fen` is not a text", hint="such as: 3k5/9/9/9/9/9/9/9/9/R3K4 w")
+    return moves, start
