@@ -64,7 +64,7 @@ TARGETS = {
     "vocabulary": Target("rows", ("vocab", "show", "vocab.txt", "--corpus", "texts.txt"), ("vocab.txt",)),
     "words to add": Target("rows", ("vocab", "extend", "vocab.txt", "--words", "counts.tsv", "--teach", "-o", "out"),
                            ("vocab.txt", "counts.tsv")),
-    "scored pairs": Target("rows", ("evaluate", "sts", "pairs.tsv"), ("pairs.tsv",)),
+    "scored pairs": Target("rows", ("evaluate", "sts", "pairs.tsv", "--pooling", "mean"), ("pairs.tsv",)),
     "pairs to score": Target("rows", ("similar", "score", "pairs.tsv"), ("pairs.tsv",)),
     "array to whiten": Target("arrays", ("whiten", "emb.npy", "--dim", "3", *OUT), ("emb.npy",), CODES | {5}),
     "array to compare": Target("arrays", ("similar", "pairs", "emb.npy"), ("emb.npy",)),
