@@ -9,8 +9,6 @@ whole weights.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from nlpx.train.loop import prepare, train
 from nlpx.train.sharding import whole
 from nlpx.train.step import evaluation_weights
 from nlpx.tricks.ema import Config as EmaConfig
+from processes import torchrun as launch
 
 VOCAB, NUM_ROWS, LENGTH = 31, 60, 9
 
@@ -113,11 +112,7 @@ def weights(training):
 def torchrun(out, runs, *, processes=2):
     """These runs, one after the other, in a group of processes; what they found lies in `out` then."""
     (out / "runs.json").write_text(json.dumps(runs))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    arguments = [__file__, str(out), str(out / "runs.json")]
-    done = subprocess.run([*command, *arguments], capture_output=True, env=environment, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    launch(__file__, str(out), str(out / "runs.json"), processes=processes)
 
 
 def one_run(out=None, *, stop=None, save=None, load=None, twice=False, evaluate=False, **settings):

@@ -106,8 +106,8 @@ def _facts(run: RunFolder, manifest: dict[str, Any]) -> list[tuple[str, Any]]:
     peak = manifest.get("peak_memory")
     git = manifest.get("git")
     facts = {
-        "run": manifest["path"],
-        "state": manifest["state"],
+        "run": manifest.get("path", str(run.path)),
+        "state": manifest.get("state"),
         "exit code": manifest.get("exit_code"),
         "score": _score(run.primary_metric),
         "command": " ".join(manifest.get("command_line", [])),
@@ -115,7 +115,7 @@ def _facts(run: RunFolder, manifest: dict[str, Any]) -> list[tuple[str, Any]]:
         "seed": manifest.get("seed"),
         "device": manifest.get("device"),
         "version": manifest.get("version"),
-        "commit": git and git["commit"][:12] + (", with changes" if git["dirty"] else ""),
+        "commit": git and git["commit"][:12] + (", with changes" if git.get("dirty") else ""),
         "start": manifest.get("start"),
         "took": _duration(manifest),
         "peak memory": peak and f"{peak / 2**20:.0f} MiB",

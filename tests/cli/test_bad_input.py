@@ -185,7 +185,7 @@ def test_a_vocabulary_larger_than_the_table(nlpx, data):
     refused(
         nlpx("finetune", "--data", data, "--model", "bert", *tiny.settings("data.max_length=24")), 3,
         f"Error: bert: the vocabulary has {len(tiny.VOCAB)} entries, the model's word table 20 rows",
-        "  take the vocab.txt that was released with these weights",
+        "  take the vocabulary that was released with these weights",
     )  # fmt: skip
     assert not Path("runs").exists()
 

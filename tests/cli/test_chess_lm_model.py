@@ -427,3 +427,20 @@ def test_the_vocabulary_of_a_checkpoint_is_its_own(nlpx):
     outcome = nlpx("chess-lm", "best", "", "--model", "other")
     assert outcome.code == 3
     assert "other/xiangqi.json: cannot be read" in outcome.err
+
+
+@pytest.mark.parametrize("row", ["[1]", "5", "null", '{"moves": 1, "fen": [2]}', "[" * 20_000])
+def test_rows_that_are_no_games_are_refused(nlpx, monkeypatch, row):
+    typed(monkeypatch, f"{row}\n")
+    outcome = nlpx("chess-lm", "best", "-", "--model", "tiny")
+    assert outcome.code in (2, 3), outcome.err
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize("content", ["[" * 20_000, "[]", "{}", '{"tokens": "characters", "results": false}'])
+def test_moves_that_are_not_the_models_are_refused(nlpx, content):
+    """With another form of tokens the model would be asked for rows that it does not have."""
+    Path("tiny/xiangqi.json").write_text(content, encoding="utf-8")
+    outcome = nlpx("chess-lm", "best", "h2e2", "--model", "tiny")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "xiangqi.json" in outcome.err

@@ -51,6 +51,24 @@ DAMAGE = [
     ("manifest.json", b'{"start": "nonsense"}', ("runs", "show", "run")),
     ("manifest.json", b'{"primary_metric": {"name": "f1"}}', ("runs", "show", "run")),
     ("manifest.json", b"[" * 100_000, ("runs", "show", "run")),
+    ("manifest.json", b'{"command_line": [1]}', ("runs", "show", "run")),
+    ("manifest.json", b'{"presets": [{}]}', ("runs", "show", "run")),
+    ("manifest.json", b'{"inputs": [{"path": 1}]}', ("runs", "show", "run")),
+    ("manifest.json", b'{"git": {"commit": 5}}', ("runs", "report", "run")),
+    ("manifest.json", b"[]", ("presets", "show", "run/config.yaml")),
+    ("manifest.json", b"[" * 100_000, ("presets", "show", "run/config.yaml")),
+    (
+        "metrics.jsonl",
+        b'{"step": 1, "split": "dev", "score": 1, "reliability": [{"bin": 1}]}\n',
+        ("runs", "report", "run"),
+    ),
+    (
+        "metrics.jsonl",
+        b'{"step": 1, "split": "dev", "score": 1, "calibration_error": "x"}\n',
+        ("runs", "report", "run"),
+    ),
+    ("metrics.jsonl", b'{"step": 1, "split": "dev", "score": 1, "thresholds": 5}\n', ("runs", "report", "run")),
+    ("checkpoints/best/vocab.txt", "\n".join(map(chr, range(0x4E00, 0x5000))).encode(), ("predict", "run", os.devnull)),
 ]
 
 
@@ -95,3 +113,22 @@ def test_a_kill_in_the_last_phase_repeats_no_record(nlpx, run):
         (run / "manifest.json").write_text(json.dumps(killed), encoding="utf-8")
         assert nlpx("finetune", "--resume", "run", "--quiet").code == 0
         assert evaluations() == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"), [(["天气"], "`state` has 1 classes, the model 3"), ("天气", "no list of classes")]
+)
+def test_classes_that_are_not_the_models_are_named(nlpx, tmp_path, monkeypatch, labels, what):
+    monkeypatch.chdir(tmp_path)
+    data = tiny.write_rows(tmp_path / "titles.jsonl", tiny.labelled(24))
+    small = tiny.settings(*(setting for setting in tiny.SMALL if "condition_size" not in setting))
+    words = ("finetune", "--task", "classify", "--data", str(data), *small, "--set", "model.new.vocab_size=200")
+    assert nlpx(*words, "--out", "run", "--quiet").code == 0
+    file = Path("run/checkpoints/best/task.json")
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["state"]["labels"] = labels
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    outcome = nlpx("predict", "run", "titles.jsonl")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "task.json" in outcome.err
+    assert what in outcome.err

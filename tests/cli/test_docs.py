@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import documents
+import processes
 import tiny
 import warm_nlpx
 import xiangqi_games
@@ -85,7 +86,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         "chess-lm train": tiny.settings(*xiangqi_games.SMALL_MOVES),
     }
     warm_nlpx.write_client(folder / "bin" / "nlpx", address=address, settings=settings)
-    torchrun = shlex.join([sys.executable, "-m", "torch.distributed.run"])
+    torchrun = shlex.join(processes.TORCHRUN)
     cases = "".join(f'*" {name} "*) set -- "$@" {shlex.join(words)};; ' for name, words in settings.items())
     _script(folder / "bin" / "torchrun", f'case " $* " in {cases}esac\n{torchrun} "$@"')
     for viewer in ("xdg-open", "open"):
@@ -94,8 +95,8 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         "PATH": os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HF_HOME": str(folder / "hub"),
         "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        **processes.environment(),
         "NLPX_DEBUG": "0",
         "NLPX_CACHE": str(folder / "cache"),
     }

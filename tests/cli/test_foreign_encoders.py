@@ -207,3 +207,31 @@ def test_they_are_inspected(nlpx):
     facts = json.loads(nlpx("inspect", "model", "--json").out)
     assert facts["tokenizer"]["kind"] == "subword"
     assert facts["warnings"] == []
+
+
+@pytest.mark.parametrize("value", ["fast", [1], {}, 10**30])
+def test_what_transformers_refuses_by_classes_of_its_own_is_no_bug(nlpx, value):
+    foreign.checkpoint("xlm_roberta", Path("model"))
+    file = Path("model/config.json")
+    config = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(config | {"initializer_range": value, "hidden_size": value}), encoding="utf-8")
+    outcome = nlpx("embed", "texts.txt", "--model", "model", "-o", "emb.npy")
+    assert outcome.code == 3, outcome.err
+    assert "model" in outcome.err
+    assert "Error(" not in outcome.err
+
+
+def test_a_panic_of_the_tokenizers_library_is_one_sentence(nlpx_process, tmp_path):
+    """Rust reports it past Python, with a backtrace where the environment asks for one."""
+    foreign.checkpoint("xlm_roberta", tmp_path / "model")
+    file = tmp_path / "model" / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAA"}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    outcome = nlpx_process(
+        "embed", "texts.txt", "--model", "model", "-o", "emb.npy", environment={"RUST_BACKTRACE": "1"}
+    )
+    assert outcome.code == 3, outcome.err
+    assert outcome.err.startswith("Error: ")
+    assert len(outcome.err.splitlines()) == 2
+    assert "tokenizer.json: the tokenizers library cannot read it" in outcome.err

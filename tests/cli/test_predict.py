@@ -165,10 +165,10 @@ def test_texts_longer_than_the_model_and_empty_ones(nlpx):
 
 def test_what_is_no_run(nlpx, tmp_path):
     outcome = nlpx("predict", "nothing", "rows.jsonl")
-    assert outcome == (2, "", "Error: no run at nothing\n  nlpx runs list  shows the runs\n")
+    assert outcome == (2, "", "Error: no run at nothing\n  `nlpx runs list` shows the runs\n")
     outcome = nlpx("predict", str(tmp_path), "rows.jsonl")
     assert outcome == (
-        3, "", f"Error: {tmp_path}: not a run folder: no manifest.json\n  nlpx runs list  shows the runs\n",
+        3, "", f"Error: {tmp_path}: not a run folder: no manifest.json\n  `nlpx runs list` shows the runs\n",
     )  # fmt: skip
     outcome = nlpx("predict", "last", "none.jsonl")
     assert (outcome.code, outcome.out) == (3, "")
@@ -198,7 +198,7 @@ def test_errors_as_json(nlpx):
     assert (outcome.code, outcome.out) == (2, "")
     assert json.loads(outcome.err) == {
         "error": "no run at nothing",
-        "hint": "nlpx runs list  shows the runs",
+        "hint": "`nlpx runs list` shows the runs",
         "exit": 2,
     }
 

@@ -6,14 +6,13 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import processes
 import tiny
 
 SHAPE = "hidden_size: 16, num_layers: 1, num_attention_heads: 4, intermediate_size: 16, position: learned"
@@ -138,12 +137,8 @@ def test_an_interrupted_run_goes_on_to_the_bit(nlpx, monkeypatch):
 def test_two_processes_equal_one_and_go_on_as_one(nlpx, parallel):
     words = (*SMALL, *NO_DROPOUT)
     assert nlpx("pretrain", *words, "--out", "one", "--quiet").code == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "nlpx_cli"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     changes = tiny.settings(f"train.parallel={parallel}", "train.activation_checkpointing=true")
-    call = [*command, "pretrain", *words, *changes, "--out", "two"]
-    done = subprocess.run(call, capture_output=True, env=environment, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes.torchrun("-m", "nlpx_cli", "pretrain", *words, *changes, "--out", "two")
     one, two = tiny.metrics(Path("one")), tiny.metrics(Path("two"))
     assert [r["loss"] for r in one] == pytest.approx([r["loss"] for r in two], rel=1e-5)
     norms = [[r["gradient_norm"] for r in records if "gradient_norm" in r] for records in (one, two)]

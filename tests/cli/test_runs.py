@@ -60,7 +60,7 @@ def test_wrong_runs(nlpx, runs, tmp_path):
     assert outcome.err.startswith(f"Error: no run at {close}\n  did you mean `")
     (tmp_path / "other").mkdir()
     outcome = nlpx("runs", "show", "other")
-    assert outcome == (3, "", "Error: other: not a run folder: no manifest.json\n  nlpx runs list  shows the runs\n")
+    assert outcome == (3, "", "Error: other: not a run folder: no manifest.json\n  `nlpx runs list` shows the runs\n")
     outcome = nlpx("runs", "show", "last", "--root", str(tmp_path / "none"))
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith("Error: no last run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
@@ -57,6 +58,14 @@ def test_each_criterion_has_its_own_threshold() -> None:
     assert result["thresholds"] == {"A": 0.3, "B": 0.5}
 
 
+def test_a_probability_at_the_threshold_is_positive() -> None:
+    assert decide([0.5, 0.25, 0.75]) == [1, 0, 1]
+    assert decide([0.5, 0.25, 0.75], threshold=0.25) == [1, 1, 1]
+    assert decide([0.5, 0.25, 0.75], threshold=0.75) == [0, 0, 1]
+    result = evaluate([0.5, 0.25], [1, 1], [0, 1], thresholds={"A": 0.5, "B": 0.25})
+    assert (result["A"]["f1"], result["B"]["f1"]) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_figures_equal_those_of_scikit_learn(seed: int) -> None:
     probabilities, labels, variants = draw(seed)
@@ -102,6 +111,20 @@ def test_best_threshold_at_the_edges() -> None:
     assert best_threshold([0.6, 0.6, 0.6], [1, 0, 1]) == 0.5
     assert best_threshold([0.6, 0.7], [0, 0]) == 0.5
     assert best_threshold([], []) == 0.5
+    assert best_threshold([0.5, 0.25], [1, 0]) == 0.5
+    assert best_threshold([0.75, 0.5], [1, 0]) == 0.625  # at 0.5 the second would count as positive
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_best_threshold_parts_neighbours(steps: int) -> None:
+    """Between adjacent floats no number lies midway: what it rounds to must not be the lower one."""
+    low = 0.7
+    for _ in range(4):
+        high = low
+        for _ in range(steps):
+            high = math.nextafter(high, 1)
+        assert decide([high, low], threshold=best_threshold([high, low], [1, 0])) == [1, 0]
+        low = math.nextafter(low, 1)
 
 
 def test_reliability_equals_scikit_learn() -> None:

@@ -56,6 +56,30 @@ def test_agreement_of_chains():
     assert diagnostics.split_r_hat(drifting) > 1.1  # the halves differ, though the chains agree
 
 
+def test_agreement_by_hand():
+    """Halves [1 2] [3 4] [2 4] [4 6]: within 1.25; between 2 * 25 / 12; (1.25 / 2 + 25 / 12) / 1.25 is 13 / 6."""
+    expected = pytest.approx(math.sqrt(13 / 6))
+    assert diagnostics.split_r_hat([[1, 2, 3, 4], [2, 4, 4, 6]]) == expected
+    # A middle value belongs to neither half, and what one chain has more than the shortest is left out.
+    assert diagnostics.split_r_hat([[1, 2, 50, 3, 4], [2, 4, -7, 4, 6, 99, 99]]) == expected
+
+
+@pytest.mark.parametrize(
+    ("correlations", "time"),
+    [
+        ([1, 0.5, 0.3, 0.1, -0.2, 0.1, 0.4, 0.4], 2.8),  # pairs 1.5 and 0.4; the next is negative, and the end
+        ([1, 0.5, 0.1, -0.1, 0.3, 0.3], 2.0),  # the second pair is 0: no longer positive
+        ([1, 0.2, 0.1, 0.1, 0.5, 0.3], 2.2),  # 1.2, 0.2 and 0.8: a pair is taken as no larger than those before it
+        ([1, 0.5, 0.2, 0.2, 0.9], 2.8),  # an odd one at the end has no neighbour
+        ([1, -0.9, 0.5, 0.5], 1.0),  # values that alternate tell no more than independent ones, as it is counted here
+        ([1, -1, 1, -1], 1.0),
+    ],
+)
+def test_where_the_autocorrelations_are_cut(monkeypatch, correlations, time):
+    monkeypatch.setattr(diagnostics, "autocorrelation", lambda trace: np.array(correlations))
+    assert diagnostics.autocorrelation_time(range(len(correlations))) == pytest.approx(time)
+
+
 def test_distinct():
     texts = [[1, 2, 1, 2], [1, 2, 3]]
     assert diagnostics.distinct(texts, 1) == pytest.approx(3 / 7)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import multiprocessing, nn
+from torch.distributed import TCPStore
 
 from nlpx.errors import ResultError
 from nlpx.train import distributed
@@ -19,6 +19,7 @@ from nlpx.train.loop import train
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
+import processes  # noqa: E402
 import toy_run  # noqa: E402
 
 
@@ -28,12 +29,8 @@ def alone(**settings):
     return toy_run.run(training, config, objective=objective), toy_run.weights(training)
 
 
-def torchrun(out, *arguments, processes=2):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    words = [*command, str(TESTS / "toy_run.py"), str(out), *arguments]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+def torchrun(out, *arguments):
+    processes.torchrun(str(TESTS / "toy_run.py"), str(out), *arguments)
     return json.loads((out / "losses.json").read_text()), load_file(out / "weights.safetensors")
 
 
@@ -70,8 +67,10 @@ def test_a_run_saved_by_two_processes_goes_on_in_one(tmp_path):
 def spawned(rank: int, out: str, port: int) -> None:
     """What each process of the next test runs; a fresh interpreter imports this module to find it."""
     os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(port)
-    )
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        TORCHELASTIC_USE_AGENT_STORE="True",  # the store is there already: the first process is not to open it
+        **processes.environment(),
+    )  # fmt: skip
     facts = {}
     with distributed.process_group():
         facts["world"] = [distributed.rank(), distributed.world_size(), distributed.local_rank()]
@@ -104,8 +103,9 @@ def failing(rank: int) -> list:
 
 
 def test_processes_started_by_spawn_find_each_other(tmp_path):
-    port = 20000 + os.getpid() % 20000
-    multiprocessing.start_processes(spawned, (str(tmp_path), port), nprocs=2, start_method="spawn")
+    # Open before the processes start, at a port of the system's choice: no other program can come between.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    multiprocessing.start_processes(spawned, (str(tmp_path), store.port), nprocs=2, start_method="spawn")
     facts = [json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
     for rank, found in enumerate(facts):
         assert found["world"] == [rank, 2, rank]

@@ -270,7 +270,7 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(InputError, match="the model reads from left to right"):
         build(parts={"mask": "causal"})
     tiny.bert(tmp_path / "small", vocab_size=10, vocab=tiny.VOCAB)
-    with pytest.raises(InputError, match=r"small: .* entries in the vocabulary, 10 in the model"):
+    with pytest.raises(InputError, match=r"small: the vocabulary has .* entries, the model's word table 10 rows"):
         SentenceEncoder.load(tmp_path / "small")
 
 

@@ -109,6 +109,30 @@ def test_what_never_changes_and_what_always_goes():
     assert [chain.num_visits for chain in chains] == [20] * 3
 
 
+class Asked:
+    """Conditionals that keep what they were asked."""
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __call__(self, token_ids, attention_mask, places):
+        self.calls.append((token_ids.clone(), places.clone()))
+        return torch.zeros(*places.shape, 40)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_what_is_drawn_is_hidden_from_the_model_and_nothing_else_is(block):
+    """Else a token would be drawn given itself, and the chain would stay where it is."""
+    chains = [Chain(number, [START, *range(20, 27), END], range(1, 8), 9, seed=2, block=block) for number in range(2)]
+    asked, texts = Asked(), [list(chain.token_ids) for chain in chains]
+    for chain in Sampler(asked, Draw(), MASK, PAD, slots=2, block=block).run(chains, 9, lambda step: 1.0):
+        token_ids, places = asked.calls[-1]
+        hidden = set(places[chain.number].tolist())
+        expected = [MASK if place in hidden else token for place, token in enumerate(texts[chain.number])]
+        assert token_ids[chain.number].tolist() == expected
+        texts[chain.number] = list(chain.token_ids)
+
+
 @pytest.mark.parametrize(("num_free", "block"), [(1, 1), (7, 1), (7, 3), (8, 4), (5, 9), (30, 7)])
 def test_a_sweep_visits_every_position_once_and_blocks_are_far_apart(num_free, block):
     free = [3 * place + 1 for place in range(num_free)]

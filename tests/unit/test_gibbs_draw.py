@@ -46,6 +46,14 @@ def test_shares_follow_the_probabilities(draw, temperature, kept):
     assert (found - expected).abs().le(3.5 * (expected * (1 - expected) / NUMBER).sqrt()).all()
 
 
+@pytest.mark.parametrize(("share", "kept"), [(0.2, 1), (0.25, 1), (0.26, 2), (0.5, 2), (0.6, 3), (0.75, 3), (0.76, 4)])
+def test_the_nucleus_ends_with_the_token_that_reaches_its_share(share, kept):
+    """Four tokens of exactly a quarter: the one that crosses the border stays, the one after it goes."""
+    found = Draw(top_p=share).probabilities(torch.zeros(1, 4))[0]
+    assert found.tolist() == pytest.approx([1 / kept] * kept + [0] * (4 - kept))
+    assert int(found.count_nonzero()) == kept
+
+
 def test_temperature_0_and_tiny_ones():
     logits = torch.tensor([[3.0, 3.5, -torch.inf, 1.0]])
     for temperature in (0.0, 1e-30, 1e-3):

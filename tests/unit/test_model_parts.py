@@ -12,7 +12,7 @@ from nlpx.errors import InputError, UsageError
 from nlpx.models.attention import EAGER_UP_TO, AttentionContext, SelfAttention, eager_is_faster
 from nlpx.models.config import ModelConfig
 from nlpx.models.dropout import Dropout, NoisePool
-from nlpx.models.heads import masked_mean
+from nlpx.models.heads import Classifier, masked_mean
 from nlpx.models.masks import additive, unilm, visible
 from nlpx.models.norms import ConditionMap, Norm
 from nlpx.models.positions import PositionEmbeddings, RelativePositions, Rotary, hierarchical_rows, rotate, sinusoids
@@ -374,3 +374,57 @@ def test_dropout_is_off_in_evaluation_and_scales_gradients() -> None:
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
     assert set(y.unique().tolist()) == {0.0, 2.0}
+
+
+def kept_weights(values: torch.Tensor, rate: float) -> bool:
+    """Whether values that were 1 are now 0 or 1 / (1 - rate), in these proportions."""
+    found = values.unique()
+    torch.testing.assert_close(found, torch.tensor([0.0, 1 / (1 - rate)]))
+    kept = (values > 0).double().mean().item()
+    return abs(kept - (1 - rate)) < 5 * (rate * (1 - rate) / values.numel()) ** 0.5  # standard deviations of the mean
+
+
+@pytest.mark.parametrize("is_eager", [True, False], ids=["eager", "fused"])
+def test_attention_drops_weights_at_its_own_rate(is_eager: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores of zero, and values that are the rows of an identity: what comes out are the weights themselves."""
+    monkeypatch.setattr("nlpx.models.attention.eager_is_faster", lambda query, dropout: is_eager)
+    torch.manual_seed(0)
+    attention = SelfAttention(config(attention_dropout=0.25, hidden_dropout=0.75, use_bias=False), NoisePool())
+    with torch.no_grad():
+        attention.query_key_value.weight.copy_(torch.cat([torch.zeros(32, 16), torch.eye(16)]))
+        attention.output.weight.copy_(torch.eye(16))
+    hidden = torch.eye(4).repeat(1, 4).expand(500, 4, 16)  # (B, T, D)
+    assert torch.equal(attention.eval()(hidden, AttentionContext())[0], torch.full((500, 4, 16), 0.25))
+    assert kept_weights(4 * attention.train()(hidden, AttentionContext())[0].detach(), 0.25)
+
+
+def test_a_classifier_drops_parts_of_its_vector() -> None:
+    torch.manual_seed(0)
+    settings = config(hidden_dropout=0.25, attention_dropout=0.75, num_labels=16, heads=("classification",))
+    head = Classifier(settings, NoisePool())
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.eye(16))
+        head.linear.bias.zero_()
+    ones = torch.ones(2000, 3, 16)
+    assert torch.equal(head.eval()(ones, None, None), torch.ones(2000, 16))
+    assert kept_weights(head.train()(ones, None, None).detach(), 0.25)
+
+
+@pytest.mark.parametrize("norm_place", ["pre", "post"])
+def test_everything_else_is_dropped_at_the_rate_of_hidden_states(norm_place: str) -> None:
+    """Embeddings once, what each block adds twice."""
+    model = randomised(
+        Transformer(config(heads=("classification",), hidden_dropout=0.4, attention_dropout=0.0, norm_place=norm_place))
+    ).train()
+    seen: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, Dropout):
+            assert module.rate == (0.0 if "attention" in name else 0.4), name
+            module.register_forward_hook(lambda *_, name=name: seen.append(name))
+    token_ids = torch.randint(0, 50, (4, 9))
+    trained = model(token_ids).logits
+    blocks = ["layers.0.dropout"] * 2 + ["layers.1.dropout"] * 2
+    assert [name for name in seen if name.startswith("layers")] == blocks
+    assert sorted(set(seen) - set(blocks)) == ["classifier.dropout", "embeddings.dropout"]
+    assert not torch.equal(trained, model(token_ids).logits)
+    assert torch.equal(model.eval()(token_ids).logits, model(token_ids).logits)

@@ -98,4 +98,6 @@ def test_a_predicted_row_keeps_its_fields_and_names_its_variant() -> None:
     given = {"note": "n", "type": "sl"}
     row = task.predicted_row(pair("a", "b", 2, None, **given), 0.75)
     assert row == given | {"variant": "slA", "label": 1, "probability": 0.75}
+    on_the_line = Task(Config(threshold=0.75)).predicted_row(pair("a", "b", 2, None, **given), 0.75)
+    assert on_the_line["label"] == 1  # as when it is evaluated
     assert "variant" not in task.predicted_row(pair("a", "b", 0, None, type="ssA"), 0.1)

@@ -249,3 +249,11 @@ def test_user_words_that_the_segmenter_never_finds_are_named(recwarn):
     assert str(warning.message).startswith("4 user words can never be found: `Green Mark标识`, `*ST古丽`, `x<y`, …")
     read_user_dictionary(["智慧路灯网", "C++"])
     assert len([found for found in recwarn if issubclass(found.category, ShownWarning)]) == 1
+
+
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+def test_a_frequency_beyond_all_counts_is_refused_by_its_line(digits: int) -> None:
+    with pytest.raises(InputError, match="user dictionary:1 is no dictionary entry") as caught:
+        read_user_dictionary(["云计算 " + "9" * digits])
+    assert len(caught.value.message) < 250
+    assert read_user_dictionary(["云计算 " + "9" * 18])[0].frequency == 10**18 - 1

@@ -131,6 +131,26 @@ def test_each_gradient_in_the_moments_is_cut_by_itself():
     assert cut[-1].loss > free[-1].loss
 
 
+@pytest.mark.parametrize("max_norm", [None, 1e-3])
+def test_the_norm_of_gradients_in_the_moments_is_the_largest_of_them(max_norm):
+    """Each pass has a gradient of its own; none of them is the mean, and clipping comes after it is measured."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3)
+    some = batches(3)
+    some[1]["targets"] *= 5  # the largest is neither the first nor the last
+    norms = []
+    for batch in some:
+        model.zero_grad()
+        squares(model, batch).loss.backward()
+        norms.append(float(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm()) / 3)
+    wrappers = {"hidden_accumulation": {"steps": 3}}
+    optimizer = build_optimizer(model, OptimConfig(name="sgd", learning_rate=0.05, wrappers=wrappers))
+    one_by_one = clipped_gradients(accumulating_backward(squares), list(model.parameters()), max_norm=max_norm)
+    _, norm = accumulated_gradients(one_by_one, optimizer, batches_each=1)(model, some)
+    assert max(norms) == norms[1]
+    assert float(norm) == pytest.approx(3 * norms[1])
+
+
 def test_weights_rest_while_gradients_gather():
     seen = []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nlpx.errors import InputError
@@ -190,9 +190,49 @@ def test_cut_weights_are_refused(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path):
+    directory = saved(tmp_path)
+    write_state(read_state(directory) | {"format": 0}, directory)
+    refused(directory, "another version")
+
+
+def _without(state, key):
+    del state["optimizer"]["state"]["$items"][0][1][key]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(step=3),
+        lambda state: _without(state, "exp_avg_sq"),
+        lambda state: state["optimizer"]["param_groups"][0].update(lr=1.0),
+    ],
+    ids=["step", "moment", "rate"],
+)
+def test_a_state_that_something_has_changed_is_refused(tmp_path, change):
+    """It would go on from another place, at another rate, or break in the middle of the first step."""
     path = saved(tmp_path) / "training.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
-    refused(path.parent, "another version")
+    state = json.loads(path.read_text(encoding="utf-8"))
+    change(state)
+    path.write_text(json.dumps(state), encoding="utf-8")
+    refused(path.parent, "something in it has changed")
+
+
+def test_tensors_of_another_shape_are_refused(tmp_path):
+    directory = saved(tmp_path)
+    tensors = load_file(directory / "training.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.dim() == 2)
+    save_file(tensors | {name: tensors[name].T.contiguous()}, directory / "training.safetensors")
+    refused(directory, "something in it has changed")
+
+
+def test_a_state_without_a_seal_is_one_of_an_earlier_version(tmp_path):
+    path = saved(tmp_path) / "training.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    assert state.pop("$seal")
+    path.write_text(json.dumps(state), encoding="utf-8")
+    training, _ = toy_run.build()
+    training.load(path.parent)
+    assert training.step == state["step"] > 0
 
 
 def test_another_runs_settings_are_refused(tmp_path):

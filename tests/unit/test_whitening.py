@@ -102,6 +102,19 @@ def test_partial_sums_add_up():
         moments_of(rows[:, :5]).merge(whole)
 
 
+def test_partial_sums_of_several_blocks_add_up_whatever_their_means(monkeypatch):
+    """The sums about the first block's mean are then not zero, and neither are their products with the offset."""
+    monkeypatch.setattr(moments, "MOST_BLOCK_ROWS", 256)
+    rows = vectors(3000, 6) + np.linspace(0, 40, 3000)[:, None] * [1, -2, 0.5, 3, 0, 1]
+    merged = moments_of(rows[:1000])
+    assert merged.block_rows == 256
+    for part in (rows[1000:1700], rows[1700:2900], rows[2900:]):
+        merged.merge(moments_of(part))
+    assert np.abs(merged.mean - rows.mean(axis=0)).max() < 1e-11
+    assert np.abs(merged.second_moment() - np.cov(rows.T)).max() < 1e-9
+    assert np.abs(merged.second_moment(0.0) - rows.T @ rows / 2999).max() < 1e-8
+
+
 def test_a_large_common_offset_costs_no_digits():
     rows = vectors(3000, 6)
     apart = moments_of(rows + 1e6)
@@ -120,7 +133,14 @@ def test_by_hand():
     rows = np.array([[1.0, 0], [-1, 0], [0, 2], [0, -2]])
     found = fit(moments_of(rows), Choices())
     assert np.allclose(found.eigenvalues, [8 / 3, 2 / 3])
-    assert np.allclose(np.abs(found.kernel), [[0, 1.5**0.5], [(3 / 8) ** 0.5, 0]])
+    assert np.allclose(found.kernel, [[0, 1.5**0.5], [(3 / 8) ** 0.5, 0]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_directions_have_a_sign_that_is_no_chance(seed):
+    """The largest entry of each is positive, so that equal moments give equal maps whatever library found them."""
+    kernel = fit(moments_of(vectors(seed=seed)), Choices(gamma=0)).kernel
+    assert (kernel[np.abs(kernel).argmax(axis=0), np.arange(12)] > 0).all()
 
 
 def test_whitening_twice_is_a_rotation():

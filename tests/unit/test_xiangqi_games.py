@@ -11,6 +11,7 @@ import pytest
 import xiangqi_samples as samples
 from nlpx.errors import InputError, UsageError
 from nlpx.xiangqi.formats.games import Game, Rejected, read_games, write_games
+from nlpx.xiangqi.formats.move_lists import read_json_lines
 from nlpx.xiangqi.formats.notation import chinese, iccs
 from nlpx.xiangqi.formats.pgn import write_pgn
 from nlpx.xiangqi.rules.board import START, Position
@@ -314,3 +315,16 @@ def test_a_long_move_is_shown_shortened(read, row):
     (game,) = read(row, "one.txt")
     assert isinstance(game, Rejected)
     assert len(game.reason) < 200
+
+
+@pytest.mark.parametrize("fen", [5, ["3k5/9/9/9/9/9/9/9/9/R3K4 w"], {}, False])
+def test_a_fen_that_is_no_text_is_a_fault(fen):
+    """Read without it, the game would begin at the usual start."""
+    (record,) = read_json_lines([json.dumps({"moves": "h2e2 h9g7", "fen": fen})])
+    assert record.fault == "the row's `fen` is not a text"
+
+
+@pytest.mark.parametrize("fen", [None, "", " "])
+def test_no_fen_is_the_usual_start(fen):
+    (record,) = read_json_lines([json.dumps({"moves": "h2e2 h9g7", "fen": fen})])
+    assert (record.fault, record.start) == (None, None)

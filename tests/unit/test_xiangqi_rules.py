@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nlpx.xiangqi.formats.notation import parse_iccs
+from nlpx.xiangqi.rules import repetition
 from nlpx.xiangqi.rules.board import BLACK, RED, START, Position
 from nlpx.xiangqi.rules.outcome import outcome, why_illegal
 from nlpx.xiangqi.rules.pieces import NUM_MOVES
@@ -96,6 +97,63 @@ def test_a_rook_is_chased_by_a_cannon_even_if_protected():
     assert found == (None, "repetition")  # on a5 there is no screen: not every move is a chase
     fen = "r2k5/9/9/9/2P6/r1P1C4/9/9/9/4K4 w"
     assert outcome(played(fen, cycle)) == (BLACK, "perpetual chase")
+
+
+# A red cannon looks along a rank at a black piece. A red knight comes between, a black cannon too, the knight leaves,
+# the black cannon leaves: after each red move exactly one piece is between, so each attacks anew, and neither end of
+# the rank has moved.
+SCREENS = "b4c6 d8d6 c6b4 d6d8 " * 2
+LOST, DRAWN = (BLACK, "perpetual chase"), (None, "repetition")
+
+
+@pytest.mark.parametrize(
+    ("fen", "moves", "expected"),
+    [
+        pytest.param("5k3/3c5/9/C3n4/9/1N7/9/9/9/3K5 w", SCREENS, LOST, id="a knight that nobody protects"),
+        pytest.param("5k3/3c5/9/C3nr3/9/1N7/9/9/9/3K5 w", SCREENS, DRAWN, id="protected by a rook"),
+        pytest.param("5k3/3c5/9/C3nr3/9/1N7/9/5R3/9/3K5 w", SCREENS, LOST, id="by a rook that is pinned"),
+        pytest.param("5k3/3c5/9/C3p4/9/1N7/9/9/9/3K5 w", SCREENS, DRAWN, id="a pawn on its side of the river"),
+        pytest.param(
+            "5k3/3c5/9/9/9/C3p4/9/1N7/9/3K5 w", "b2c4 d8d4 c4b2 d4d8 " * 2, LOST, id="a pawn that has crossed"
+        ),
+        pytest.param("4k4/3c5/9/C3c4/9/1N7/9/9/9/5K3 w", SCREENS, DRAWN, id="a cannon that could take the cannon"),
+        pytest.param("4k4/3c5/9/C3c4/9/1N7/9/9/9/4K4 w", SCREENS, LOST, id="one that the kings' file holds"),
+        pytest.param("5k3/7c1/9/3C4n/9/6N2/9/9/9/3K5 w", "g4f6 h8h6 f6g4 h6h8 " * 2, LOST, id="by a free cannon"),
+        pytest.param(
+            "3r1k3/7c1/9/3C4n/9/6N2/9/9/9/3K5 w", "g4f6 h8h6 f6g4 h6h8 " * 2, DRAWN, id="by one that is pinned"
+        ),
+        pytest.param("5k3/9/3c5/2P6/9/9/9/9/9/4K4 w", "c6d6 d7c7 d6c6 c7d7 " * 2, DRAWN, id="a pawn may chase"),
+        pytest.param(
+            "3r1k3/9/3r5/9/9/2N6/9/9/9/4K4 w", "c4e5 d7d6 e5c4 d6d7 " * 2, LOST, id="a protected rook by a knight"
+        ),
+        pytest.param(
+            "3k5/9/9/9/9/5p3/4R4/9/9/5K3 w", "e3f3 f4e4 f3e3 e4f4 " * 2, LOST, id="a pawn that could take the rook"
+        ),
+        pytest.param("3k5/9/9/8r/c1R6/9/9/9/9/4K4 w", CHASE, DRAWN, id="protected from behind the rook that takes"),
+        pytest.param(
+            "5k3/9/9/9/9/n7R/9/9/9/3K5 w", "d0d1 f9f8 d1d0 f8f9 " * 2, DRAWN, id="attacked all the time, never anew"
+        ),
+    ],
+)
+def test_what_is_a_chase_and_what_is_none(fen, moves, expected):
+    assert outcome(played(fen, moves)) == expected
+
+
+@pytest.mark.parametrize(
+    ("checks", "chases", "expected"),
+    [
+        ([RED], [], (BLACK, "perpetual check")),
+        ([RED, BLACK], [], (None, "perpetual check by both sides")),
+        ([RED], [BLACK], (BLACK, "perpetual check")),  # checks are looked at first
+        ([RED, BLACK], [BLACK], (None, "perpetual check by both sides")),
+        ([], [BLACK], (RED, "perpetual chase")),
+        ([], [RED, BLACK], (None, "perpetual chase by both sides")),
+        ([], [], (None, "repetition")),
+    ],
+)
+def test_the_order_of_judgement(monkeypatch, checks, chases, expected):
+    monkeypatch.setattr(repetition, "_pressed", lambda first, moves: (checks, chases))
+    assert outcome(played("3k5/9/9/9/9/9/9/9/9/R3K4 w", CHECKING)) == expected
 
 
 def test_a_capture_ends_the_search_for_repetitions():

@@ -66,6 +66,14 @@ def install_hint(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
+def reason_of(error: BaseException) -> str:
+    """What a library said, for a message of ours: its first line, without the names of classes of exceptions."""
+    import re
+
+    lines = str(error).strip().splitlines()
+    return re.sub(r"\b\w*(?:Error|Exception): ", "", lines[0]) if lines else "no reason given"
+
+
 def shown(name: object) -> str:
     """A file's name as a message shows it: one that is too long to read is shortened in its middle."""
     text = str(name)

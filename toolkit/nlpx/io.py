@@ -23,6 +23,14 @@ from nlpx.faults import FAULTS
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds. Raises `ValueError` for whatever is wrong with it, also for nesting too deep to read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed, on failure removed.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from nlpx.configuration import registry
 from nlpx.errors import InputError, UsageError
+from nlpx.io import parse_json
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -36,7 +36,7 @@ def find(reference: str, *, beside: Path | None = None) -> Path:
         if (path / "config.yaml").is_file():
             return path / "config.yaml"
     if reference.endswith(_SUFFIXES):
-        raise UsageError(f"no preset file at {reference}", hint="nlpx presets list  shows the shipped ones")
+        raise UsageError(f"no preset file at {reference}", hint="`nlpx presets list` shows the shipped ones")
     known = preset_names()
     matches = [name for name in known if name == reference] or [n for n in known if n.endswith(f"/{reference}")]
     if len(matches) == 1:
@@ -53,14 +53,20 @@ def summary(path: Path) -> str:
     return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
+def _command_of(manifest: Path) -> str:
+    try:
+        return str(parse_json(manifest.read_text(encoding="utf-8"))["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{manifest}: no manifest of a run", hint="copy the whole run folder again") from None
+
+
 def group_of(path: Path) -> str | None:
     """The command a preset is for: its folder under `presets/`, its parent's, or that of the run it is from."""
     root = presets_folder()
     known = groups()
     manifest = path.with_name("manifest.json")
     if path.name == "config.yaml" and manifest.is_file():
-        command = str(json.loads(manifest.read_text(encoding="utf-8")).get("command"))
-        return command.partition(" ")[0]  # of `chess-lm train` the first word
+        return _command_of(manifest).partition(" ")[0]  # of `chess-lm train` the first word
     for file in reversed(lineage(path)):
         inside = file.resolve().is_relative_to(root.resolve())
         folder = file.resolve().relative_to(root.resolve()).parts[0] if inside else file.resolve().parent.name

@@ -89,7 +89,7 @@ def parse_override(argument: str) -> Node:
     source = f"--set {argument}"
     dotted, equals, raw = argument.partition("=")
     if not equals or not all(dotted.split(".")):
-        raise UsageError(f"{source}: not of the form KEY=VALUE", hint="for example: --set optim.lr=2e-5")
+        raise UsageError(f"{source}: not of the form KEY=VALUE", hint="for example: --set optim.learning_rate=2e-5")
     try:
         document = yaml.compose(raw, Loader=yaml.BaseLoader)
         node = Node(None, Place(source)) if document is None else _convert(document, source, located=False)

@@ -7,7 +7,6 @@ was left by a kill and is deleted. So no item is ever missing or in the result t
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from nlpx.counting.work import choose_block_bytes, choose_num_parts
 from nlpx.data.opening.remote import is_url
 from nlpx.data.opening.sources import Source
 from nlpx.errors import InputError, UsageError
-from nlpx.io import process_is_alive, write_json
+from nlpx.io import parse_json, process_is_alive, write_json
 
 _STATE = "checkpoint.json"
 _LOCK = "running"
@@ -157,7 +156,9 @@ def _portion(content: dict[str, Any]) -> Portion:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise InputError(f"{path} is damaged", hint="delete the folder and count again") from None
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged", hint="delete the folder and count again")
     return content

@@ -75,7 +75,8 @@ class SentenceEncoder:
         self.dim: int = width if whitening is None else whitening.dim
         self.pooler = _pooler(model)
         self.is_causal = _is_causal(model)
-        self._refuse_what_does_not_fit(name, model.config.vocab_size, tokenizer.vocab_size)
+        self._refuse_what_does_not_fit(name)
+        tokenizer.require_rows(model.config.vocab_size, name=name)
         self.device = torch.device(device)
         if isinstance(model, OnnxModel):
             self.precision, self.reason = model.precision, "ONNX Runtime"
@@ -87,18 +88,13 @@ class SentenceEncoder:
         self.model = _cast(model.eval().to(self.device), self.precision)
         self._num_special = len(tokenizer.encode("").token_ids)
 
-    def _refuse_what_does_not_fit(self, name: str | Path, num_rows: int, num_entries: int) -> None:
+    def _refuse_what_does_not_fit(self, name: str | Path) -> None:
         if "pooler" in self.poolings and self.pooler is None:
             raise InputError(f"{name} has no pooler", hint=f"poolings it has: {', '.join(POOLINGS[:-1])}")
         if self.is_causal and {"cls", "pooler"} & set(self.poolings):
             raise InputError(
                 f"{name} reads from left to right: its first token sees no other, so all vectors would be the same",
                 hint="poolings that work: last, mean, first-last-avg",
-            )
-        if num_entries > num_rows:
-            raise InputError(
-                f"{name}: {num_entries:,} entries in the vocabulary, {num_rows:,} in the model",
-                hint="take the vocab.txt that was released with these weights",
             )
 
     @classmethod

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from nlpx.errors import InputError, MachineError, UsageError, install_hint
+from nlpx.errors import InputError, MachineError, UsageError, install_hint, reason_of
 from nlpx.models.checkpoints.checkpoint import CONFIG_NAMES, ONNX_MODEL_TYPE, parse_config
 from nlpx.models.config import ModelConfig
 from nlpx.models.encoder import ModelOutput
@@ -66,7 +66,7 @@ class OnnxModel(nn.Module):
         try:
             found = self.session.run(self.names, {name: tensor.numpy() for name, tensor in given.items()})
         except Exception as error:  # its errors share no class of their own
-            raise InputError(f"{self.path / GRAPH}: ONNX Runtime cannot compute it ({_first_line(error)})") from None
+            raise InputError(f"{self.path / GRAPH}: ONNX Runtime cannot compute it ({reason_of(error)})") from None
         first, last, *pooled = map(torch.from_numpy, found)
         return ModelOutput(last, (first,), pooled=pooled[0] if pooled else None)
 
@@ -99,9 +99,5 @@ def _session(file: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no class of their own
-        message = f"{file}: truncated or not an ONNX file ({_first_line(error)})"
+        message = f"{file}: truncated or not an ONNX file ({reason_of(error)})"
         raise InputError(message, hint=AGAIN) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nlpx.embed.moments import UNIT, Moments, Precision
 from nlpx.errors import InputError, UsageError
-from nlpx.io import write_atomically, write_json
+from nlpx.io import parse_json, write_atomically, write_json
 
 Matrix = NDArray[Any]
 
@@ -234,8 +234,8 @@ def load(path: Path) -> Whitening:
     if metadata is None:
         raise InputError(f"{path}: safetensors, but no whitening", hint=hint)
     try:
-        return _of_file(json.loads(metadata), tensors, path)
-    except (KeyError, TypeError, ValueError) as error:
+        return _of_file(parse_json(metadata), tensors, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: a whitening that is broken: {error}", hint=hint) from None
 
 

@@ -30,6 +30,7 @@ from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, InputError, UsageError, User
 from nlpx.io import finite, full_disk_named, process_is_alive, write_atomically, write_json, write_text
 from nlpx.runs import facts as run_facts
 from nlpx.runs.manifest import checked
+from nlpx.runs.records import wrong_key
 
 State = Literal["running", "finished", "failed", "interrupted"]
 
@@ -92,7 +93,7 @@ class RunFolder:
         """
         path = _locate(str(reference), Path(root))
         if not (path / "manifest.json").is_file():
-            raise InputError(f"{path}: not a run folder: no manifest.json", hint="nlpx runs list  shows the runs")
+            raise InputError(f"{path}: not a run folder: no manifest.json", hint="`nlpx runs list` shows the runs")
         return cls(path)
 
     @property
@@ -171,8 +172,10 @@ class RunFolder:
             record = json.loads(line.decode("utf-8"))
         except (ValueError, RecursionError):
             record = None
-        if not isinstance(record, dict) or not isinstance(record.get("step", 0), int):
-            raise InputError(f"{self.metrics_file}:{number}: not a record of a run", hint="remove the line")
+        key = wrong_key(record) if isinstance(record, dict) else None
+        if not isinstance(record, dict) or key is not None:
+            reason = "" if key is None else f": `{key}` holds what no run writes"
+            raise InputError(f"{self.metrics_file}:{number}: not a record of a run{reason}", hint="remove the line")
         return record
 
     def last_step(self) -> int:
@@ -299,4 +302,4 @@ def _locate(reference: str, root: Path) -> Path:
         if path.is_dir():
             return path
     near = registry.did_you_mean(reference, [run.path.name for run in list_runs(root)])
-    raise UsageError(f"no run at {reference}", hint=near or "nlpx runs list  shows the runs")
+    raise UsageError(f"no run at {reference}", hint=near or "`nlpx runs list` shows the runs")

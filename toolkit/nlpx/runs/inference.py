@@ -79,6 +79,16 @@ class Predictor:
         self.device = device
         self.tokenizer = load_tokenizer(directory)
         self.model = load_trained(directory).to(device)
+        self.tokenizer.require_rows(self.model.config.vocab_size, name=directory)
+        self._require_classes(directory)
+
+    def _require_classes(self, directory: Path) -> None:
+        asked = self.task.model_parts().get("num_labels")
+        layer: Any = getattr(self.model.classifier, "linear", self.model.classifier)
+        if asked is not None and layer is not None and layer.out_features != asked:
+            raise InputError(
+                f"{directory / TASK_FILE}: `state` has {asked} classes, the model {layer.out_features}", hint=AGAIN
+            )
 
     def predict(self, rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """The rows as they came, in order, with the prediction added."""

@@ -28,7 +28,19 @@ def _is(*kinds: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds)
 
 
-_optional_number, _list = _is(int, type(None)), _is(list)
+def _lists(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(is_right, value))
+
+
+def _has_text(key: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and isinstance(value.get(key), str)
+
+
+def _is_commit(value: Any) -> bool:
+    return not value or _has_text("commit")(value)
+
+
+_optional_number, _texts = _is(int, type(None)), _lists(_is(str))
 CHECKS: dict[str, Callable[[Any], bool]] = {
     "state": _is(str),
     "process": _is(int),
@@ -37,11 +49,11 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "end": _is_time,
     "exit_code": _optional_number,
     "peak_memory": _optional_number,
-    "command_line": _list,
-    "presets": _list,
-    "inputs": _list,
-    "resumed": _list,
-    "git": _is(dict, type(None)),
+    "command_line": _texts,
+    "presets": _texts,
+    "inputs": _lists(_has_text("path")),
+    "resumed": _lists(_is(dict)),
+    "git": _is_commit,
     "libraries": _is(dict),
     "primary_metric": _is_metric,
     "headline": _is_metric,  # what earlier versions called it

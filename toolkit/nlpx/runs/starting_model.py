@@ -171,11 +171,7 @@ class StartingModel:
 
     def _check_vocabulary(self, rows: int) -> None:
         name, entries = self.section.name, self.tokenizer.vocab_size
-        if entries > rows:
-            raise InputError(
-                f"{name}: the vocabulary has {entries} entries, the model's word table {rows} rows",
-                hint="take the vocab.txt that was released with these weights",
-            )
+        self.tokenizer.require_rows(rows, name=name)
         if entries < rows and self.tokenizer.kind == "subword":
             # Published so: their word tables are padded to a round number.
             self.messages.detail(f"{name}: the word table has {rows} rows, the tokenizer {entries} entries")

@@ -227,6 +227,8 @@ class Task:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The classes and fields of a finished run."""
+        if not isinstance(state["labels"], list) or not all(isinstance(label, str | int) for label in state["labels"]):
+            raise ValueError("`labels` is no list of classes")
         self.labels = list(state["labels"])
         self.fields = Fields(tuple(state["text_fields"]), self.config.label_field)
 

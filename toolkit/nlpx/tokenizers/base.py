@@ -65,6 +65,14 @@ class Tokenizer(ABC):
                 "embed, similar, finetune, predict and whiten work with this one",
             )
 
+    def require_rows(self, num_rows: int, *, name: object) -> None:
+        """Raises `InputError` if there are more entries than rows in the word table of the model `name`."""
+        if self.vocab_size > num_rows:
+            raise InputError(
+                f"{name}: the vocabulary has {self.vocab_size:,} entries, the model's word table {num_rows:,} rows",
+                hint="take the vocabulary that was released with these weights",
+            )
+
     def tokenize(self, text: str) -> list[str]:
         """The tokens of `text` as the vocabulary writes them, without [CLS] and [SEP]."""
         rows, _ = self._checked_rows([text], return_offsets=False)

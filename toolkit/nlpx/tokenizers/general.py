@@ -5,6 +5,8 @@ The file says how a text is cut and which special tokens go around it; nothing o
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import tokenizers
 
-from nlpx.errors import InputError
+from nlpx.errors import InputError, reason_of
 from nlpx.io import write_json, write_text
 from nlpx.tokenizers.added import Added, as_json, content_of, read_added
 from nlpx.tokenizers.base import Rows, Tokenizer
@@ -129,14 +131,32 @@ def _readable(source: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit, MemoryError, InputError):
         raise
     except BaseException as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
         raise InputError(
-            f"{source}: the tokenizers library cannot read it: {reason}", hint="restore the file from its release"
+            f"{source}: the tokenizers library cannot read it: {reason_of(error)}",
+            hint="restore the file from its release",
         ) from None
 
 
+@contextmanager
+def _without_reports_of_panics() -> Iterator[None]:
+    """A panic of Rust prints a report of its own, past Python's stderr: ours is the sentence that is raised."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed: nothing can be printed
+        yield
+        return
+    sys.stderr.flush()
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _backend(definition: str, added: Added, source: str) -> Any:
-    with _readable(source):
+    with _readable(source), _without_reports_of_panics():
         backend = tokenizers.Tokenizer.from_str(definition)
     # Their own lengths would be in the way of ours.
     backend.no_truncation()

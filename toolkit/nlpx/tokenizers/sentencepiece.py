@@ -15,7 +15,7 @@ from typing import Any
 
 import sentencepiece
 
-from nlpx.errors import InputError
+from nlpx.errors import InputError, reason_of
 from nlpx.first_bytes import refuse_placeholder
 from nlpx.io import write_atomically, write_json
 from nlpx.tokenizers.added import Added, AddedToken, as_json, read_added, with_added
@@ -182,7 +182,7 @@ def _processor(model: bytes, source: str) -> Any:
         return sentencepiece.SentencePieceProcessor(model_proto=model)
     except Exception as error:  # the library raises plain exceptions
         raise InputError(
-            f"{source}: no sentencepiece model ({str(error).splitlines()[0]})", hint="copy or download it again"
+            f"{source}: no sentencepiece model ({reason_of(error)})", hint="copy or download it again"
         ) from None
 
 

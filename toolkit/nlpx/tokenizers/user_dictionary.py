@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from nlpx.errors import InputError, warn
+from nlpx.errors import InputError, shown, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Characters within which jieba looks for words; it splits at every other.
 _BLOCK = re.compile(r"[\u4e00-\u9fd5a-zA-Z0-9+#&._%\-]+")
 _LINE = re.compile(r"(?P<word>.+?)(?: (?P<frequency>[0-9]+))?(?: (?P<tag>[a-z]+))?")
+_MOST_DIGITS = 18  # of a frequency: both segmenters compute with it in 64 bits
 
 
 class UserWord(NamedTuple):
@@ -80,4 +81,7 @@ def _parse(lines: Iterable[str], *, place: str) -> Iterator[UserWord]:
             hint = "write `word`, `word frequency` or `word frequency tag`, parted by one blank"
             raise InputError(f"{place}:{number} is no dictionary entry: {line!r}", hint=hint)
         frequency = match["frequency"]
+        if frequency is not None and len(frequency) > _MOST_DIGITS:
+            hint = f"a frequency has at most {_MOST_DIGITS} digits"
+            raise InputError(f"{place}:{number} is no dictionary entry: {shown(line)!r}", hint=hint)
         yield UserWord(match["word"], None if frequency is None else int(frequency), match["tag"])

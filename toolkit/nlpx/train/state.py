@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nlpx.data.batches.bucketing import BucketedBatches
-from nlpx.errors import InputError
+from nlpx.errors import InputError, reason_of
 from nlpx.io import full_disk_named, recover_directory, replace_directory
 from nlpx.models.checkpoints.plain import load_weights, save_weights
 from nlpx.optim.schedule import Schedule
@@ -104,7 +104,7 @@ class Training:
         try:
             self.model.load_state_dict(weights)
         except RuntimeError as error:
-            raise InputError(f"{directory}: not the weights of this model ({_first_line(error)})") from error
+            raise InputError(f"{directory}: not the weights of this model ({reason_of(error)})") from error
 
     def _owners(self) -> dict[Any, Tensor]:
         """Parameters by name, and by number as the optimizer's state has them."""
@@ -164,16 +164,18 @@ def _damage_named(directory: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         if (directory / f"{NAME}.json").exists() and (directory / f"{NAME}.safetensors").exists():
             raise InputError(
-                f"{directory}: the part of one process is missing ({_first_line(error)})",
+                f"{directory}: the part of one process is missing ({reason_of(error)})",
                 hint="copy the whole directory, or resume from another checkpoint of the run",
             ) from error
         raise InputError(
             f"{directory}: no state of a training run here, `{NAME}.json` or `{NAME}.safetensors` is missing",
             hint="give the directory of a checkpoint such as RUN/checkpoints/last",
         ) from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, SafetensorError),
+    ) as error:
         raise InputError(
-            f"{directory}: the saved state is damaged ({_first_line(error)})",
+            f"{directory}: the saved state is damaged ({reason_of(error)})",
             hint="resume from another checkpoint of the run",
         ) from error
 
@@ -215,7 +217,3 @@ def _hex(state: Tensor) -> str:
 
 def _from_hex(text: str) -> Tensor:
     return torch.frombuffer(bytearray(bytes.fromhex(text)), dtype=torch.uint8)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

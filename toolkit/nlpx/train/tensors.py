@@ -3,10 +3,14 @@
 Sharded tensors (`{"$parts": name, "of": n}`) lie in one file for each process, which writes its own
 rows; read in the order of the files they are the whole tensor, so that any number of processes can read it. Tensors
 are read on access, and only the rows in question. Nothing is ever unpickled.
+
+A seal over the JSON and over the names, types and shapes of the tensors says whether both are what was written: a value
+that is wrong or missing would come out many steps later, if at all. Files of earlier versions have none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +25,8 @@ from torch import Tensor
 
 from nlpx.train import distributed
 from nlpx.train.sharding import as_shard, own_rows, shard_bounds
+
+SEAL = "$seal"
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ def write_tree(value: Any, directory: Path, name: str) -> None:
         safetensors.torch.save_file(parts, _part_files(directory, name, distributed.world_size())[distributed.rank()])
     if distributed.is_main():
         safetensors.torch.save_file(tensors, directory / f"{name}.safetensors")
+        if isinstance(skeleton, dict):
+            skeleton[SEAL] = _seal(skeleton, directory / f"{name}.safetensors")
         (directory / f"{name}.json").write_text(json.dumps(skeleton, ensure_ascii=False), encoding="utf-8")
 
 
@@ -89,6 +97,9 @@ def read_tree(directory: Path, name: str) -> Any:
     """What `write_tree` wrote, a `Stored` for each tensor. Raises what Python and safetensors raise."""
     skeleton = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
     with safe_open(directory / f"{name}.safetensors", framework="pt"):
+        seal = skeleton.pop(SEAL, None) if isinstance(skeleton, dict) else None
+        if seal is not None and seal != _seal(skeleton, directory / f"{name}.safetensors"):
+            raise ValueError("something in it has changed since it was written")
         return _unpack(skeleton, directory, name)
 
 
@@ -109,6 +120,12 @@ def load_tree(value: Any, owners: Mapping[Any, Tensor] | None = None, like: Tens
 
 def _part_files(directory: Path, name: str, number: int) -> tuple[Path, ...]:
     return tuple(directory / f"{name}-{rank:05}-of-{number:05}.safetensors" for rank in range(number))
+
+
+def _seal(skeleton: Any, tensors: Path) -> str:
+    with tensors.open("rb") as file:
+        header = file.read(int.from_bytes(file.read(8), "little"))
+    return hashlib.sha256(json.dumps(skeleton).encode() + header).hexdigest()
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor], parts: dict[str, Tensor]) -> Any:

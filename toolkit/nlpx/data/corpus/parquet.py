@@ -10,7 +10,7 @@ from nlpx.data.corpus.fields import column_of
 from nlpx.data.corpus.pieces import Reading
 from nlpx.data.opening.sources import Source
 from nlpx.data.opening.streams import open_stream
-from nlpx.errors import InputError, MachineError, UsageError, install_hint
+from nlpx.errors import InputError, MachineError, UsageError, install_hint, reason_of
 
 _BATCH_ROWS = 1000
 
@@ -50,8 +50,8 @@ def open_parquet(source: Source) -> Iterator[Any]:
         except UnicodeDecodeError:
             raise InputError(f"{source.name}: a column holds bytes that are not UTF-8", hint="write it again") from None
         except (pyarrow.ArrowException, OSError) as error:
-            what = str(error).splitlines()[0]
-            raise InputError(f"{source.name}: not a whole Parquet file ({what})", hint="fetch it again") from None
+            what = f"not a whole Parquet file ({reason_of(error)})"
+            raise InputError(f"{source.name}: {what}", hint="fetch it again") from None
 
 
 def _check_column(schema: Any, source: Source, field: str) -> None:

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, TextIO, get_args
 
-from nlpx.errors import InputError, MachineError, UsageError, install_hint
+from nlpx.errors import InputError, MachineError, UsageError, install_hint, reason_of
 from nlpx.io import write_atomically
 
 OutFormat = Literal["jsonl", "csv", "tsv", "parquet"]
@@ -165,9 +165,8 @@ def _write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, fields: Sequen
             writer = ParquetWriter(path, table.schema) if writer is None else writer
             writer.write_table(table)
     except pyarrow.ArrowException as error:
-        what = str(error).splitlines()[0]
-        hint = "write JSON lines instead: `--format jsonl`"
-        raise InputError(f"the rows do not fit the columns of the first ones ({what})", hint=hint) from None
+        what = f"the rows do not fit the columns of the first ones ({reason_of(error)})"
+        raise InputError(what, hint="write JSON lines instead: `--format jsonl`") from None
     finally:
         if writer is not None:
             writer.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from nlpx.data.shards.recipe import Recipe, differences, key_of, recipe
 from nlpx.data.shards.work import num_items, plan, repeatable
 from nlpx.data.shards.workers import BuildSettings, make_shards
 from nlpx.errors import InputError, UsageError
-from nlpx.io import write_json
+from nlpx.io import parse_json, write_json
 from nlpx.messages import Messages
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def _is_finished(folder: Path, made_of: Recipe) -> bool:
     """Whether all shards are there; raises InputError if what is there is something else."""
     way_out = "name another folder, or delete this one"
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
         found, shards = dict(index["made_of"]), index["shards"]
     except FileNotFoundError:
         # Hidden files are those of a build that has only just begun.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from nlpx.data.corpus.documents import TokenArrays
 from nlpx.data.corpus.flatten import Counts
 from nlpx.errors import InputError, MachineError
-from nlpx.io import replace_directory, write_json
+from nlpx.io import parse_json, replace_directory, write_json
 
 ARRAYS = ("token_ids", "word_bits", "sentence_offsets", "document_offsets", "digests")
 META = "meta.json"
@@ -103,7 +102,7 @@ def finished_counts(folder: Path) -> Counts | None:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = parse_json((folder / META).read_text(encoding="utf-8"))
         return {"counts": dict(meta["counts"]), "files": dict(meta["files"])}
     except FileNotFoundError:
         raise _broken(folder / META, "is missing") from None

@@ -6,7 +6,6 @@ and a folder for each shard (see `shard_files`). Without the names in the index,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from nlpx.data.corpus.documents import Documents
 from nlpx.data.corpus.flatten import Counts, held_out_bound
 from nlpx.data.shards.files import ShardTokens, open_shard
 from nlpx.errors import InputError
+from nlpx.io import parse_json
 
 INDEX, TOKENIZER = "index.json", "tokenizer"
 
@@ -67,7 +67,7 @@ class Shards:
 def open_shards(folder: Path, *, held_out: float) -> Shards:
     """Open what `build_shards` finished. Raises InputError for a folder that is missing, unfinished or damaged."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
         counts, names = Counts(**index["counts"]), list(index["shards"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError
+from nlpx.io import parse_json
 
 if TYPE_CHECKING:
     from nlpx.xiangqi.model.move_model import MoveModel, Ranking
@@ -87,7 +87,10 @@ def _row(position: Position, ranking: Ranking, top: int, how: MoveChoice) -> dic
 
 def _fields(text: str, fen: str | None, place: str) -> tuple[str, str | None]:
     try:
-        row = json.loads(text)
-        return str(row["moves"]), row.get("fen", fen)
-    except (ValueError, KeyError, AttributeError):
+        row = parse_json(text)
+        moves, start = str(row["moves"]), row.get("fen", fen)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{place}neither moves nor a JSON object with `moves`", hint="such as: h2e2 h9g7") from None
+    if not isinstance(start, str | None):
+        raise InputError(f"{place}`fen` is not a text", hint="such as: 3k5/9/9/9/9/9/9/9/9/R3K4 w")
+    return moves, start

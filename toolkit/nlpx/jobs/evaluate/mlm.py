@@ -135,6 +135,7 @@ def evaluate(
     tokenizer = load_tokenizer(name)
     special = SpecialIds.of(tokenizer)
     model = load_model(name, head="mlm").to(chosen)
+    tokenizer.require_rows(model.config.vocab_size, name=name)
     scorer = _Scorer(model, tokenizer, special, settings, chosen)
     flatten = Flattener(tokenizer, whole_words=True)
     report = RowReport()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlpx.configuration import registry
 from nlpx.errors import InputError
 from nlpx.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from nlpx.report.tables import Table
 
 
 def rebuild(run: RunFolder) -> Path:
@@ -15,7 +20,18 @@ def rebuild(run: RunFolder) -> Path:
     from nlpx.report.build import build
 
     task = _task_of(run)
-    return build(run) if task is None else build(run, task.tables)
+    return build(run) if task is None else build(run, partial(_tables, run, task))
+
+
+def _tables(run: RunFolder, task: Any, record: Mapping[str, Any]) -> list[Table]:
+    try:
+        tables: list[Table] = task.tables(record)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InputError(
+            f"{run.metrics_file}: the evaluation of step {record.get('step')} is not one that this task writes",
+            hint="remove its line",
+        ) from error
+    return tables
 
 
 def _task_of(run: RunFolder) -> Any:

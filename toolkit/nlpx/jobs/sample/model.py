@@ -49,8 +49,7 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> S
     special = SpecialIds.of(tokenizer)
     model = _with_masked_head(name)
     config, is_ours = _config(model)
-    if config.vocab_size < len(tokenizer.vocab):
-        raise InputError(f"{name}: {len(tokenizer.vocab):,} tokens, but the model has {config.vocab_size:,} rows")
+    tokenizer.require_rows(config.vocab_size, name=name)
     resolved = resolve_precision(precision, device=chosen)[0] if is_ours else "float32"
     return SampledModel(
         conditionals=conditionals_of(model, device=chosen, precision=resolved),

@@ -13,7 +13,7 @@ from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 from torch import Tensor, nn
 
-from nlpx.errors import InputError, UsageError
+from nlpx.errors import InputError, UsageError, UserError, reason_of
 from nlpx.io import write_atomically, write_json
 from nlpx.models.checkpoints.checkpoint import SAFETENSORS, read_config
 from nlpx.models.checkpoints.leftovers import judge_foreign
@@ -220,9 +220,10 @@ def _refuse_dependence_on_padding(path: Path, backbone: Backbone) -> None:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or ["unknown"])[0]
-        raise InputError(f"{path}: neither an nlpx family nor known to transformers: {reason}") from None
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # of classes of its own as well, which follow from how it checks configurations
+        raise InputError(f"{path}: neither an nlpx family nor known to transformers: {reason_of(error)}") from None
 
 
 @contextmanager

@@ -241,7 +241,7 @@ def no_counterpart(feature: str) -> InputError:
 
 def known_activation(name: str, tensors: NameMap) -> str:
     """Our name of a published activation; an unknown one raises `InputError`."""
-    known = ACTIVATIONS.get(name, name)
+    known = ACTIVATIONS.get(name, name) if isinstance(name, str) else name
     if known not in get_args(Activation):
         raise InputError(f"{tensors.checkpoint.path}: unknown hidden_act `{name}` in the configuration")
     return known

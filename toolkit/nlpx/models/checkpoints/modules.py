@@ -41,10 +41,9 @@ def read_modules(folder: Path) -> list[Module]:
         entries = sorted(json.loads(path.read_text(encoding="utf-8")), key=lambda entry: int(entry["idx"]))
         modules = [Module(str(entry["type"]), folder / str(entry["path"])) for entry in entries]
         inside = [module.folder.resolve().is_relative_to(folder.resolve()) for module in modules]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError):
         raise InputError(
-            f"{path}: not a list of modules with idx, path and type ({type(error).__name__}: {error})",
-            hint="copy or download it again",
+            f"{path}: not a list of modules with idx, path and type", hint="copy or download it again"
         ) from None
     for module, is_inside in zip(modules, inside, strict=True):
         if not is_inside:

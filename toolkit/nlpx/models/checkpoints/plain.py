@@ -8,7 +8,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
-from nlpx.errors import InputError
+from nlpx.errors import InputError, reason_of
 
 WEIGHT_FILE = "model.safetensors"
 
@@ -24,5 +24,4 @@ def load_weights(model: nn.Module, directory: Path) -> None:
     try:
         safetensors.torch.load_model(model, path)
     except (OSError, RuntimeError, SafetensorError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not the weights of this model ({first_line})") from error
+        raise InputError(f"{path}: not the weights of this model ({reason_of(error)})") from error

@@ -68,13 +68,15 @@ def _from_row(row: Any, number: int, line: int) -> Record:
         moves = " ".join(map(str, moves))
     if not isinstance(moves, str):
         return Record(number, line, [], fault="the row has no moves under `moves` or `iccs`")
+    if not isinstance(row.get("fen"), str | None):
+        return Record(number, line, [], fault="the row's `fen` is not a text")
     words = moves.split()
     if not words or words[0] not in MOVE_OF_ICCS or len(words[-1]) != 4:
         words = words_of(moves)
     written = split_result(words)
     items = row["items"] if isinstance(row.get("items"), dict) else {}
     given = plain_result(str(row["result"])) if "result" in row else _of_items(items)
-    start = row.get("fen") if isinstance(row.get("fen"), str) and row["fen"].strip() else None
+    start = row["fen"] if (row.get("fen") or "").strip() else None
     return Record(number, line, words, given if given != "*" or not written else written, start, _tags(row, items))
 
 

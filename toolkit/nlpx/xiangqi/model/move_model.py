@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from nlpx.errors import InputError, UsageError
+from nlpx.io import parse_json
 from nlpx.models.cache import KeyValueCache
 from nlpx.models.transformer import Transformer
 from nlpx.xiangqi.model.continuations import Continuations, Layout, Scores, lay_out
@@ -86,7 +86,14 @@ class MoveModel:
         folder = find_checkpoint(reference)
         stored = read_facts(folder)
         model = load_model(folder, head="lm", mask="causal").to(choose(device).device)
-        return cls(model, MoveVocabulary.from_dict(stored), stored, name=Path(reference).name)
+        vocabulary = MoveVocabulary.from_dict(stored)
+        if model.config.vocab_size != vocabulary.vocab_size:
+            raise InputError(
+                f"{folder / MOVES_FILE}: {vocabulary.vocab_size:,} tokens, where the model has "
+                f"{model.config.vocab_size:,} rows",
+                hint="copy it again from where the weights are from",
+            )
+        return cls(model, vocabulary, stored, name=Path(reference).name)
 
     def read(self) -> Reader:
         """Begin to read games."""
@@ -195,7 +202,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
             f"{folder}: not a model of Xiangqi moves: no {MOVES_FILE}", hint="nlpx chess-lm train makes one"
         )
     try:
-        stored = dict(json.loads(file.read_text(encoding="utf-8")))
+        stored = dict(parse_json(file.read_text(encoding="utf-8")))
         MoveVocabulary.from_dict(stored)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: cannot be read ({error})", hint="copy it again, or train anew") from None
