@@ -9,7 +9,7 @@ import typer
 
 from nlpx_cli.console import Console
 from nlpx_cli.inspect import Checkpoint, Family
-from nlpx_cli.options import Json, Quiet
+from nlpx_cli.options import Json, Quiet, complete_overrides
 
 Format = Literal["hf", "nlpx", "onnx"]
 StoredType = Literal["float32", "bfloat16", "float16", "int8"]
@@ -27,7 +27,12 @@ def convert(
     family: Family = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a setting, such as pooler=none. Repeatable.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set",
+            help="Change a setting, such as pooler=none. Repeatable.",
+            metavar="KEY=VALUE",
+            autocompletion=complete_overrides,
+        ),
     ] = None,
     allow_partial: Annotated[
         list[str] | None,

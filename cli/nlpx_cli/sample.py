@@ -11,7 +11,7 @@ import typer
 
 from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
-from nlpx_cli.options import Encoder, Json, Quiet
+from nlpx_cli.options import Encoder, Encoding, Json, Quiet
 
 if TYPE_CHECKING:
     from nlpx.jobs.sample.record import Record
@@ -49,7 +49,6 @@ Ban = Annotated[list[str] | None, typer.Option("--ban", help="Never draw this to
 Unique = Annotated[bool, typer.Option("--unique", help="Print no text twice.", hidden=True)]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the traces into this PNG.", hidden=True)]
 Format = Annotated[Precision, typer.Option("--precision", help="Number format of the model.", hidden=True)]
-Encoding = Annotated[str, typer.Option("--encoding", help="Of the lines, such as gb18030.", hidden=True)]
 HiddenDevice = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", hidden=True)]
 
 

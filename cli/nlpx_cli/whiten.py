@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Json, Quiet, writable
+from nlpx_cli.options import Json, Quiet, complete_models, writable
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +51,12 @@ def whiten(
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale every result to length 1.")] = False,
     fold: Annotated[
         str | None,
-        typer.Option("--fold", help="Copy this model to -o DIR, with the map as last layer.", metavar="MODEL"),
+        typer.Option(
+            "--fold",
+            help="Copy this model to -o DIR, with the map as last layer.",
+            metavar="MODEL",
+            autocompletion=complete_models,
+        ),
     ] = None,
     pooling: Annotated[
         Literal["first-last-avg", "mean", "cls", "last", "pooler"] | None,

@@ -90,11 +90,13 @@ class Task:
         dev: Paths = (),
         test: Paths = (),
         encoding: str,
+        format: str | None = None,
         on_bad_row: OnBadRow,
         report: RowReport,
     ) -> Splits[Pair]:
         """Train, dev and test pairs of contest folders, files of rows or stdin."""
-        return read_splits(data, dev=dev, test=test, encoding=encoding, on_bad_row=on_bad_row, report=report)
+        how: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
+        return read_splits(data, dev=dev, test=test, **how)
 
     def read_rows(
         self, source: str, *, encoding: str, format: Any, on_bad_row: OnBadRow, report: RowReport

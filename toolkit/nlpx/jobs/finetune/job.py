@@ -117,9 +117,14 @@ class Job:
         from nlpx.data.rows.reading import RowReport
 
         data, report = self.config.data, RowReport()
-        files = {"dev": data.dev, "test": data.test}
         splits = self.task.read(
-            data_paths(self.config), **files, encoding=data.encoding, on_bad_row=data.on_bad_row, report=report
+            data_paths(self.config),
+            dev=data.dev,
+            test=data.test,
+            encoding=data.encoding,
+            format=data.format,
+            on_bad_row=data.on_bad_row,
+            report=report,
         )
         for note in splits.notes:
             self.messages.note(note)

@@ -12,6 +12,7 @@ from nlpx.errors import InputError, UsageError
 from nlpx.messages import Messages
 
 if TYPE_CHECKING:
+    from nlpx.data.opening.sources import Source
     from nlpx.tokenizers.base import Tokenizer
 
 JIEBA = "jieba"  # `--words`: the dictionary of the segmenter
@@ -37,13 +38,20 @@ class Corpus:
     paths: Sequence[str]
     field: str = "text"
     encoding: str = "utf-8"
+    format: str | None = None  # of all of them; None: by suffix
+
+    def sources(self) -> list[Source]:
+        """The files behind the paths. Raises what `find_sources` raises."""
+        from nlpx.data.corpus.texts import find_sources
+
+        return find_sources(self.paths, format=self.format, encoding=self.encoding)
 
     def texts(self) -> Iterator[str]:
         """Yield all texts, one after the other. Raises `InputError` by file and line."""
-        from nlpx.data.corpus.texts import Reading, find_sources, read_texts
+        from nlpx.data.corpus.texts import Reading, read_texts
 
         reading = Reading(field=self.field, encoding=self.encoding)
-        for source in find_sources(self.paths, encoding=self.encoding):
+        for source in self.sources():
             yield from read_texts(source, reading)
 
     def batches(self, messages: Messages) -> Iterator[list[str]]:
@@ -87,10 +95,9 @@ def count_corpus(corpus: Corpus, kind: str, messages: Messages) -> Counts:
     """Characters of a corpus, or its words with HMM off, with their counts. Raises `InputError` if there is no text."""
     from nlpx.counting.engine import count
     from nlpx.counting.settings import CountSettings
-    from nlpx.data.corpus.texts import find_sources
 
     settings = CountSettings(unit=kind, hmm=False, field=corpus.field, encoding=corpus.encoding)
-    with count(find_sources(corpus.paths, encoding=corpus.encoding), settings, messages) as counted:
+    with count(corpus.sources(), settings, messages) as counted:
         counts = list(counted.ranked())
     if not counts:
         raise InputError(f"{', '.join(corpus.paths)}: no text in it", hint="empty lines and empty rows are no texts")

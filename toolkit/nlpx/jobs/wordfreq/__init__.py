@@ -39,7 +39,7 @@ def check_destinations(output: str | None, plot: str | None) -> None:
     """
     from nlpx.faults import refuse_unwritable
 
-    for option, path in (("--output", output), ("--plot", plot)):
+    for option, path in (("--out", output), ("--plot", plot)):
         if path is not None and os.path.isdir(path):  # noqa: PTH112 - before pathlib is needed
             raise UsageError(f"{option}: {path} is a folder", hint="name a file in it")
         if path is not None:
