@@ -13,7 +13,7 @@ import typer
 from nlpx.seed import LARGEST_SEED
 from nlpx_cli.chess_lm_model import SHIPPED, Fen, Player, Search
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, Json, Quiet
+from nlpx_cli.options import Device, Json, Quiet, writable_file
 
 if TYPE_CHECKING:
     from nlpx.xiangqi.play.session import Event
@@ -42,7 +42,10 @@ def play(
     pieces: Annotated[Pieces, typer.Option("--pieces", help="How to draw them.")] = "chinese",
     fen: Fen = None,
     save: Annotated[
-        Path | None, typer.Option("--save", help="Write the game there as PGN in the end.", metavar="FILE.pgn")
+        Path | None,
+        typer.Option(
+            "--save", callback=writable_file, help="Write the game there as PGN in the end.", metavar="FILE.pgn"
+        ),
     ] = None,
     seed: Seed = 7,
     device: Device = None,

@@ -20,7 +20,7 @@ from nlpx_cli.options import (
     PairFields,
     Quiet,
     two_fields,
-    writable,
+    writable_file,
 )
 
 
@@ -57,7 +57,7 @@ def sts(
     encoding: Encoding = "utf-8",
     seed: Annotated[int, typer.Option("--seed", help="Of the resamples.", min=0, max=LARGEST_SEED)] = 7,
     plot: Annotated[
-        Path | None, typer.Option("--plot", callback=writable, help="Draw the table here, as PNG.", metavar="FILE")
+        Path | None, typer.Option("--plot", callback=writable_file, help="Draw the table here, as PNG.", metavar="FILE")
     ] = None,
     device: Device = None,
     json: Json = False,

@@ -68,6 +68,15 @@ def writable(target: Any) -> Any:
     return target
 
 
+def writable_file(target: Any) -> Any:
+    """The same for what is one file: a folder of that name cannot be written either."""
+    from nlpx.errors import UsageError
+
+    if target is not None and Path(str(target)).is_dir():
+        raise UsageError(f"{target} is a folder", hint="name a file in it")
+    return writable(target)
+
+
 Task = Annotated[
     str | None, typer.Option("--task", help="What to learn.", metavar="NAME", autocompletion=complete_tasks)
 ]

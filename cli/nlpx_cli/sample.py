@@ -11,7 +11,7 @@ import typer
 
 from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
-from nlpx_cli.options import Encoder, Encoding, Json, Quiet
+from nlpx_cli.options import Encoder, Encoding, Json, Quiet, writable_file
 
 if TYPE_CHECKING:
     from nlpx.jobs.sample.record import Record
@@ -47,7 +47,12 @@ Thin = Annotated[int | None, typer.Option("--thin", help="Print every Nth state.
 Allow = Annotated[list[str] | None, typer.Option("--allow", help="Draw this token after all.", hidden=True)]
 Ban = Annotated[list[str] | None, typer.Option("--ban", help="Never draw this token.", hidden=True)]
 Unique = Annotated[bool, typer.Option("--unique", help="Print no text twice.", hidden=True)]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the traces into this PNG.", hidden=True)]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", callback=writable_file, help="Draw the traces into this PNG.", metavar="FILE.png", hidden=True
+    ),
+]
 Format = Annotated[Precision, typer.Option("--precision", help="Number format of the model.", hidden=True)]
 HiddenDevice = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", hidden=True)]
 

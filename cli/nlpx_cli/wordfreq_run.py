@@ -35,6 +35,8 @@ def run(options: Options) -> None:
     started = time.perf_counter()
     with _counted(options, console) as counts:
         seconds = time.perf_counter() - started
+        if counts.num_empty:
+            console.warn(wordfreq.without_text(counts.num_empty))
         if counts.total == 0:
             _refuse_to_empty(options.out)
             console.warn("there was nothing to count")

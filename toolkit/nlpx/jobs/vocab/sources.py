@@ -46,22 +46,26 @@ class Corpus:
 
         return find_sources(self.paths, format=self.format, encoding=self.encoding)
 
-    def texts(self) -> Iterator[str]:
-        """Yield all texts, one after the other. Raises `InputError` by file and line."""
+    def _texts(self) -> Iterator[str]:
+        """All texts, one after the other, those of rows also where they are empty. Raises `InputError` by line."""
         from nlpx.data.corpus.texts import Reading, read_texts
 
         reading = Reading(field=self.field, encoding=self.encoding)
         for source in self.sources():
-            yield from read_texts(source, reading)
+            yield from read_texts(source, reading, keep_empty=source.format != "txt")
 
     def batches(self, messages: Messages) -> Iterator[list[str]]:
         """Yield the texts in lists, with the count of them on the bar. Raises `InputError` if there is none."""
-        stream, count = self.texts(), 0
+        stream, count, num_empty = self._texts(), 0, 0
         with messages.progress(None, "reading texts") as progress:
-            while batch := list(islice(stream, BATCH_TEXTS)):
+            while read := list(islice(stream, BATCH_TEXTS)):
+                batch = [text for text in read if text.strip()]
+                num_empty += len(read) - len(batch)
                 count += len(batch)
                 progress.update(count)
-                yield batch
+                if batch:
+                    yield batch
+        _warn_of_empty(num_empty, messages)
         if not count:
             raise InputError(f"{', '.join(self.paths)}: no text in it", hint="empty lines and empty rows are no texts")
 
@@ -99,9 +103,15 @@ def count_corpus(corpus: Corpus, kind: str, messages: Messages) -> Counts:
     settings = CountSettings(unit=kind, hmm=False, field=corpus.field, encoding=corpus.encoding)
     with count(corpus.sources(), settings, messages) as counted:
         counts = list(counted.ranked())
+    _warn_of_empty(counted.num_empty, messages)
     if not counts:
         raise InputError(f"{', '.join(corpus.paths)}: no text in it", hint="empty lines and empty rows are no texts")
     return counts
+
+
+def _warn_of_empty(num_rows: int, messages: Messages) -> None:
+    if num_rows:
+        messages.warn(f"{num_rows:,} {'row has' if num_rows == 1 else 'rows have'} no text and are left out")
 
 
 def found_whole(words: Mapping[str, int]) -> dict[str, int]:

@@ -102,6 +102,11 @@ def draw(counts: Counts | SmallCounts, path: str, *, unit: str) -> str:
     return f"{path}: Zipf exponent {fit.exponent:.3f} ({METHOD})"
 
 
+def without_text(num_rows: int) -> str:
+    """The sentence about rows that cannot be counted."""
+    return f"{num_rows:,} rows have no text and are not counted" if num_rows > 1 else "1 row has no text"
+
+
 def summary(counts: Counts | SmallCounts, seconds: float, *, unit: str) -> str:
     """The totals in one sentence: texts, tokens, distinct ones, bytes, seconds, rate; without texts what was added."""
     if not counts.num_texts:
