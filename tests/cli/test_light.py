@@ -215,3 +215,17 @@ def test_completion_knows_the_values_of_a_choice(typed, expected):
     from nlpx_cli.set_keys import completions
 
     assert completions("finetune", typed, {}) == expected
+
+
+@pytest.mark.parametrize(("greeting", "answer"), [("uci", "uciok"), ("ucci", "ucciok")])
+def test_an_engine_greets_before_torch_is_there(greeting, answer, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _WRAPPER, "torch,transformers", "chess-lm", "uci"],
+        input=f"{greeting}\nposition startpos moves h3e3\nquit\n",
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        check=False,
+    )
+    assert answer in done.stdout.splitlines()
+    assert done.stderr.splitlines()[-1] == "HEAVY"
