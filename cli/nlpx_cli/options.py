@@ -104,7 +104,7 @@ Epochs = Annotated[
 Steps = Annotated[int | None, typer.Option("--steps", help="Updates, instead of --epochs.", min=1, metavar="N")]
 LearningRate = Annotated[
     float | None,
-    typer.Option("--learning-rate", help="The highest of the run.  [default: the preset's]", metavar="RATE"),
+    typer.Option("--learning-rate", help="What the schedule multiplies.  [default: the preset's]", metavar="RATE"),
 ]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", help="Rows in a batch.  [default: the preset's]", min=1, metavar="N")

@@ -257,3 +257,5 @@ def _report(console: Console, record: Record, plot: Path | None, *, wanted: bool
         print(dumps({"diagnostics": record.summary()}, ensure_ascii=False), file=sys.stderr)
     elif wanted:
         console.table(*record.table())
+        for remark in record.remarks():
+            console.note(remark)

@@ -204,7 +204,9 @@ def test_diagnostics(nlpx):
     assert outcome.out == plain.out
     assert plain.err == ""
     table = outcome.err.splitlines()
-    assert [line.split()[0] for line in table] == ["chain", "0", "1", "2", "all"]
+    assert [line.split()[0] for line in table[:5]] == ["chain", "0", "1", "2", "all"]
+    assert all(line.startswith("no ess: ") for line in table[5:])  # ten states are too few for it
+    assert len(table) == 6
     assert nlpx(*words, "--diagnostics", "--quiet").err == ""
     as_json = nlpx(*words, "--diagnostics", "--json")
     found = json.loads(as_json.err)["diagnostics"]
@@ -215,6 +217,8 @@ def test_diagnostics(nlpx):
     assert found["pseudo_log_likelihood"] == pytest.approx(-sum(energies) / len(energies))
     assert 0 < found["changed"] <= 1
     assert found["r_hat"] > 0.5
+    assert found["effective_sample_size"] is None
+    assert found["why_not"].keys() == {"effective_sample_size"}
     assert found["distinct_1"] == pytest.approx(len(set("".join(row["text"] for row in texts))) / 180, abs=0.02)
 
 
