@@ -38,7 +38,7 @@ def plot_confusion(record: Mapping[str, Any], path: Path) -> bool:
 
 def plot_classes(record: Mapping[str, Any], path: Path) -> bool:
     """Draw F1, precision and recall of each class, the best on top; whether there was anything to draw."""
-    classes = {name: found for name, found in record.get("classes", {}).items() if _FIGURES <= found.keys()}
+    classes = {name: found for name, found in record.get("classes", {}).items() if found.keys() >= _FIGURES}
     if not 2 <= len(classes) <= MOST:
         return False
     ordered, names = sorted(classes.items(), key=lambda item: item[1]["f1"]), _names(list(classes))
