@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 from nlpx import __version__
 from nlpx.errors import EXIT_BUG, EXIT_INTERRUPTED, MachineError, UserError
+from nlpx_cli.names import with_new_names
 from nlpx_cli.terminal import prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nlpx_cli.console import Console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" in words:  # belongs to no command: it is accepted anywhere
         words.remove("--debug")
         os.environ["NLPX_DEBUG"] = "1"
+    words = with_new_names(words)
     try:
         exit_code = _run(words)
         sys.stdout.flush()
@@ -88,7 +92,7 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
         console.error("interrupted", hint=getattr(error, "hint", None), exit_code=EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED
     if hasattr(error, "format_message"):  # Typer's own usage errors; their class has no public name
-        return _usage(error, console=console, as_json="--json" in words)
+        return _usage(error, words, console=console)
     known = error if isinstance(error, UserError) else _of_the_machine(error)
     if os.environ.get("NLPX_DEBUG", "0") not in ("", "0"):
         import traceback
@@ -108,12 +112,20 @@ def _fitting(hint: str | None, words: Sequence[str]) -> str | None:
     return fitting(hint, options_of(words))
 
 
-def _usage(error: BaseException, *, console: object, as_json: bool) -> int:
+def _usage(error: BaseException, words: Sequence[str], *, console: Console) -> int:
+    from nlpx_cli.hints import options_of
+    from nlpx_cli.names import way_out
+
     exit_code: int = getattr(error, "exit_code", 2)
-    if as_json:
-        console.error(error.format_message(), hint="nlpx --help", exit_code=exit_code)  # type: ignore[attr-defined]
-    else:
-        error.show()  # type: ignore[attr-defined]
+    message: str = error.format_message()  # type: ignore[attr-defined]
+    is_unknown = hasattr(error, "possibilities")  # of an option; the class has no public name either
+    hint = way_out(str(getattr(error, "option_name", "")), options_of(words)) if is_unknown else None
+    if "--json" in words:
+        console.error(message, hint=hint or "nlpx --help", exit_code=exit_code)
+        return exit_code
+    error.show()  # type: ignore[attr-defined]
+    if hint is not None:
+        print(f"  {hint}", file=sys.stderr)
     return exit_code
 
 

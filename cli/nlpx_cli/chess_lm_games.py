@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Json, Quiet, writable
+from nlpx_cli.options import Json, Quiet, writable_file
 
 if TYPE_CHECKING:
     from nlpx.jobs.chess_lm.import_games import ImportFacts
@@ -33,13 +33,18 @@ def import_games(
     files: Files = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", callback=writable, help="The file to write.  [default: stdout]", metavar="FILE"),
+        typer.Option(
+            "--out", "-o", callback=writable_file, help="The file to write.  [default: stdout]", metavar="FILE"
+        ),
     ] = None,
     encoding: Encoding = "auto",
     min_plies: Annotated[int, typer.Option("--min-plies", help="Leave out shorter games.", min=1)] = 1,
     keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep games with equal moves.")] = False,
     rejects: Annotated[
-        Path | None, typer.Option("--rejects", help="A table of the games that were not taken.", metavar="FILE.tsv")
+        Path | None,
+        typer.Option(
+            "--rejects", callback=writable_file, help="A table of the games that were not taken.", metavar="FILE.tsv"
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End with the first game that is not legal.")] = False,
     json: Json = False,
@@ -85,7 +90,9 @@ def stats(
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", callback=writable, help="Draw the tree and the lengths of games.", metavar="FILE.png"),
+        typer.Option(
+            "--plot", callback=writable_file, help="Draw the tree and the lengths of games.", metavar="FILE.png"
+        ),
     ] = None,
     encoding: Encoding = "auto",
     json: Json = False,

@@ -29,6 +29,7 @@ from nlpx_cli.options import (
     Set,
     Steps,
     Verbose,
+    complete_models,
 )
 from nlpx_cli.training import Command, Options, overridden
 
@@ -43,13 +44,24 @@ More = Annotated[
 ]
 Start = Annotated[
     str | None,
-    typer.Option("--model", help="A text model or a model of moves, or `new`.  [default: new]", metavar="MODEL"),
+    typer.Option(
+        "--model",
+        help="A text model or a model of moves, or `new`.  [default: new]",
+        metavar="MODEL",
+        autocompletion=complete_models,
+    ),
 ]
 Tokens = Annotated[
     str | None, typer.Option("--tokens", help="moves or characters.  [default: the preset's]", metavar="FORM")
 ]
 Player = Annotated[
-    str, typer.Option("--model", help="A shipped model, a run, or a checkpoint directory.", metavar="MODEL")
+    str,
+    typer.Option(
+        "--model",
+        help="A shipped model, a run, or a checkpoint directory.",
+        metavar="MODEL",
+        autocompletion=complete_models,
+    ),
 ]
 Fen = Annotated[
     str | None, typer.Option("--fen", help="The position before the moves.  [default: the usual start]", metavar="FEN")

@@ -13,9 +13,10 @@ import typer
 from nlpx.seed import LARGEST_SEED
 from nlpx_cli.chess_lm_model import SHIPPED, Fen, Player, Search
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, Json, Quiet
+from nlpx_cli.options import Device, Json, Quiet, writable_file
 
 if TYPE_CHECKING:
+    from nlpx.xiangqi.model.move_model import MoveModel
     from nlpx.xiangqi.play.session import Event
 
 Side = Literal["red", "black", "none"]
@@ -42,7 +43,10 @@ def play(
     pieces: Annotated[Pieces, typer.Option("--pieces", help="How to draw them.")] = "chinese",
     fen: Fen = None,
     save: Annotated[
-        Path | None, typer.Option("--save", help="Write the game there as PGN in the end.", metavar="FILE.pgn")
+        Path | None,
+        typer.Option(
+            "--save", callback=writable_file, help="Write the game there as PGN in the end.", metavar="FILE.pgn"
+        ),
     ] = None,
     seed: Seed = 7,
     device: Device = None,
@@ -99,13 +103,17 @@ def uci(
     Examples:
       printf 'uci\\nposition startpos moves h2e2\\ngo\\nquit\\n' | nlpx chess-lm uci
     """
-    from nlpx.xiangqi.model.move_model import MoveModel
     from nlpx.xiangqi.play.choose import MoveChoice
     from nlpx.xiangqi.play.uci import Engine
 
+    def load() -> MoveModel:
+        from nlpx.xiangqi.model.move_model import MoveModel  # torch takes seconds, which some clients do not wait
+
+        return MoveModel.load(model, device or "auto")
+
     Console()
     how = MoveChoice(temperature=temperature, search=search)
-    engine = Engine(lambda: MoveModel.load(model, device or "auto"), how, _write_line, seed=seed)
+    engine = Engine(load, how, _write_line, seed=seed)
     for line in _lines():
         if not engine.answer(line):
             break

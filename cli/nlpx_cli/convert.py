@@ -9,7 +9,7 @@ import typer
 
 from nlpx_cli.console import Console
 from nlpx_cli.inspect import Checkpoint, Family
-from nlpx_cli.options import Json, Quiet
+from nlpx_cli.options import Json, Quiet, complete_overrides, writable
 
 Format = Literal["hf", "nlpx", "onnx"]
 StoredType = Literal["float32", "bfloat16", "float16", "int8"]
@@ -22,12 +22,17 @@ def register(app: typer.Typer) -> None:
 
 def convert(
     source: Checkpoint,
-    target: Annotated[Path, typer.Argument(help="The directory to write.", metavar="DST")],
+    target: Annotated[Path, typer.Argument(help="The directory to write.", metavar="DST", callback=writable)],
     to: Annotated[Format, typer.Option("--to", help="hf: transformers; nlpx: everything; onnx: a graph.")] = "hf",
     family: Family = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a setting, such as pooler=none. Repeatable.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set",
+            help="Change a setting, such as pooler=none. Repeatable.",
+            metavar="KEY=VALUE",
+            autocompletion=complete_overrides,
+        ),
     ] = None,
     allow_partial: Annotated[
         list[str] | None,

@@ -8,9 +8,20 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Encoder, Json, Pooling, PromptName, Quiet, TextLength, complete_devices, writable
+from nlpx_cli.options import (
+    Encoder,
+    Encoding,
+    Field,
+    InputFormat,
+    Json,
+    Pooling,
+    PromptName,
+    Quiet,
+    TextLength,
+    complete_devices,
+    writable,
+)
 
-InputFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 FloatName = Literal["float32", "float16"]
 
@@ -37,11 +48,9 @@ def embed(
             "--out", "-o", callback=writable, help="The .npy to write, or -.  [default: - in a pipe]", metavar="FILE"
         ),
     ] = None,
-    field: Annotated[str, typer.Option("--field", help="The field of rows that holds the text.")] = "text",
-    input_format: Annotated[
-        InputFormat | None, typer.Option("--input-format", help="What the texts are in.  [default: by suffix]")
-    ] = None,
-    encoding: Annotated[str, typer.Option("--encoding", help="Of the texts, such as gb18030.")] = "utf-8",
+    field: Field = "text",
+    input_format: InputFormat = None,
+    encoding: Encoding = "utf-8",
     dtype: Annotated[FloatName, typer.Option("--dtype", help="Of the numbers that are written.")] = "float32",
     shard: Annotated[
         int | None, typer.Option("--shard", help="Files of so many rows: emb-00000.npy, ...", min=1, metavar="ROWS")

@@ -10,10 +10,25 @@ import typer
 from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
 from nlpx_cli.evaluate_sts import sts
-from nlpx_cli.options import Device, Json, Quiet
+from nlpx_cli.options import Device, Encoding, Field, InputFormat, Json, Quiet, complete_models
 
-Model = Annotated[str, typer.Argument(help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")]
-Files = Annotated[list[str] | None, typer.Argument(help="Texts, or - for stdin.", metavar="[FILE...|-]")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="The model, unless --model names it; then texts, or - for stdin.",
+        metavar="[MODEL] [FILE...|-]",
+        autocompletion=complete_models,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A checkpoint directory, a run, a shipped model, or a hub name.  [default: the first argument]",
+        metavar="MODEL",
+        autocompletion=complete_models,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +40,9 @@ def register(app: typer.Typer) -> None:
 
 
 def mlm(
-    model: Model,
-    files: Files = None,
-    field: Annotated[str, typer.Option("--field", help="Of the rows, which holds the text.", metavar="NAME")] = "text",
+    words: Words = None,
+    model: Model = None,
+    field: Field = "text",
     by: Annotated[
         str | None, typer.Option("--by", help="Also one line per value of this field.", metavar="FIELD")
     ] = None,
@@ -47,7 +62,8 @@ def mlm(
             "--held-out", help="Only the texts that pretraining held out at this fraction.", metavar="FRACTION", max=1
         ),
     ] = None,
-    encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",
+    input_format: InputFormat = None,
+    encoding: Encoding = "utf-8",
     seed: Annotated[int, typer.Option("--seed", help="Which words are hidden.", min=0, max=LARGEST_SEED)] = 7,
     device: Device = None,
     json: Json = False,
@@ -68,6 +84,7 @@ def mlm(
     from nlpx.jobs.evaluate.mlm import Settings, evaluate
 
     console = Console(json=json, quiet=quiet)
+    model, files = _model_and_files(model, words)
     if not files and sys.stdin.isatty():
         raise UsageError("no texts: stdin is a terminal", hint="name a file, or pipe texts into the command")
     settings = Settings(
@@ -79,6 +96,7 @@ def mlm(
         limit=limit,
         held_out=held_out,
         encoding=encoding,
+        input_format=input_format,
         seed=seed,
     )
     result = evaluate(model, files or ["-"], settings, device=device or "auto", messages=console)
@@ -88,6 +106,16 @@ def mlm(
         console.result(result, value=f"{result['accuracy']:.4f}")
     else:
         console.listing(_table(result))
+
+
+def _model_and_files(model: str | None, words: list[str] | None) -> tuple[str, list[str]]:
+    from nlpx.errors import UsageError
+
+    if model is not None:
+        return model, words or []
+    if not words:
+        raise UsageError("no model to evaluate", hint="nlpx evaluate mlm --model MODEL FILE")
+    return words[0], words[1:]
 
 
 def _table(result: dict[str, Any]) -> list[dict[str, Any]]:

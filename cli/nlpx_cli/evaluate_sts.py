@@ -11,7 +11,17 @@ import typer
 
 from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, Encoder, Json, Quiet, writable
+from nlpx_cli.options import (
+    Device,
+    Encoder,
+    Encoding,
+    InputFormat,
+    Json,
+    PairFields,
+    Quiet,
+    two_fields,
+    writable_file,
+)
 
 
 def sts(
@@ -39,17 +49,15 @@ def sts(
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only so many pairs of each set.", metavar="N", min=2)
     ] = None,
-    fields: Annotated[
-        tuple[str, str] | None,
-        typer.Option("--fields", help="The two texts of rows.  [default: by name]", metavar="NAME NAME"),
-    ] = None,
+    field: PairFields = None,
     score_field: Annotated[
         str | None, typer.Option("--score-field", help="The score of rows.  [default: by name]", metavar="NAME")
     ] = None,
-    encoding: Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")] = "utf-8",
+    input_format: InputFormat = None,
+    encoding: Encoding = "utf-8",
     seed: Annotated[int, typer.Option("--seed", help="Of the resamples.", min=0, max=LARGEST_SEED)] = 7,
     plot: Annotated[
-        Path | None, typer.Option("--plot", callback=writable, help="Draw the table here, as PNG.", metavar="FILE")
+        Path | None, typer.Option("--plot", callback=writable_file, help="Draw the table here, as PNG.", metavar="FILE")
     ] = None,
     device: Device = None,
     json: Json = False,
@@ -72,7 +80,17 @@ def sts(
     if not files and sys.stdin.isatty():
         raise UsageError("no pairs: stdin is a terminal", hint="name a file, or pipe pairs into the command")
     settings = Settings(
-        tuple(pooling or ()), dim, tuple(fit or ()), by, split, limit, fields, score_field, encoding, seed=seed
+        tuple(pooling or ()),
+        dim,
+        tuple(fit or ()),
+        by,
+        split,
+        limit,
+        two_fields(field),
+        score_field,
+        encoding,
+        input_format,
+        seed=seed,
     )
     result = evaluate(model, files or ["-"], settings, device=device or "auto", messages=console)
     if plot is not None:

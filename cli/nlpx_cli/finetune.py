@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from nlpx_cli.options import (
     Device,
     DryRun,
     Epochs,
+    InputFormat,
     Json,
     LearningRate,
     MaxLength,
@@ -25,6 +26,7 @@ from nlpx_cli.options import (
     Steps,
     Task,
     Verbose,
+    complete_models,
 )
 from nlpx_cli.training import Command, Options, overridden, train
 
@@ -42,9 +44,25 @@ Dev = Annotated[
 Test = Annotated[list[str] | None, typer.Option("--test", help="Rows to answer at the end. Repeatable.")]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="A checkpoint directory, a shipped model, a hub name, or new.  [default: char-tiny]"),
+    typer.Option(
+        "--model",
+        help="A checkpoint directory, a run, a shipped model, a hub name, or new.  [default: char-tiny]",
+        metavar="MODEL",
+        autocompletion=complete_models,
+    ),
 ]
-Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the rows, such as gb18030, or auto.")]
+More = Annotated[
+    list[str] | None,
+    typer.Argument(help="More of --data, as a shell writes a pattern out.", metavar="FILE", hidden=True),
+]
+Field = Annotated[
+    list[str] | None,
+    typer.Option("--field", help="Which holds the text. Twice for pairs.  [default: by name]", metavar="NAME"),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option("--encoding", help="Of the input, such as gb18030, or auto.  [default: utf-8]", metavar="NAME"),
+]
 OnBadRow = Annotated[Literal["fail", "skip"] | None, typer.Option("--on-bad-row", help="Stop, or leave the row out.")]
 Require = Annotated[
     float | None, typer.Option("--require", help="Exit with 5 if the best dev score is lower.", metavar="SCORE")
@@ -65,6 +83,7 @@ def register(app: typer.Typer) -> None:
 
 
 def finetune(
+    more: More = None,
     task: Task = None,
     data: Data = None,
     dev: Dev = None,
@@ -77,6 +96,8 @@ def finetune(
     max_length: MaxLength = None,
     preset: Preset = None,
     set_: Set = None,
+    field: Field = None,
+    input_format: InputFormat = None,
     encoding: Encoding = None,
     on_bad_row: OnBadRow = None,
     seed: Seed = None,
@@ -130,14 +151,16 @@ def finetune(
     )
     flags = {
         "task": task,
-        "data.path": Flag(_one_or_several(data), "--data"),
+        "data.path": Flag(_one_or_several([*(data or []), *(more or [])]), "--data"),
         "data.dev": Flag(dev or None, "--dev"),
         "data.test": Flag(test or None, "--test"),
+        "data.format": Flag(input_format, "--input-format"),
         "data.encoding": encoding,
         "data.on_bad_row": on_bad_row,
         "model.name": Flag(model, "--model"),
         "task_options.teacher": Flag(teacher, "--teacher"),
         "baseline": baseline,
+        **_fields(field),
     }
     command = Command(
         schema=Config,
@@ -150,8 +173,20 @@ def finetune(
     train(command, options, flags, console)
 
 
-def _one_or_several(paths: list[str] | None) -> str | list[str] | None:
-    return paths[0] if paths is not None and len(paths) == 1 else paths or None
+def _one_or_several(paths: list[str]) -> str | list[str] | None:
+    return paths[0] if len(paths) == 1 else paths or None
+
+
+def _fields(names: list[str] | None) -> dict[str, Any]:
+    from nlpx.configuration.presets import Flag
+    from nlpx.errors import UsageError
+
+    if names is None:
+        return {}
+    if len(names) > 2:
+        raise UsageError(f"--field is given {len(names)} times", hint="once for a text, twice for a pair")
+    keys = ("task_options.text_field", "task_options.second_field")
+    return {key: Flag(name, "--field") for key, name in zip(keys, names, strict=False)}
 
 
 def _default_preset(task: str | None, model: str | None) -> str:

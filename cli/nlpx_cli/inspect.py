@@ -7,9 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Json, complete_devices
+from nlpx_cli.options import Json, complete_devices, complete_models
 
-Checkpoint = Annotated[str, typer.Argument(help="A checkpoint directory, file, or hub name.", metavar="DIR|NAME")]
+Checkpoint = Annotated[
+    str,
+    typer.Argument(
+        help="A checkpoint directory, file, run, or hub name.", metavar="DIR|NAME", autocompletion=complete_models
+    ),
+]
 Family = Annotated[
     str | None, typer.Option("--family", help="Read it as this family, if it names none.", metavar="NAME")
 ]
@@ -22,7 +27,12 @@ def register(app: typer.Typer) -> None:
 
 def inspect(
     checkpoint: Annotated[
-        str, typer.Argument(help="A checkpoint, or, with --cost, a preset too.", metavar="DIR|NAME|PRESET")
+        str,
+        typer.Argument(
+            help="A checkpoint or run, or, with --cost, a preset too.",
+            metavar="DIR|NAME|PRESET",
+            autocompletion=complete_models,
+        ),
     ],
     family: Family = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor and how it is used.")] = False,

@@ -25,9 +25,11 @@ def complete_tasks(incomplete: str) -> list[str]:
     return [name for name in registry.plugins("tasks") if name.startswith(incomplete)]
 
 
-def complete_overrides(incomplete: str) -> list[str]:
-    """`tricks.<name>.` of every trick; the other keys are shown by `nlpx presets show`."""
-    return [key for name in registry.plugins("tricks") if (key := f"tricks.{name}.").startswith(incomplete)]
+def complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
+    """Keys of the command's configuration, and behind a `=` the values of a choice."""
+    from nlpx_cli.set_keys import completions
+
+    return completions(" ".join(context.command_path.split()[1:]), incomplete, context.params)
 
 
 def complete_runs(incomplete: str) -> list[str]:
@@ -41,6 +43,22 @@ def complete_devices(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cpu", "cuda", "cuda:0", "mps") if name.startswith(incomplete)]
 
 
+def two_fields(names: list[str] | None) -> list[str] | None:
+    """The fields of a pair: `--field` given twice, or not at all."""
+    from nlpx.errors import UsageError
+
+    if names and len(names) != 2:
+        raise UsageError(f"--field is given {len(names)} times where a pair is read", hint="--field NAME --field NAME")
+    return names or None
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Models that ship; folders are left to the shell."""
+    from nlpx.bundled import models
+
+    return [name for name in models() if name.startswith(incomplete)]
+
+
 def writable(target: Any) -> Any:
     """Check before the work that an output can be written: the callback of every --out."""
     from nlpx.faults import refuse_unwritable
@@ -48,6 +66,15 @@ def writable(target: Any) -> Any:
     if target is not None and str(target) != "-":
         refuse_unwritable(target)
     return target
+
+
+def writable_file(target: Any) -> Any:
+    """The same for what is one file: a folder of that name cannot be written either."""
+    from nlpx.errors import UsageError
+
+    if target is not None and Path(str(target)).is_dir():
+        raise UsageError(f"{target} is a folder", hint="name a file in it")
+    return writable(target)
 
 
 Task = Annotated[
@@ -77,7 +104,7 @@ Epochs = Annotated[
 Steps = Annotated[int | None, typer.Option("--steps", help="Updates, instead of --epochs.", min=1, metavar="N")]
 LearningRate = Annotated[
     float | None,
-    typer.Option("--learning-rate", help="The highest of the run.  [default: the preset's]", metavar="RATE"),
+    typer.Option("--learning-rate", help="What the schedule multiplies.  [default: the preset's]", metavar="RATE"),
 ]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", help="Rows in a batch.  [default: the preset's]", min=1, metavar="N")
@@ -86,8 +113,24 @@ MaxLength = Annotated[
     int | None,
     typer.Option("--max-length", help="Tokens of a row at most.  [default: the preset's]", min=1, metavar="N"),
 ]
+InputFormatName = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
+InputFormat = Annotated[
+    InputFormatName | None, typer.Option("--input-format", help="What the input is in.  [default: by suffix]")
+]
+Encoding = Annotated[str, typer.Option("--encoding", help="Of the input, such as gb18030.", metavar="NAME")]
+PairFields = Annotated[
+    list[str] | None,
+    typer.Option("--field", help="Which holds a text; give it twice.  [default: by name]", metavar="NAME"),
+]
+Field = Annotated[str, typer.Option("--field", help="The field of rows that holds the text.", metavar="NAME")]
 Encoder = Annotated[
-    str, typer.Option("--model", help="A checkpoint directory, a shipped model, or a hub name.", metavar="MODEL")
+    str,
+    typer.Option(
+        "--model",
+        help="A checkpoint directory, a run, a shipped model, or a hub name.",
+        metavar="MODEL",
+        autocompletion=complete_models,
+    ),
 ]
 PoolingName = Literal["first-last-avg", "mean", "cls", "last", "pooler"]
 Pooling = Annotated[

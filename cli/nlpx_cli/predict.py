@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, Quiet, Run, writable
+from nlpx_cli.options import Device, InputFormat, Quiet, complete_runs, writable
 
 OutFormat = Literal["jsonl", "csv", "tsv", "parquet"]
-InFormat = Literal["jsonl", "csv", "tsv", "txt", "parquet"]
 BadRow = Literal["fail", "skip"]
 
 
@@ -23,8 +22,21 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    run: Run,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run, its name in runs/, or `last`, unless --model names it.",
+            metavar="[RUN]",
+            autocompletion=complete_runs,
+        ),
+    ] = None,
     file: Annotated[str | None, typer.Argument(help="Rows, or - for stdin.", metavar="[FILE|-]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="The run.  [default: the first argument]", metavar="RUN", autocompletion=complete_runs
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", callback=writable, help="Write here instead of stdout.", metavar="FILE"),
@@ -46,11 +58,10 @@ def predict(
         list[str] | None,
         typer.Option("--field", help="Where a text is, if not where the run had it. Twice for pairs.", metavar="NAME"),
     ] = None,
-    input_format: Annotated[
-        InFormat | None,
-        typer.Option("--input-format", help="Of the rows.  [default: by suffix, else by the first line]"),
-    ] = None,
-    encoding: Annotated[str, typer.Option("--encoding", help="Of the rows, such as gb18030, or auto.")] = "utf-8",
+    input_format: InputFormat = None,
+    encoding: Annotated[
+        str, typer.Option("--encoding", help="Of the input, such as gb18030, or auto.", metavar="NAME")
+    ] = "utf-8",
     on_bad_row: Annotated[BadRow, typer.Option("--on-bad-row", help="Stop, or leave the row out.")] = "fail",
     device: Device = None,
     json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout, and errors as JSON on stderr.")] = False,
@@ -73,6 +84,7 @@ def predict(
     from nlpx.jobs.predict import predict
 
     console = Console(json=json, quiet=quiet)
+    run, file = _run_and_file(model, run, file)
     if file is None and sys.stdin.isatty():
         raise UsageError("no rows: stdin is a terminal", hint="name a file, or pipe rows into the command")
     chosen = _format(out, format_, out_encoding, as_json=json)
@@ -95,6 +107,18 @@ def predict(
     if report.num_without_text:
         what = "1 row has no text" if report.num_without_text == 1 else f"{report.num_without_text:,} rows have no text"
         console.warn(f"{what}: the labels there come from nothing")
+
+
+def _run_and_file(model: str | None, first: str | None, second: str | None) -> tuple[str, str | None]:
+    from nlpx.errors import UsageError
+
+    if model is not None and second is not None:
+        raise UsageError(f"--model {model} and the argument {first} both name the run", hint="give one of them")
+    if model is not None:
+        return model, first
+    if first is None:
+        raise UsageError("no run to predict with", hint="nlpx predict last FILE; nlpx runs list  shows the runs")
+    return first, second
 
 
 def _names(text: str | None) -> list[str] | None:

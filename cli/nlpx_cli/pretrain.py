@@ -14,6 +14,7 @@ from nlpx_cli.options import (
     Device,
     DryRun,
     Epochs,
+    InputFormat,
     Json,
     LearningRate,
     MaxLength,
@@ -26,6 +27,7 @@ from nlpx_cli.options import (
     Set,
     Steps,
     Verbose,
+    complete_models,
 )
 from nlpx_cli.training import Command, Options, overridden, train
 
@@ -44,7 +46,13 @@ More = Annotated[
     typer.Argument(help="More of --data, as a shell writes a pattern out.", metavar="FILE", hidden=True),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="A checkpoint directory, a hub name, or `new`.  [default: new]")
+    str | None,
+    typer.Option(
+        "--model",
+        help="A checkpoint directory, a run, a hub name, or `new`.  [default: new]",
+        metavar="MODEL",
+        autocompletion=complete_models,
+    ),
 ]
 Tokenizer = Annotated[
     str | None,
@@ -62,9 +70,9 @@ Objective = Annotated[
 Field = Annotated[
     str | None, typer.Option("--field", help="Of rows, which holds the text.  [default: text]", metavar="NAME")
 ]
-# Short for data.encoding and data.format; hidden because the errors that call for them name them.
-Encoding = Annotated[str | None, typer.Option("--encoding", help="Of the files, such as gb18030.", hidden=True)]
-Format = Annotated[str | None, typer.Option("--format", help="Of files whose name does not tell it.", hidden=True)]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="Of the input, such as gb18030.  [default: utf-8]", metavar="NAME")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -79,8 +87,8 @@ def pretrain(
     tokenizer: Tokenizer = None,
     objective: Objective = None,
     field: Field = None,
+    input_format: InputFormat = None,
     encoding: Encoding = None,
-    format: Format = None,
     epochs: Epochs = None,
     steps: Steps = None,
     learning_rate: LearningRate = None,
@@ -102,7 +110,7 @@ def pretrain(
 
     A text is a line, or a field of a row (jsonl, csv, tsv, parquet, also
     compressed). Objectives: mlm lm unilm sop rtd, or several by weight.
-    checkpoints/best of the run is a model for every other command.
+    The run is a model for every other command.
 
     \b
     Examples:
@@ -135,7 +143,7 @@ def pretrain(
         "objectives": Flag(_mix(objective), "--objective", yields=True),
         "data.paths": Flag([*(data or []), *(more or [])] or None, "--data"),
         "data.field": field,
-        "data.format": format,
+        "data.format": Flag(input_format, "--input-format"),
         "data.encoding": encoding,
         "model.name": Flag(model, "--model"),
         "model.tokenizer": tokenizer,
@@ -146,7 +154,7 @@ def pretrain(
         plan=plan,
         run=run,
         score="best score",
-        following=lambda folder: f"nlpx finetune --model {folder}/checkpoints/best",
+        following=lambda folder: f"nlpx finetune --model {folder}",
     )
     train(command, options, flags, console)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 _SECONDS = 10.0  # between plain lines
@@ -25,16 +27,34 @@ class Progress:
         self._write_line = write_line
         self._start = self._last_time = time.monotonic()
         self._values: dict[str, Any] = {}
-        self._bar = _rich_bar(description, total, initial) if bar else None
+        self._asides: dict[str, _Aside] = {}
+        self._bar = _rich_bar(description, total, initial, self._remaining) if bar else None
 
     def update(self, completed: int | None = None, *, advance: int = 0, **values: float | str) -> None:
         """Set or advance the count; `values`, such as loss=0.3 or rate="900 tokens/s", are shown beside it."""
         self.completed = (self.completed if completed is None else completed) + advance
         self._values |= values
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self.completed, values=self._shown_values())
+            self._bar.update(
+                self._bar.task_ids[0], completed=self.completed, values=self._shown_values(), left=self._remaining()
+            )
         if self._is_due():
             self._print_line()
+
+    @contextmanager
+    def aside(self, name: str, *, left: int) -> Iterator[None]:
+        """Around what interrupts the counted work, such as an evaluation; so many of that name will follow.
+
+        Its time is none of the work's: the time left counts what is left of both by themselves.
+        """
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            known = self._asides.setdefault(name, _Aside())
+            known.seconds += time.monotonic() - started
+            known.count += 1
+            known.left = left
 
     def write_above(self, text: str) -> bool:
         """Print above the bar without breaking it; False if there is no bar."""
@@ -73,15 +93,27 @@ class Progress:
         done = self.completed - self._initial  # what was there before took none of this time
         if self.total is None or done <= 0:
             return ""
-        seconds = round((time.monotonic() - self._start) / done * (self.total - self.completed))
+        asides = self._asides.values()
+        working = time.monotonic() - self._start - sum(aside.seconds for aside in asides)
+        to_come = sum(aside.seconds / aside.count * aside.left for aside in asides)
+        seconds = round(working / done * (self.total - self.completed) + to_come)
         return f"{seconds // 60}:{seconds % 60:02d} left"
 
 
-def _rich_bar(description: str, total: int | None, initial: int) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+@dataclass
+class _Aside:
+    """Interruptions of one kind: the seconds they took, how many there were, and how many are to come."""
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    seconds: float = 0.0
+    count: int = 0
+    left: int = 0
+
+
+def _rich_bar(description: str, total: int | None, initial: int, remaining: Callable[[], str]) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
     bar = Progress(*columns, TextColumn("{task.fields[values]}"), console=Console(stderr=True), refresh_per_second=4)
-    bar.add_task(description, total=total, completed=initial, values="")
+    bar.add_task(description, total=total, completed=initial, values="", left=remaining())
     return bar

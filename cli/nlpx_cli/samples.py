@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Json, Quiet
+from nlpx_cli.options import Json, Quiet, writable
 
 
 def register(app: typer.Typer) -> None:
@@ -17,9 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def samples(
-    folder: Annotated[Path, typer.Argument(help="Where to; made if it is not there.", metavar="[DIR]")] = Path(
-        "samples"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(help="Where to; made if it is not there.", metavar="[DIR]", callback=writable)
+    ] = Path("samples"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier call.")] = False,
     json: Json = False,
     quiet: Quiet = False,

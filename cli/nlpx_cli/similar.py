@@ -10,18 +10,25 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Device, Encoder, Json, Pooling, PromptName, Quiet, TextLength
+from nlpx_cli.options import (
+    Device,
+    Encoder,
+    Encoding,
+    Field,
+    InputFormat,
+    Json,
+    PairFields,
+    Pooling,
+    PromptName,
+    Quiet,
+    TextLength,
+    two_fields,
+)
 
-InputFormat = Literal["txt", "jsonl", "csv", "tsv", "parquet"]
 EngineName = Literal["exact", "faiss", "usearch"]
 
 Whitening = Annotated[
     Path | None, typer.Option("--whitening", help="Apply this map to all vectors first.", metavar="FILE")
-]
-Encoding = Annotated[str, typer.Option("--encoding", help="Of the texts, such as gb18030.")]
-Field = Annotated[str, typer.Option("--field", help="The field of rows that holds the text.")]
-Input = Annotated[
-    InputFormat | None, typer.Option("--input-format", help="What the texts are in.  [default: by suffix]")
 ]
 
 
@@ -40,14 +47,12 @@ def score(
     second: Annotated[
         str | None, typer.Argument(help="The other side: row i is compared with row i.", metavar="[FILE]")
     ] = None,
-    fields: Annotated[
-        tuple[str, str] | None,
-        typer.Option("--fields", help="The two fields of rows.  [default: by name]", metavar="NAME NAME"),
-    ] = None,
+    field: PairFields = None,
     model: Encoder = "sim-tiny",
     pooling: Pooling = None,
     prompt_name: PromptName = None,
     whitening: Whitening = None,
+    input_format: InputFormat = None,
     max_length: TextLength = None,
     encoding: Encoding = "utf-8",
     device: Device = None,
@@ -75,13 +80,23 @@ def score(
         model,
         pooling,
         whitening,
-        encoding=encoding,
-        max_length=max_length,
-        device=device or "auto",
-        prompt_name=prompt_name,
+        _one_field(field) if second else "text",
+        input_format,
+        encoding,
+        max_length,
+        device or "auto",
+        prompt_name,
     )
-    batches = score(file or "-", second, settings, console, fields=fields)
+    batches = score(file or "-", second, settings, console, fields=None if second else two_fields(field))
     _print(batches, json=json, line=lambda row: _number(row["cosine"]))
+
+
+def _one_field(names: list[str] | None) -> str:
+    from nlpx.errors import UsageError
+
+    if names is not None and len(names) > 1:
+        raise UsageError("--field is given twice, and two files are two sides", hint="give it once, or one file")
+    return names[0] if names else "text"
 
 
 def search(
@@ -102,7 +117,7 @@ def search(
         bool, typer.Option("--whitened-index", help="The map was applied to the index already.")
     ] = False,
     field: Field = "text",
-    input_format: Input = None,
+    input_format: InputFormat = None,
     max_length: TextLength = None,
     encoding: Encoding = "utf-8",
     device: Device = None,
@@ -145,7 +160,7 @@ def pairs(
     prompt_name: PromptName = None,
     whitening: Whitening = None,
     field: Field = "text",
-    input_format: Input = None,
+    input_format: InputFormat = None,
     max_length: TextLength = None,
     encoding: Encoding = "utf-8",
     device: Device = None,

@@ -10,7 +10,7 @@ import typer
 
 from nlpx_cli.console import Console
 from nlpx_cli.inspect import Family
-from nlpx_cli.options import Json, Quiet, writable
+from nlpx_cli.options import Encoding, Field, InputFormat, Json, Quiet, complete_models, writable
 
 if TYPE_CHECKING:
     from nlpx.jobs.vocab.sources import Corpus
@@ -19,16 +19,19 @@ Kind = Literal["char", "word"]
 Weights = Literal["equal", "characters", "rarity"]
 Format = Literal["nlpx", "hf"]
 
-Base = Annotated[str, typer.Argument(help="A checkpoint directory or name, or a vocab.txt.", metavar="BASE")]
+Base = Annotated[
+    str,
+    typer.Argument(
+        help="A checkpoint directory, run or name, or a vocab.txt.", metavar="BASE", autocompletion=complete_models
+    ),
+]
 Target = Annotated[Path, typer.Option("--out", "-o", callback=writable, help="The directory to write.", metavar="DIR")]
 To = Annotated[Format, typer.Option("--to", help="nlpx: keeps everything; hf: plain transformers.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the vocabulary that is in --out.")]
 MinCount = Annotated[int, typer.Option("--min-count", help="Leave out what occurs less often.", min=1)]
-Field = Annotated[str, typer.Option("--field", help="Of the rows, which holds the text.", metavar="NAME")]
-Encoding = Annotated[str, typer.Option("--encoding", help="Of the files, such as gb18030.")]
-CorpusFiles = Annotated[
+Data = Annotated[
     list[str] | None,
-    typer.Option("--corpus", help="Texts: a file, a folder, a pattern, or - for stdin. Repeatable.", metavar="FILE"),
+    typer.Option("--data", help="Texts: a file, a folder, a pattern, or - for stdin. Repeatable.", metavar="FILE"),
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Build, extend, trim and show vocabularies.")
@@ -68,6 +71,7 @@ def build(
         ),
     ] = None,
     field: Field = "text",
+    input_format: InputFormat = None,
     encoding: Encoding = "utf-8",
     overwrite: Overwrite = False,
     json: Json = False,
@@ -90,7 +94,7 @@ def build(
     if not files and sys.stdin.isatty():
         raise UsageError("no texts: stdin is a terminal", hint="name a file, or pipe texts into the command")
     console = Console(json=json, quiet=quiet)
-    corpus = _corpus(files or ["-"], field, encoding)
+    corpus = _corpus(files or ["-"], field, input_format, encoding)
     built = build(corpus, console, kind=kind, size=size, min_count=min_count, coverage=coverage)
     facts = {
         "path": None if out is None else str(out),
@@ -174,12 +178,13 @@ def trim(
     context: typer.Context,
     base: Base,
     out: Target,
-    corpus: CorpusFiles = None,
+    data: Data = None,
     counts: Annotated[
         str | None, typer.Option("--counts", help="A table of `nlpx wordfreq` instead of texts.", metavar="FILE")
     ] = None,
     min_count: MinCount = 1,
     field: Field = "text",
+    input_format: InputFormat = None,
     encoding: Encoding = "utf-8",
     to: To = "nlpx",
     family: Family = None,
@@ -194,7 +199,7 @@ def trim(
 
     \b
     Examples:
-      nlpx vocab trim path/to/checkpoint --corpus corpus.txt -o small
+      nlpx vocab trim path/to/checkpoint --data corpus.txt -o small
       nlpx vocab trim vocab.txt --counts words.tsv --min-count 2 -o fewer
     """
     from nlpx.jobs.vocab import trim
@@ -206,7 +211,7 @@ def trim(
         base,
         out,
         console,
-        corpus=_corpus(corpus, field, encoding) if corpus else None,
+        corpus=_corpus(data, field, input_format, encoding) if data else None,
         counts=counts,
         min_count=min_count,
         to=to,
@@ -223,11 +228,17 @@ app.command("cut", hidden=True)(trim)  # an earlier name
 @app.command("show")
 def show(
     vocabulary: Annotated[
-        str, typer.Argument(help="A vocab.txt, or the directory or name of a checkpoint.", metavar="VOCAB")
+        str,
+        typer.Argument(
+            help="A vocab.txt, or the directory or name of a checkpoint.",
+            metavar="VOCAB",
+            autocompletion=complete_models,
+        ),
     ],
     other: Annotated[str | None, typer.Argument(help="Another one to compare it with.", metavar="[OTHER]")] = None,
-    corpus: CorpusFiles = None,
+    data: Data = None,
     field: Field = "text",
+    input_format: InputFormat = None,
     encoding: Encoding = "utf-8",
     json: Json = False,
     quiet: Quiet = False,
@@ -235,17 +246,18 @@ def show(
     """Count the entries of a vocabulary by kind.
 
     Also says which special tokens are missing, what stands there twice, and,
-    with --corpus, how many tokens a character takes and how many are unknown.
+    with --data, how many tokens a character takes and how many are unknown.
 
     \b
     Examples:
       nlpx vocab show path/to/checkpoint
-      nlpx vocab show vocab.txt path/to/checkpoint --corpus corpus.txt
+      nlpx vocab show vocab.txt path/to/checkpoint --data corpus.txt
     """
     from nlpx.jobs.vocab import show
 
     console = Console(json=json, quiet=quiet)
-    facts = show(vocabulary, console, other=other, corpus=_corpus(corpus, field, encoding) if corpus else None)
+    corpus = _corpus(data, field, input_format, encoding) if data else None
+    facts = show(vocabulary, console, other=other, corpus=corpus)
     if json:
         console.result(facts, value="")
     elif quiet:
@@ -256,10 +268,10 @@ def show(
             console.note(note)
 
 
-def _corpus(files: list[str], field: str, encoding: str) -> Corpus:
+def _corpus(files: list[str], field: str, input_format: str | None, encoding: str) -> Corpus:
     from nlpx.jobs.vocab.sources import Corpus
 
-    return Corpus(files, field=field, encoding=encoding)
+    return Corpus(files, field=field, encoding=encoding, format=input_format)
 
 
 def _note_written(console: Console, written: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Json, Quiet, writable
+from nlpx_cli.options import Json, Quiet, complete_models, writable, writable_file
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,12 @@ def whiten(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option("--save", help="Where the map goes.  [default: FILE.whitening.safetensors]", metavar="FILE"),
+        typer.Option(
+            "--save",
+            callback=writable_file,
+            help="Where the map goes.  [default: FILE.whitening.safetensors]",
+            metavar="FILE",
+        ),
     ] = None,
     load: Annotated[Path | None, typer.Option("--load", help="Apply this earlier map.", metavar="FILE")] = None,
     merge: Annotated[
@@ -51,14 +56,19 @@ def whiten(
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale every result to length 1.")] = False,
     fold: Annotated[
         str | None,
-        typer.Option("--fold", help="Copy this model to -o DIR, with the map as last layer.", metavar="MODEL"),
+        typer.Option(
+            "--fold",
+            help="Copy this model to -o DIR, with the map as last layer.",
+            metavar="MODEL",
+            autocompletion=complete_models,
+        ),
     ] = None,
     pooling: Annotated[
         Literal["first-last-avg", "mean", "cls", "last", "pooler"] | None,
         typer.Option("--pooling", help="Of the vectors, for --fold.  [default: first-last-avg]", hidden=True),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", callback=writable, help="Draw the eigenvalues.", metavar="FILE.png")
+        Path | None, typer.Option("--plot", callback=writable_file, help="Draw the eigenvalues.", metavar="FILE.png")
     ] = None,
     engine: Annotated[
         Literal["local", "dask"], typer.Option("--engine", help="Where sums are formed.", hidden=True)

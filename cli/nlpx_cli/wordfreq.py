@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nlpx_cli.options import Json, Quiet
+from nlpx_cli.options import Encoding, InputFormat, Json, Quiet
 from nlpx_cli.wordfreq_options import Options
 
 Files = Annotated[
@@ -18,7 +18,7 @@ Of = Annotated[Literal["char", "word"] | None, typer.Option(help="What n-grams a
 Tokenizer = Annotated[str | None, typer.Option(help="Checkpoint whose tokens to count.", metavar="DIR", hidden=True)]
 Top = Annotated[int | None, typer.Option(help="Only the most frequent.  [default: all]", min=1, metavar="N")]
 MinCount = Annotated[int, typer.Option(help="Leave out what occurs less often.", min=1, metavar="N")]
-Output = Annotated[str | None, typer.Option("--output", "-o", help="Write here, not to stdout.", metavar="FILE")]
+Out = Annotated[str | None, typer.Option("--out", "-o", help="Write here, not to stdout.", metavar="FILE")]
 Format = Annotated[
     Literal["tsv", "jsonl", "vocab"] | None,
     typer.Option(help="Rows word<TAB>count, JSON lines, or a vocab.txt.  [default: tsv]"),
@@ -28,11 +28,6 @@ NoHmm = Annotated[bool, typer.Option("--no-hmm", help="Dictionary words only; gu
 Segmenter = Annotated[Literal["auto", "rjieba", "jieba"], typer.Option(help="The segmenter.", hidden=True)]
 UserDictionary = Annotated[str | None, typer.Option(help="More words, a file in jieba's format.", metavar="FILE")]
 Field = Annotated[str | None, typer.Option(help="Field or column of the texts.  [default: text]", metavar="NAME")]
-InputFormat = Annotated[
-    Literal["txt", "jsonl", "csv", "tsv", "parquet"] | None,
-    typer.Option(help="Of all inputs.  [default: by suffix]", hidden=True),
-]
-Encoding = Annotated[str, typer.Option(help="Of the texts, such as gb18030.", hidden=True)]
 Errors = Annotated[Literal["strict", "replace"], typer.Option(help="Of undecodable bytes.", hidden=True)]
 Workers = Annotated[int | None, typer.Option(help="Processes.  [default: cores]", min=1, metavar="N", hidden=True)]
 Memory = Annotated[str, typer.Option(help="Bound of all processes, such as 500MB.", metavar="SIZE", hidden=True)]
@@ -59,7 +54,7 @@ def wordfreq(
     tokenizer: Tokenizer = None,
     top: Top = None,
     min_count: MinCount = 1,
-    output: Output = None,
+    out: Out = None,
     format: Format = None,
     words_only: WordsOnly = False,
     no_hmm: NoHmm = False,

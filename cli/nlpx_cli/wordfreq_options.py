@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-SHORT = {"-o": "--output", "-q": "--quiet"}
+SHORT = {"-o": "--out", "-q": "--quiet"}
 CHOICES = {
     "unit": ("word", "char", "ngram", "token"),
     "of": ("char", "word"),
@@ -34,7 +34,7 @@ class Options(NamedTuple):
     tokenizer: str | None = None
     top: int | None = None
     min_count: int = 1
-    output: str | None = None
+    out: str | None = None
     format: str | None = None
     words_only: bool = False
     no_hmm: bool = False

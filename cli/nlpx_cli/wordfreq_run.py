@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ROWS_ON_A_TERMINAL = 50  # the rest is in the file or the pipe
 _PLAIN = Options()
 # Options that ask for nothing but words of plain text, and those that earlier outputs leave nothing to.
-_OF_PLAIN_WORDS = ("files", "top", "min_count", "output", "format", "no_hmm", "user_dictionary", "workers", "plot",
+_OF_PLAIN_WORDS = ("files", "top", "min_count", "out", "format", "no_hmm", "user_dictionary", "workers", "plot",
                    "timings", "json", "quiet")  # fmt: skip
 _OF_COUNTING = ("unit", "ngram", "of", "tokenizer", "words_only", "no_hmm", "user_dictionary", "field", "timings")
 
@@ -29,14 +29,16 @@ def run(options: Options) -> None:
 
     console = Console(json=options.json, quiet=options.quiet)
     options = options._replace(files=_files(options))
-    wordfreq.check_destinations(options.output, options.plot)
+    wordfreq.check_destinations(options.out, options.plot)
     if options.timings and not options.merge:
         _measure(options, console)
     started = time.perf_counter()
     with _counted(options, console) as counts:
         seconds = time.perf_counter() - started
+        if counts.num_empty:
+            console.warn(wordfreq.without_text(counts.num_empty))
         if counts.total == 0:
-            _refuse_to_empty(options.output)
+            _refuse_to_empty(options.out)
             console.warn("there was nothing to count")
         if options.plot is not None:  # before the counts, whose reader may leave early
             console.note(wordfreq.draw(counts, options.plot, unit=_unit(options)))
@@ -140,10 +142,10 @@ def _deliver(counts: Counts | SmallCounts, options: Options, console: Console) -
     from nlpx.jobs.wordfreq import format_for, write, write_file
 
     chosen: Any = options.format or ("jsonl" if options.json else None)
-    form = format_for(options.output, chosen)
-    if options.output is not None:
-        num_lines = write_file(counts, options.output, format=form, top=options.top, min_count=options.min_count)
-        console.note(f"{num_lines:,} lines in {options.output}")
+    form = format_for(options.out, chosen)
+    if options.out is not None:
+        num_lines = write_file(counts, options.out, format=form, top=options.top, min_count=options.min_count)
+        console.note(f"{num_lines:,} lines in {options.out}")
     elif chosen is None and not options.quiet and sys.stdout.isatty():
         _show_table(counts, options, console)
     else:

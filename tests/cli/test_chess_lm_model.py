@@ -162,6 +162,7 @@ def test_a_dry_run_writes_nothing(nlpx):
     outcome = nlpx("chess-lm", "train", "--data", "games.jsonl", "--preset", "xiangqi-tiny", "--dry-run", "--json")
     plan = json.loads(outcome.out)
     assert outcome.code == 0, outcome.err
+    assert plan["seconds"] > 0
     assert plan["games"]["train"] + plan["games"]["held_out"] == 60
     assert 2 * plan["parameters"] <= 12e6  # bytes in bfloat16
     assert "chess-lm-train-moves-7" in plan["run"]

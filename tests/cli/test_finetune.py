@@ -180,6 +180,8 @@ def test_a_dry_run_writes_nothing(nlpx, data, tmp_path):
     outcome = nlpx("finetune", "--data", data, *SMALL, "--dry-run", "--json")
     plan = json.loads(outcome.out)
     assert (outcome.code, outcome.err) == (0, "")
+    assert plan["seconds"] > 0
+    assert "timed: " in plan["time"]
     assert files(tmp_path) == before
     assert not Path("runs").exists()
     assert plan["rows"]["train"] + plan["rows"]["dev"] == 48

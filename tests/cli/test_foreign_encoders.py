@@ -182,7 +182,7 @@ def test_tokens_are_counted(nlpx):
 @pytest.mark.parametrize(
     "words",
     [
-        ("vocab", "trim", "model", "--corpus", "texts.txt", "-o", "out"),
+        ("vocab", "trim", "model", "--data", "texts.txt", "-o", "out"),
         ("vocab", "extend", "model", "--words", "words.tsv", "-o", "out"),
         ("vocab", "show", "model"),
         ("evaluate", "mlm", "model", "texts.txt"),

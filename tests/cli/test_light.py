@@ -121,6 +121,15 @@ def test_presets_need_yaml_and_nothing_else(words, tmp_path):
         ("nlpx runs sh", {"show"}),
         ("nlpx runs show la", {"last"}),
         ("nlpx runs list --ro", {"--root"}),
+        ("nlpx embed --model ch", {"char-tiny"}),
+        ("nlpx inspect wo", {"word-tiny"}),
+        ("nlpx finetune --set tricks.em", {"tricks.ema.decay="}),
+        ("nlpx finetune --task classify --set task_options.po", {"task_options.pooling="}),
+        ("nlpx finetune --set optim.wrappers.ada", set()),  # no optimizer is a wrapper
+        ("nlpx pretrain --set objectives.mlm.ra", {"objectives.mlm.rate=", "objectives.mlm.random_fraction="}),
+        ("nlpx chess-lm train --set data.tok", {"data.tokens="}),
+        ("nlpx presets show finetune/classify --set train.epo", {"train.epochs="}),
+        ("nlpx convert model out --set posi", {"position="}),
     ],
 )
 def test_completion_is_light(typed, expected, tmp_path):
@@ -148,7 +157,7 @@ def test_dynamic_completions_read_file_names(tmp_path, monkeypatch):
     assert options.complete_runs("20") == ["2026-a"]
     assert options.complete_devices("cu") == ["cuda", "cuda:0"]
     assert options.complete_tasks("") == registry.plugins("tasks")
-    assert "tricks.ema." in options.complete_overrides("tricks.e")
+    assert options.complete_models("char") == ["char-tiny"]
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
@@ -177,3 +186,46 @@ def test_only_public_names_of_typer_and_never_click():
         assert "from click" not in text
         assert "typer._" not in text
     assert typer.main.get_command
+
+
+def test_completion_knows_every_key_that_a_preset_shows():
+    from nlpx.configuration.presets import flatten, resolve, schema_of
+    from nlpx_cli.set_keys import completions
+
+    for command, preset in (("finetune", "finetune/sohu"), ("pretrain", "pretrain/mlm"), ("chess-lm train", "train")):
+        group = command.partition(" ")[0]
+        name = preset if "/" in preset else "chess-lm/continue"
+        shown = flatten(resolve(schema_of(group), preset=name).to_dict())
+        keys = {key.removesuffix("=") for key in completions(command, "", {"task": "sohu"})}
+        missing = {key for key in shown if key not in keys and not any(key.startswith(f"{one}.") for one in keys)}
+        assert {key for key in missing if shown[key] not in ({}, [])} == set()
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("data.on_bad_row=", ["data.on_bad_row=fail", "data.on_bad_row=skip"]),
+        ("optim.name=mu", ["optim.name=muon"]),
+        ("deterministic=t", ["deterministic=true"]),
+        ("data.format=nu", ["data.format=null"]),
+        ("no.such.key=", []),
+    ],
+)
+def test_completion_knows_the_values_of_a_choice(typed, expected):
+    from nlpx_cli.set_keys import completions
+
+    assert completions("finetune", typed, {}) == expected
+
+
+@pytest.mark.parametrize(("greeting", "answer"), [("uci", "uciok"), ("ucci", "ucciok")])
+def test_an_engine_greets_before_torch_is_there(greeting, answer, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _WRAPPER, "torch,transformers", "chess-lm", "uci"],
+        input=f"{greeting}\nposition startpos moves h3e3\nquit\n",
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        check=False,
+    )
+    assert answer in done.stdout.splitlines()
+    assert done.stderr.splitlines()[-1] == "HEAVY"

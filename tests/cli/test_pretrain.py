@@ -154,6 +154,7 @@ def test_a_dry_run_writes_nothing_but_the_cache(nlpx, tmp_path):
     plan = json.loads(outcome.out)
     assert {path.split("/")[0] for path in files(tmp_path)} == {"corpus.txt", "cache"}
     assert plan["documents"] == 120
+    assert plan["seconds"] > 0
     assert plan["steps"] == 20
     assert plan["tokens"] == sum(len(text) for text in texts())  # no character is lost
     done = json.loads(nlpx("pretrain", "--data", "corpus.txt", *SMALL, "--json").out)

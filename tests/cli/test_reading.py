@@ -145,7 +145,7 @@ def test_ways_out_that_a_command_lacks_are_left_out():
 
 
 def test_options_are_those_of_the_leaf():
-    assert "--fields" in options_of(("similar", "score", "a.tsv", "--no-such"))
+    assert "--field" in options_of(("similar", "score", "a.tsv", "--no-such"))
     assert "--data" in options_of(("finetune",))
     assert "--data" not in options_of(("wordfreq", "finetune"))
 
@@ -177,7 +177,7 @@ def test_an_unknown_header_is_asked_about(nlpx):
     Path("a.tsv").write_text("甲方\t乙方\t标签\n春\t夏\t0\n春\t春\t1\n", encoding="utf-8")
     outcome = nlpx("similar", "score", "a.tsv", "--quiet")
     assert outcome.code == 3
-    assert "--fields" in outcome.err
+    assert "`--field`, given twice" in outcome.err
     assert "甲方, 乙方, 标签" in outcome.err
     assert nlpx("similar", "score", "a.tsv", "--quiet", "--fields", "甲方", "乙方").code == 0
 

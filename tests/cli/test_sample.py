@@ -204,7 +204,9 @@ def test_diagnostics(nlpx):
     assert outcome.out == plain.out
     assert plain.err == ""
     table = outcome.err.splitlines()
-    assert [line.split()[0] for line in table] == ["chain", "0", "1", "2", "all"]
+    assert [line.split()[0] for line in table[:5]] == ["chain", "0", "1", "2", "all"]
+    assert all(line.startswith("no ess: ") for line in table[5:])  # ten states are too few for it
+    assert len(table) == 6
     assert nlpx(*words, "--diagnostics", "--quiet").err == ""
     as_json = nlpx(*words, "--diagnostics", "--json")
     found = json.loads(as_json.err)["diagnostics"]
@@ -215,6 +217,8 @@ def test_diagnostics(nlpx):
     assert found["pseudo_log_likelihood"] == pytest.approx(-sum(energies) / len(energies))
     assert 0 < found["changed"] <= 1
     assert found["r_hat"] > 0.5
+    assert found["effective_sample_size"] is None
+    assert found["why_not"].keys() == {"effective_sample_size"}
     assert found["distinct_1"] == pytest.approx(len(set("".join(row["text"] for row in texts))) / 180, abs=0.02)
 
 
@@ -264,7 +268,8 @@ def test_the_plot(nlpx):
         (("--allow", "[MASK]"), 2, "--allow [MASK]: it is never part of a text"),
         (("--rewrite", "missing.txt"), 3, "missing.txt: no such file"),
         (("--rewrite", "long.txt", "--chains", "2"), 2, "--chains has no effect with --rewrite"),
-        (("--rewrite", "long.txt", "--diagnostics"), 2, "--diagnostics and --plot cannot go with --rewrite"),
+        (("--rewrite", "long.txt", "--plot", "x.png"), 2, "--plot cannot go with --rewrite"),
+        (("--rewrite", "long.txt", "--anneal"), 2, "--anneal lets the temperature fall over --steps"),
         (("--rewrite", "gbk.txt"), 3, "gbk.txt:1"),
         (("--device", "tpu"), 2, "unknown device `tpu`"),
         (("--stepz", "3"), 2, "No such option"),

@@ -97,7 +97,7 @@ def test_extending_a_checkpoint(run, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_trimming_a_checkpoint(run, family):
     before = made(family)
-    facts = run("trim", "base", "--corpus", "corpus.txt", "-o", "small")
+    facts = run("trim", "base", "--data", "corpus.txt", "-o", "small")
     after, old, new = whole("small"), load_tokenizer("base"), load_tokenizer("small")
     kept = json.loads(Path("small/vocabulary_map.json").read_text(encoding="utf-8"))["keep_tokens"]
     assert facts["size"] == len(kept) == new.vocab_size < old.vocab_size
@@ -146,7 +146,7 @@ def test_plain_transformers_reads_what_is_written_for_it(run):
     from transformers import BertForMaskedLM
 
     tiny.bert(Path("base"), vocab=VOCAB, **SIZES)
-    run("trim", "base", "--corpus", "corpus.txt", "--to", "hf", "-o", "small")
+    run("trim", "base", "--data", "corpus.txt", "--to", "hf", "-o", "small")
     theirs = BertForMaskedLM.from_pretrained("small").eval()
     ids = torch.tensor([load_tokenizer("small").encode("春风").token_ids])
     with torch.no_grad():
@@ -169,7 +169,7 @@ def test_a_vocabulary_alone(run, nlpx):
 def test_a_fine_tuned_model_still_predicts(run):
     tiny.bert(Path("base"), vocab=VOCAB, **SIZES)
     Path("base/task.json").write_text("{}", encoding="utf-8")
-    run("trim", "base", "--corpus", "corpus.txt", "-o", "small")
+    run("trim", "base", "--data", "corpus.txt", "-o", "small")
     assert Path("small/task.json").is_file()
 
 
@@ -209,7 +209,7 @@ def test_characters_are_counted_out_of_words(nlpx):
 def test_showing(run, nlpx):
     tiny.write_vocab(Path("one"), [*VOCAB, "春风"])
     tiny.write_vocab(Path("two"), [*tiny.SPECIAL[:-1], "春", "春"])
-    facts = run("show", "one", "two", "--corpus", "corpus.txt")
+    facts = run("show", "one", "two", "--data", "corpus.txt")
     assert facts["entries"] == {
         "special tokens": 5, "Chinese characters": 28, "words of 2 characters": 1, "Chinese pieces": 1,
         "punctuation": 3, "unused": 1,
@@ -255,7 +255,7 @@ def test_refused(nlpx):
     out = ("-o", "new")
     for words, code, said in (
         (("extend", "lacking", *out), 3, "has no [CLS], [SEP], [MASK] among its 3 entries"),
-        (("trim", "lacking", "--corpus", "corpus.txt", *out), 3, "--add-special"),
+        (("trim", "lacking", "--data", "corpus.txt", *out), 3, "--add-special"),
         (("extend", "base", "--words", "empty.tsv", *out), 3, "empty.tsv: no counts in it"),
         (("extend", "base", "--words", "chars.tsv", *out), 3, "chars.tsv: counts of single characters, not of words"),
         (("extend", "base", "--words", "grams.tsv", *out), 3, "grams.tsv: counts of n-grams, not of words"),
@@ -263,8 +263,8 @@ def test_refused(nlpx):
         (("extend", "base", "--words", "none.tsv", *out), 3, "none.tsv"),
         (("extend", "base", "--words", "words.tsv", "--min-count", "99", *out), 3, "no word to add"),
         (("extend", "nowhere/at/all", *out), 3, "nowhere/at/all: no such file or directory"),
-        (("trim", "base", *out), 2, "give --corpus or --counts"),
-        (("trim", "base", "--corpus", "blank.txt", *out), 3, "blank.txt: no text in it"),
+        (("trim", "base", *out), 2, "give --data or --counts"),
+        (("trim", "base", "--data", "blank.txt", *out), 3, "blank.txt: no text in it"),
         (("build", "blank.txt"), 3, "blank.txt: no text in it"),
         (("build", "none.txt"), 3, "none.txt: no such file"),
         (("build", "chars.tsv", "--kind", "word"), 3, "counts of single characters"),
@@ -272,7 +272,7 @@ def test_refused(nlpx):
         (("build", "corpus.txt", "--size", "20"), 2, "--size 20 leaves no room"),
         (("build", "corpus.txt", "-o", "taken"), 2, "taken: already exists"),
         (("build", "corpus.txt", "-o", "taken", "--overwrite"), 2, "--overwrite does not touch it"),
-        (("show", "base", "--corpus", "none.txt"), 3, "none.txt: no such file"),
+        (("show", "base", "--data", "none.txt"), 3, "none.txt: no such file"),
     ):
         found = refused(nlpx, *words)
         assert found[0] == code, (words, found)
@@ -291,9 +291,9 @@ def test_a_vocabulary_that_is_not_the_checkpoints(nlpx):
 def test_another_encoder(nlpx):
     sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 24, "vocab_size": len(VOCAB)}
     tiny.checkpoint(Path("base"), "DistilBertConfig", "DistilBertModel", vocab=VOCAB, **sizes)
-    code, said = refused(nlpx, "trim", "base", "--corpus", "corpus.txt", "-o", "new")
+    code, said = refused(nlpx, "trim", "base", "--data", "corpus.txt", "-o", "new")
     assert (code, "none of nlpx's families" in said) == (3, True)
-    assert nlpx("vocab", "trim", "base/vocab.txt", "--corpus", "corpus.txt", "-o", "new").code == 0
+    assert nlpx("vocab", "trim", "base/vocab.txt", "--data", "corpus.txt", "-o", "new").code == 0
 
 
 def test_special_tokens_get_rows_too(run):
@@ -338,7 +338,7 @@ def test_a_word_the_segmenter_splits_is_no_entry(nlpx):
 
 def test_the_earlier_name_of_trim_works_and_says_the_new_one(nlpx):
     made("bert")
-    outcome = nlpx("vocab", "cut", "base", "--corpus", "corpus.txt", "-o", "small")
+    outcome = nlpx("vocab", "cut", "base", "--data", "corpus.txt", "-o", "small")
     assert outcome.code == 0
     assert "is now called `nlpx vocab trim`" in outcome.err
     assert Path("small/vocab.txt").read_text() != Path("base/vocab.txt").read_text()

@@ -265,7 +265,7 @@ def command_lines() -> list[list[str]]:
         "memory": ["1GB"],
     }
     texts = ("", "-", "a b -", "--", "--merge=1", "--no_hmm", "--top", "--to 5", "a -q -o x", "-ox", "-qo x", "-- -a")
-    more = ("--output=x=y", "--output=", "-o -", "--top=5 --top 6")
+    more = ("--out=x=y", "--out=", "-o -", "--top=5 --top 6")
     lines = [text.split() for text in texts + more]
     for name in Options._fields[1:]:
         option = "--" + name.replace("_", "-")
@@ -296,7 +296,7 @@ def test_a_plain_command_line_is_read_as_typer_reads_it(words, monkeypatch):
 def test_ordinary_command_lines_are_plain():
     assert read_plainly(["corpus.txt", "--top", "50"]) == Options(files=("corpus.txt",), top=50)
     assert read_plainly(["a", "--no-hmm", "-o", "b.tsv", "-q"]) == Options(
-        files=("a",), no_hmm=True, output="b.tsv", quiet=True
+        files=("a",), no_hmm=True, out="b.tsv", quiet=True
     )
     for words in (["--help"], ["-h"], ["a", "--tpo", "5"], ["a", "--unit", "letter"], ["a", "--top", "0"]):
         assert read_plainly(words) is None

@@ -89,7 +89,7 @@ def test_distinct():
 
 
 def test_the_summary():
-    traces = [autoregressive(0.5, 100, seed) for seed in range(3)]
+    traces = [autoregressive(0.5, 400, seed) for seed in range(3)]
     texts = [[1, 2], [1, 2], [3, 4]]
     found = diagnostics.summary(traces, texts, changed=[0.2, 0.4])
     sizes = [diagnostics.effective_sample_size(trace) for trace in traces]
@@ -112,3 +112,28 @@ def test_the_plot(tmp_path):
 def test_the_mean_of_chains():
     assert mean_trace([([1, 2], [0.0, 4.0]), ([2, 3], [6.0, 8.0])]) == {2: 5.0}
     assert mean_trace([([1], [1.0]), ([2], [3.0])]) == {1: 1.0, 2: 3.0}
+
+
+def _walk(size: int, seed: int, *, keep: float = 0.0, mean: float = 0.0) -> list[float]:
+    chance, value, walk = np.random.default_rng(seed), 0.0, []
+    for _ in range(size):
+        value = keep * value + chance.standard_normal()
+        walk.append(mean + value)
+    return walk
+
+
+def test_an_effective_sample_size_stands_only_where_it_means_something():
+    good = diagnostics.summary([_walk(400, seed) for seed in (1, 2, 3)], [], changed=[])
+    assert good["effective_sample_size"] is not None
+    assert good["why_not"] == {}
+    apart = diagnostics.summary([_walk(400, seed, mean=5.0 * seed) for seed in (1, 2, 3)], [], changed=[])
+    assert apart["effective_sample_size"] is None
+    assert apart["r_hat"] > 1.1
+    assert "the chains disagree" in apart["why_not"]["effective_sample_size"]
+    short = diagnostics.summary([_walk(100, seed, keep=0.9) for seed in (1, 2)], [], changed=[])
+    assert short["effective_sample_size"] is None
+    alone = diagnostics.summary([_walk(400, 1)], [], changed=[])
+    assert alone["effective_sample_size"] is not None
+    assert alone["why_not"] == {"r_hat": "one chain has none to agree with"}
+    nothing = diagnostics.summary([[1.0, 2.0], [2.0, 1.0]], [], changed=[])
+    assert nothing["why_not"].keys() == {"r_hat", "effective_sample_size"}

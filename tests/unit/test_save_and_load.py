@@ -211,8 +211,13 @@ def test_offline_mode_and_the_cache(tmp_path):
     assert load_file(tmp_path / "run" / "checkpoints" / "best" / "model.safetensors")
 
 
-def test_a_run_folder_is_told_from_a_checkpoint(tmp_path):
-    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
-    with pytest.raises(InputError, match="a run folder, not a checkpoint") as caught:
-        load_model(tmp_path)
-    assert caught.value.hint == f"the run's checkpoint is {tmp_path / 'checkpoints' / 'best'}"
+def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path):
+    tiny.bert(tmp_path / "checkpoints" / "best")
+    names = set(load_model(tmp_path).state_dict())
+    assert names == set(load_model(tmp_path / "checkpoints" / "best").state_dict())
+    young = tmp_path / "young"
+    young.mkdir()
+    for name in ("manifest.json", "config.yaml"):
+        (young / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="a run folder without a checkpoint"):
+        load_model(young)

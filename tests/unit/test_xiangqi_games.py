@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 
 import pytest
 
@@ -328,3 +329,42 @@ def test_a_fen_that_is_no_text_is_a_fault(fen):
 def test_no_fen_is_the_usual_start(fen):
     (record,) = read_json_lines([json.dumps({"moves": "h2e2 h9g7", "fen": fen})])
     assert (record.fault, record.start) == (None, None)
+
+
+def _from_one(text: str) -> str:
+    """The same moves with ranks from 1 to 10, as UCI's clients write them."""
+    return re.sub(r"(?<=[a-i])\d", lambda rank: str(int(rank.group()) + 1), text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (_from_one(PLAIN), "games.txt"),
+        (_from_one(PLAIN).upper() + " 1-0", "games.txt"),
+        (re.sub(r"(\d)(?=[a-i])", r"\1-", _from_one(PLAIN)), "games.txt"),
+        (json.dumps({"moves": _from_one(PLAIN)}), "games.jsonl"),
+        (f'[Event "x"]\n\n1. {_from_one(PLAIN)}', "games.pgn"),
+        ("h3e3 h10g8 h1g3", "games.txt"),
+    ],
+)
+def test_ranks_from_one_to_ten(read, text, name):
+    (game,) = read(text, name)
+    assert PLAIN.startswith(moves_of(game))
+
+
+def test_ranks_from_zero_stay_and_what_is_illegal_both_ways_is_named(read):
+    good, bad, late, mixed = read(f"{PLAIN}\nh3e4\nh3e3 h10g8 a4a6\nh3e3 炮8平5")
+    assert moves_of(good) == PLAIN
+    assert isinstance(bad, Rejected)
+    assert (bad.ply, "h3e4" in bad.reason) == (1, True)
+    assert isinstance(late, Rejected)
+    assert (late.ply, "`a4a6` is illegal" in late.reason) == (3, True)
+    assert isinstance(mixed, Rejected)
+
+
+def test_moves_of_a_position_may_count_from_one_too():
+    from nlpx.jobs.chess_lm.best import read_game
+
+    assert read_game("h3e3 h10g8").history == read_game("h2e2 h9g7").history
+    with pytest.raises(InputError, match="ply 3: a4a6 is illegal"):
+        read_game("h3e3 h10g8 a4a6")

@@ -15,6 +15,10 @@ class Progress(Protocol):
         """Set or advance the count, and show the latest values beside it."""
         ...
 
+    def aside(self, name: str, *, left: int) -> AbstractContextManager[None]:
+        """Around what interrupts the counted work, such as an evaluation; so many of that name will follow."""
+        ...
+
 
 class Messages(Protocol):
     """What a job prints for people; its product is what the function returns."""
@@ -71,6 +75,12 @@ class Silent:
 
     def log_to(self, path: str | Path) -> None:
         """Nothing."""
+
+    @contextmanager
+    def aside(self, name: str, *, left: int) -> Iterator[None]:
+        """Nothing."""
+        del name, left
+        yield
 
     @contextmanager
     def progress(self, total: int | None, description: str, *, initial: int = 0) -> Iterator[Progress]:

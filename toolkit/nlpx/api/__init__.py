@@ -46,7 +46,7 @@ class Encoder:
         from nlpx.embed.encoder import SentenceEncoder
 
         self.model = SentenceEncoder.load(
-            _checkpoint(model),
+            model,
             poolings=None if pooling is None else (pooling,),
             max_length=max_length,
             device=device,
@@ -118,7 +118,7 @@ def finetune(
     from nlpx.messages import Silent
 
     overrides = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (settings or {}).items()]
-    name = None if model is None else str(_checkpoint(model))
+    name = None if model is None else str(model)
     with _as_file(rows) as path:
         flags = {
             "task": task,
@@ -132,12 +132,6 @@ def finetune(
         finished = run(resolved, options, messages or Silent())
     assert finished is not None  # in one process there is no other that would have it
     return finished
-
-
-def _checkpoint(model: str | Path) -> str | Path:
-    """The best checkpoint where a run folder is given."""
-    best = Path(model) / "checkpoints" / "best"
-    return best if best.is_dir() else model
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def plugin_config(folder: str, name: str) -> type[Section]:
     return config
 
 
-def marker(schema: type[Section], key: str) -> PluginName | PluginSettings | Plugins | None:
+def marker(schema: type[pydantic.BaseModel], key: str) -> PluginName | PluginSettings | Plugins | None:
     """The plug-in mark of a field, if it has one."""
     marks = (PluginName, PluginSettings, Plugins)
     metadata = schema.model_fields[key].metadata if key in schema.model_fields else []

@@ -151,7 +151,8 @@ def _pairs(was: list[str], now: list[str]) -> Iterator[tuple[str, str]]:
 
 def _portion(content: dict[str, Any]) -> Portion:
     # Checkpoints of earlier versions call the items tasks.
-    return Portion(tuple(content["runs"]), tuple(content.get("items", content.get("tasks", ()))), content["num_texts"])
+    items = tuple(content.get("items", content.get("tasks", ())))
+    return Portion(tuple(content["runs"]), items, content["num_texts"], content.get("num_empty", 0))
 
 
 def _read(path: Path) -> dict[str, Any]:

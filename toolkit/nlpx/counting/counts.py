@@ -21,7 +21,7 @@ class Counts:
     """What was counted; a context that removes its temporary files.
 
     `total` counts occurrences, `distinct` keys, `num_texts` lines or rows with text, `num_bytes` the input as stored.
-    `segmenter` names what segmented the texts.
+    `segmenter` names what segmented the texts; `num_empty` counts rows whose text is null or empty.
     """
 
     result: Result
@@ -29,6 +29,7 @@ class Counts:
     num_bytes: int
     segmenter: str
     folder: Path
+    num_empty: int = 0
 
     @property
     def total(self) -> int:

@@ -48,14 +48,14 @@ def count(
     reading_of(settings).check()
     with temporary_folder() as folder:
         job = _Job(sources, settings, messages, folder, read)
-        runs, num_texts = job.count()
+        runs, num_texts, num_empty = job.count()
         result = collect(
             runs,
             folder=folder,
             limit=settings.result_bytes,
             characters=settings.ngram if counts_character_grams(settings) else None,
         )
-    return Counts(result, num_texts, job.num_bytes, job.segmenter, folder)
+    return Counts(result, num_texts, job.num_bytes, job.segmenter, folder, num_empty)
 
 
 class _Job:
@@ -77,8 +77,8 @@ class _Job:
         self.num_bytes = 0
         self.segmenter = ""
 
-    def count(self) -> tuple[list[Path], int]:
-        """The runs with all counts, and the number of texts in them."""
+    def count(self) -> tuple[list[Path], int, int]:
+        """The runs with all counts, the number of texts in them, and that of rows without one."""
         if self.settings.checkpoint is None:
             # Closed at once whatever happens here: it holds the workers.
             with closing(self._portions(self._plan(None))) as portions:
@@ -86,7 +86,7 @@ class _Job:
         with open_checkpoint(self.sources, self.settings) as checkpoint:
             return self._resume(checkpoint)
 
-    def _resume(self, checkpoint: Checkpoint) -> tuple[list[Path], int]:
+    def _resume(self, checkpoint: Checkpoint) -> tuple[list[Path], int, int]:
         self.folder, scratch = checkpoint.folder, self.folder
         finished = checkpoint.finished
         items = [item for item in self._plan(checkpoint) if item.index not in finished]
@@ -99,12 +99,13 @@ class _Job:
         return self._collect(checkpoint.portions, checkpoint.folder)
 
     @staticmethod
-    def _collect(portions: Iterable[Portion], folder: Path) -> tuple[list[Path], int]:
-        runs, num_texts = [], 0
+    def _collect(portions: Iterable[Portion], folder: Path) -> tuple[list[Path], int, int]:
+        runs, num_texts, num_empty = [], 0, 0
         for portion in portions:
             runs += [folder / name for name in portion.runs]
             num_texts += portion.num_texts
-        return runs, num_texts
+            num_empty += portion.num_empty
+        return runs, num_texts, num_empty
 
     def _plan(self, checkpoint: Checkpoint | None) -> list[WorkItem]:
         block_bytes = checkpoint.block_bytes if checkpoint else choose_block_bytes(self.sources, self.settings)

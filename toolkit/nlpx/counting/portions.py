@@ -16,11 +16,12 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Portion:
-    """Runs that hold the counts of whole items, exactly those, and of the number of texts in them."""
+    """Runs that hold the counts of whole items, exactly those, the texts in them, and rows without a text."""
 
     runs: tuple[str, ...]
     items: tuple[int, ...]
     num_texts: int
+    num_empty: int = 0
 
 
 class PortionCounter:
@@ -39,16 +40,19 @@ class PortionCounter:
     def _start_portion(self) -> None:
         self._runs: list[str] = []
         self._items: list[int] = []
-        self._num_texts = self._num_bytes = 0
+        self._num_texts = self._num_empty = self._num_bytes = 0
 
     def count(self, item: WorkItem, *, on_bytes: OnBytes) -> None:
         """Count the texts of an item. Raises what reading raises, and MachineError if the disk is full.
 
         `on_bytes` is called with the progress within an item of unknown length.
         """
-        for text, num_texts in self._read(item, self._reading):
-            self.unit.add(text)
+        for text, num_texts, num_empty in self._read(item, self._reading):
             self._num_texts += num_texts
+            self._num_empty += num_empty
+            if not text:
+                continue
+            self.unit.add(text)
             if self.unit.is_full():
                 self._spill()
             if item.is_open_ended:
@@ -65,7 +69,7 @@ class PortionCounter:
     def finish_portion(self) -> Portion:
         """Write out what is in the table; the runs are the receiver's then."""
         self._spill()
-        portion = Portion(tuple(self._runs), tuple(self._items), self._num_texts)
+        portion = Portion(tuple(self._runs), tuple(self._items), self._num_texts, self._num_empty)
         self._start_portion()
         return portion
 

@@ -26,6 +26,7 @@ class SmallCounts:
         self.table = table
         self.total, self.distinct = sum(table.values()), len(table)
         self.num_texts, self.num_bytes, self.segmenter = num_texts, num_bytes, segmenter
+        self.num_empty = 0  # of rows, and these are plain lines
 
     def ranked(self, top: int | None = None, min_count: int = 1) -> Iterator[tuple[str, int]]:
         """Yield keys and counts by descending count, equal ones by code point."""

@@ -70,7 +70,7 @@ class WorkItem:
         return replace(self, piece=None)
 
 
-Texts = Iterator[tuple[str, int]]
+Texts = Iterator[tuple[str, int, int]]  # some texts joined, how many they are, and rows without one among them
 Reader = Callable[[WorkItem, Reading], Texts]
 
 
@@ -118,7 +118,10 @@ def choose_num_parts(sources: Sequence[Source], settings: CountSettings) -> int:
 
 
 def read_item(item: WorkItem, reading: Reading) -> Texts:
-    """Yield the texts of an item, joined to some hundred thousand characters of whole lines, and how many they are."""
+    """Yield the texts of an item, joined to some hundred thousand characters of whole lines, and how many they are.
+
+    With them how many rows had no text, because it was null or empty.
+    """
     source, block, piece = item.block.source, item.block, item.piece
     if source.format != "txt":
         return _joined(_row_texts(item, reading))
@@ -131,10 +134,10 @@ def read_item(item: WorkItem, reading: Reading) -> Texts:
 
 def _row_texts(item: WorkItem, reading: Reading) -> Iterator[str]:
     if item.piece is not None:
-        return json_texts(item.piece, reading)
+        return json_texts(item.piece, reading, keep_empty=True)
     if item.block.end is not None:
-        return read_block(item.block, reading)
-    return read_part(item.block.source, reading, part=item.part, num_parts=item.num_parts)
+        return read_block(item.block, reading, keep_empty=True)
+    return read_part(item.block.source, reading, part=item.part, num_parts=item.num_parts, keep_empty=True)
 
 
 def _pieces(texts: Iterable[str]) -> Texts:
@@ -143,18 +146,21 @@ def _pieces(texts: Iterable[str]) -> Texts:
         while begin < len(text):
             end = text.find("\n", begin + PIECE_CHARACTERS) + 1 or len(text)
             piece = text[begin:end] if end - begin < len(text) else text
-            yield piece, sum(1 for _ in plain_texts(piece))
+            yield piece, sum(1 for _ in plain_texts(piece)), 0
             begin = end
 
 
 def _joined(texts: Iterator[str]) -> Texts:
     waiting: list[str] = []
-    size = 0
+    size = num_empty = 0
     for text in texts:
+        if not text or text.isspace():
+            num_empty += 1
+            continue
         waiting.append(text)
         size += len(text)
         if size >= PIECE_CHARACTERS or len(waiting) >= _TEXTS_AT_ONCE:
-            yield "\n".join(waiting), len(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield "\n".join(waiting), len(waiting)
+            yield "\n".join(waiting), len(waiting), num_empty
+            waiting, size, num_empty = [], 0, 0
+    if waiting or num_empty:
+        yield "\n".join(waiting), len(waiting), num_empty

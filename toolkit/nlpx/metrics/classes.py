@@ -16,6 +16,7 @@ from nlpx.metrics.library import sklearn
 SCORE = "accuracy"
 MACRO = ("f1", "precision", "recall")
 NUM_CONFUSED = 10
+MOST_IN_MATRIX = 30
 
 
 def evaluate(
@@ -25,7 +26,8 @@ def evaluate(
 
     `known` orders the classes; labels beyond them follow. `probabilities` are those of the predictions. Keys: `score`
     (accuracy, which `score_is` says), `macro_f1`, `macro_precision`, `macro_recall`, `rows`, `classes` by name,
-    `confused` (the most frequent mistakes), `reliability` (fraction of right predictions by probability),
+    `confused` (the most frequent mistakes), `confusion_matrix` (labels, and counts
+    by label and answer), `reliability` (fraction of right predictions by probability),
     `calibration_error`.
     """
     names = list(dict.fromkeys([*known, *sorted(set(labels))]))
@@ -40,6 +42,7 @@ def evaluate(
         "rows": len(labels),
         "classes": classes,
         "confused": _confused(predictions, labels),
+        "confusion_matrix": _confusion(predictions, labels, names),
         "reliability": bins,
         "reliability_of": "share of right answers",
         "calibration_error": calibration_error(bins),
@@ -70,6 +73,14 @@ def _confused(predictions: Sequence[str], labels: Sequence[str]) -> list[dict[st
     wrong = [(count, label, prediction) for (label, prediction), count in pairs.items() if label != prediction]
     worst = sorted(wrong, key=lambda found: (-found[0], *found[1:]))[:NUM_CONFUSED]
     return [{"label": label, "answer": prediction, "count": count} for count, label, prediction in worst]
+
+
+def _confusion(predictions: Sequence[str], labels: Sequence[str], names: Sequence[str]) -> dict[str, Any] | None:
+    """Counts by label (rows) and answer (columns); None for more classes than a matrix can be read with."""
+    if len(names) > MOST_IN_MATRIX:
+        return None
+    pairs = Counter(zip(labels, predictions, strict=True))
+    return {"labels": list(names), "counts": [[pairs[label, answer] for answer in names] for label in names]}
 
 
 def _mean(values: Sequence[float]) -> float:

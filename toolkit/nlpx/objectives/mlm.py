@@ -23,7 +23,9 @@ class Config(Section):
     weight: float = Field(1.0, ge=0, description="fraction of the updates, relative to the other objectives")
     rate: float = Field(0.15, gt=0, lt=1, description="fraction of the words to predict")
     mask_fraction: float = Field(0.8, ge=0, le=1, description="of their tokens, those that become [MASK]")
-    random_fraction: float = Field(0.1, ge=0, le=1, description="those that become any other token; the rest stays")
+    random_fraction: float = Field(
+        0.1, ge=0, le=1, description="those that become a token drawn from all, perhaps the same; the rest stays"
+    )
 
 
 class Objective:

@@ -55,7 +55,11 @@ class OptimConfig(Section):
     """The optimizer and its rates."""
 
     name: Annotated[str, PluginName("optim")] = Field(default="adamw", description="file name in `nlpx/optim`")
-    learning_rate: PositiveFloat = Field(default=2e-5, description="the highest rate of the run")
+    learning_rate: PositiveFloat = Field(
+        default=2e-5,
+        description="the rate that schedule, rules and optimizers multiply: the highest of the run where none of their "
+        "factors is above 1, as those of `points`, `learning_rate_scale` and muon's hidden matrices may be",
+    )
     weight_decay: NonNegativeFloat = Field(default=0.01, description="decoupled; not on norms, biases and vectors")
     options: Annotated[Any, PluginSettings("optim", named_by="name")] = Field(
         default={}, description="what only this optimizer has, such as `betas`"

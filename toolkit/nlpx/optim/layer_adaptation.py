@@ -1,7 +1,8 @@
 """Layer adaptation, the trust ratio of LAMB (arXiv 1904.00962): each tensor moves by its own norm times the rate.
 
 dx <- dx * |theta| / |dx / rate|, the ratio 1 where either norm is 0; |dx| = rate * |theta| afterwards. The rule of
-bert4keras' `extend_with_layer_adaptation`, which divides by a rate of at least 1e-7. LAMB is this around `adamw`,
+bert4keras' `extend_with_layer_adaptation`, which divides by a rate of at least 1e-7: below that rate a tensor moves by
+1e-7 * |theta|, and at a rate of 0 not at all. LAMB is this around `adamw`,
 whose decay then lies inside the ratio.
 """
 

@@ -113,7 +113,7 @@ def _evaluations(run: RunFolder, history: History, tables: Tables) -> list[str]:
     sections = []
     dev, test = history.best, next(reversed(history.split("test")), None)
     if dev is not None and (shown := _shown(tables(dev))):
-        sections.append(f"## Dev, step {dev.get('step')}\n\n{shown}")
+        sections.append(f"## Dev, step {dev.get('step')}\n\n{shown}{_pictures(run, dev)}")
     if test is not None and (shown := _shown(tables(test))):
         sections.append(f"## Test\n\n{shown}")
     if (beside := next(reversed(history.split(baselines.SPLIT)), None)) is not None:
@@ -121,6 +121,17 @@ def _evaluations(run: RunFolder, history: History, tables: Tables) -> list[str]:
     if dev is not None and dev.get("reliability"):
         sections.append(_reliability(run, dev))
     return sections
+
+
+def _pictures(run: RunFolder, record: Mapping[str, Any]) -> str:
+    """Of a classifier of many classes: what is taken for what, and each class."""
+    if not plots.available():
+        return ""
+    from nlpx.report.confusion import plot_classes, plot_confusion
+
+    drawn = [("confusion", plot_confusion(record, run.plots / "confusion.png"))]
+    drawn += [("classes", plot_classes(record, run.plots / "classes.png"))]
+    return "".join(f"\n\n{_image(name)}" for name, shown in drawn if shown)
 
 
 def _shown(tables: Sequence[Table]) -> str:

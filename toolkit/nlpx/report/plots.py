@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nlpx.errors import MachineError, install_hint
 from nlpx.io import write_atomically
 from nlpx.metrics.binary import NUM_BINS, calibration_error
+from nlpx.notes import note
 from nlpx.report.history import History
 from nlpx.report.tables import display_width
 
@@ -181,9 +182,11 @@ def smoothed(values: Sequence[float]) -> list[float]:
 
 
 def drawable(text: str) -> str:
-    """Return the text if a font can draw it; without a Chinese font, wide characters become `?`."""
+    """Return the text if a font can draw it; without a Chinese font, wide characters become `?`, and a note says so."""
     if display_width(text) == len(text) or _cjk_font() is not None:
         return text
+    fonts = ", ".join(CJK_FONTS[:3])
+    note(f"no Chinese font was found, so plots show numbers or ? in place of characters; one of {fonts} will do")
     return "".join("?" if display_width(character) > 1 else character for character in text)
 
 

@@ -20,7 +20,7 @@ from nlpx.runs.reach import warnings_for
 from nlpx.runs.tracking import TensorBoard
 from nlpx.tasks import Evaluation
 from nlpx.train import distributed
-from nlpx.train.config import TrainConfig
+from nlpx.train.config import Every, TrainConfig
 from nlpx.train.interrupt import InterruptGuard
 from nlpx.train.loop import Collate, StepInfo, train
 from nlpx.train.state import Training
@@ -66,10 +66,12 @@ class Follower:
             for info in () if self._stop_early() else steps:
                 self._log(info, progress, clock)
                 if info.due(self.config.eval_every):
-                    evaluation = self._evaluate()
+                    with progress.aside("evaluation", left=num_left(info, self.config.eval_every)):
+                        evaluation = self._evaluate()
                 stopping = self._stop_early()
                 if info.due(self.config.save_every) or info.is_last or stopping:
-                    self._save()
+                    with progress.aside("checkpoint", left=num_left(info, self.config.save_every)):
+                        self._save()
                 clock.restart()
                 if stopping:
                     self.messages.note(f"no better score in {self.config.patience} evaluations: stopping")
@@ -146,6 +148,17 @@ class Follower:
 
     def _stop_early(self) -> bool:
         return self.training.early_stopping.exhausted
+
+
+def num_left(info: StepInfo, every: Every) -> int:
+    """How often something is still due after a step, the end included; epochs are taken to be as long as so far."""
+    left = info.total_steps - info.step
+    if left == 0 or every is None:
+        return 0 if left == 0 else 1
+    if every == "epoch":
+        finished = info.epoch + info.ends_epoch
+        return max(1, round(left * finished / info.step)) if finished else 1
+    return -(-info.total_steps // every) - info.step // every
 
 
 def resume(training: Training, run: RunFolder | None, state: Path, messages: Messages) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from nlpx.configuration.presets import Resolved
     from nlpx.messages import Messages
     from nlpx.runs.folder import RunFolder
+    from nlpx.runs.timing import Rehearsal
+    from nlpx.train.config import TrainConfig
 
 LENGTH_KEYS = ("steps", "epochs", "patience")  # of `train`: what can give a finished run more to do
 
@@ -63,6 +65,10 @@ class TrainingJob(Protocol):
         """Train to the end, resuming from `state` if there is one; `run` is None in every process but the first."""
         ...
 
+    def rehearsal(self, done: int) -> Rehearsal:
+        """The run before its first update, to be timed; `done` updates lie behind it."""
+        ...
+
     def finish(self, run: RunFolder) -> Finished:
         """What is left to do once the training has come to its end."""
         ...
@@ -92,7 +98,7 @@ def run_job(command: str, build: Build, resolved: Resolved, options: RunOptions,
         main_messages = messages if distributed.is_main() else Silent()
         main_messages.note(f"device {device.device} ({device.reason}), seed {config.seed}")
         seed_everything(config.seed, deterministic=config.deterministic)
-        job = build(main_messages, _local(device.device), earlier)
+        job = build(main_messages, torch_device(device.device), earlier)
         job.check()
         state = None if earlier is None else earlier.last_checkpoint
         if not distributed.is_main():
@@ -152,6 +158,20 @@ def planned_folder(command: str, name: str, seed: int, options: RunOptions) -> s
     return str(folder or planned(command, name=name, seed=seed, root=options.root))
 
 
+def estimated_time(
+    command: str, job: TrainingJob, options: RunOptions, config: TrainConfig, num_parameters: int, *, device: str
+) -> dict[str, Any]:
+    """How long the run, or what is left of it, will take, for `--dry-run`: `seconds`, and `time` in words."""
+    from nlpx.runs.timing import not_measured, obstacle, time_facts
+
+    why_not = obstacle(num_parameters, config, device=device)
+    if why_not is not None:
+        return not_measured(why_not)
+    earlier = to_resume(command, options)
+    rehearsal = job.rehearsal(0 if earlier is None else earlier.last_step())
+    return time_facts(rehearsal, config, device=device)
+
+
 def memory_of_weights(num_parameters: int) -> int:
     """MiB of weights, gradients and two moments in float32; activations grow with the batch and are not counted."""
     return round(num_parameters * 16 / 2**20)
@@ -195,7 +215,8 @@ def _open_run(
     )
 
 
-def _local(device: str) -> Any:
+def torch_device(device: str) -> Any:
+    """The `torch.device` of a name; on several accelerators that of this process."""
     import torch
 
     from nlpx.train import distributed

@@ -69,6 +69,7 @@ class Task(Protocol):
         dev: Paths = (),
         test: Paths = (),
         encoding: str,
+        format: str | None,
         on_bad_row: OnBadRow,
         report: RowReport,
     ) -> Any:

@@ -89,11 +89,12 @@ class Task:
         dev: Paths = (),
         test: Paths = (),
         encoding: str,
+        format: str | None = None,
         on_bad_row: OnBadRow,
         report: RowReport,
     ) -> Splits[Labelled]:
         """Train, dev and test rows; the classes are learned from the training rows."""
-        options: dict[str, Any] = {"encoding": encoding, "on_bad_row": on_bad_row, "report": report}
+        options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
         splits = read_splits(data, self.fields, dev=dev, test=test, **options)
         first = splits.train[0]
         self.fields = self.fields.settled(Row(first.row, first.place))

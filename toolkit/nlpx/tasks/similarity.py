@@ -67,6 +67,7 @@ class Task:
         dev: Paths = (),
         test: Paths = (),
         encoding: str,
+        format: str | None = None,
         on_bad_row: OnBadRow,
         report: RowReport,
     ) -> Splits[TaughtText]:
@@ -80,8 +81,8 @@ class Task:
             raise UsageError(
                 "the rows of an array belong to the texts of --data alone", hint="leave out --dev and --test"
             )
-        field = self.config.text_field
-        return read_taught(data, self.config.teacher, field, encoding=encoding, on_bad_row=on_bad_row, report=report)
+        how: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
+        return read_taught(data, self.config.teacher, self.config.text_field, **how)
 
     def read_rows(
         self, source: str, *, encoding: str, format: Any, on_bad_row: OnBadRow, report: RowReport

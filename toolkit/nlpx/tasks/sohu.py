@@ -99,11 +99,13 @@ class Task:
         dev: Paths = (),
         test: Paths = (),
         encoding: str,
+        format: str | None = None,
         on_bad_row: OnBadRow,
         report: RowReport,
     ) -> Splits[Pair]:
         """Train, dev and test pairs of contest folders, files of rows or stdin."""
-        splits = read_splits(data, dev=dev, test=test, encoding=encoding, on_bad_row=on_bad_row, report=report)
+        how: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
+        splits = read_splits(data, dev=dev, test=test, **how)
         if self.config.pair == "towers":
             splits.notes.append(
                 "pairs: each text is read by itself (towers); task_options.pair=joint reads both in one sequence"

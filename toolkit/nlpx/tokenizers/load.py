@@ -31,7 +31,7 @@ _OPTIONS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 def load_tokenizer(
     path_or_name: str | Path, *, kind: str | None = None, user_dictionary: UserDictionary | None = None
 ) -> Tokenizer:
-    """The tokenizer of a directory, a shipped model, a hub name or a vocabulary file.
+    """The tokenizer of a directory, a run, a shipped model, a hub name or a vocabulary file.
 
     A directory holds `vocab.txt` (BERT's), `tokenizer.json` (of any kind) or a sentencepiece model, and perhaps
     `tokenizer_config.json` (options, added tokens), `added_tokens.json` and `nlpx_tokenizer.json` (what nlpx saved:
@@ -94,9 +94,10 @@ def _word(vocab: Vocab, saved: dict[str, Any], user_dictionary: UserDictionary |
 def _locate(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
     if path.is_dir():
+        from nlpx.models.checkpoints.hub.of_run import checkpoint_of
         from nlpx.models.checkpoints.modules import encoder_folder
 
-        return encoder_folder(path)
+        return encoder_folder(checkpoint_of(path))
     if path.is_file():
         return path.parent
     from nlpx.models.checkpoints.hub import looks_like_hub_name

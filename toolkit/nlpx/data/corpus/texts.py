@@ -44,6 +44,11 @@ class Block:
     start: int
     end: int | None
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether each of its texts is part of a row, which is there even where its text is null or empty."""
+        return self.source.format != "txt"
+
 
 def plan_blocks(sources: Sequence[Source], *, block_bytes: int) -> list[Block]:
     """Divide sources into blocks of at most `block_bytes`; what cannot be divided is one block. Reads nothing."""
@@ -57,15 +62,15 @@ def plan_blocks(sources: Sequence[Source], *, block_bytes: int) -> list[Block]:
     return blocks
 
 
-def read_block(block: Block, reading: Reading) -> Iterator[str]:
+def read_block(block: Block, reading: Reading, *, keep_empty: bool = False) -> Iterator[str]:
     """Yield the texts whose first byte lies in a block. Raises InputError by file, line and byte."""
     if block.end is None:
-        yield from read_texts(block.source, reading)
+        yield from read_texts(block.source, reading, keep_empty=keep_empty)
         return
     reading.check()
     piece = read_range(block.source, block.start, block.end)
     header = _header(block.source, reading) if piece.data and block.source.format == "tsv" else None
-    yield from _texts(piece, reading, header)
+    yield from _texts(piece, reading, header, keep_empty=keep_empty)
 
 
 def read_raw_block(block: Block, reading: Reading) -> str:

@@ -82,6 +82,7 @@ def read_splits(
     dev: Paths = (),
     test: Paths = (),
     encoding: str = "utf-8",
+    format: str | None = None,
     on_bad_row: OnBadRow = "fail",
     report: RowReport | None = None,
 ) -> Splits[Labelled]:
@@ -97,7 +98,8 @@ def read_splits(
     report = RowReport() if report is None else report
     files = files_of(data, dev, test, in_folder=_row_files)
     fields = Fields() if fields is None else fields
-    for file, row in _read(files, fields, encoding=encoding, on_bad_row=on_bad_row, report=report):
+    options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
+    for file, row in _read(files, fields, **options):
         parts[row.split or "train"].append(row)
         taken[row.split or "train", name_of(file.path)] += 1
     splits = Splits(parts["train"], parts["dev"], parts["test"])

@@ -40,6 +40,7 @@ def read_splits(
     dev: Paths = (),
     test: Paths = (),
     encoding: str = "utf-8",
+    format: str | None = None,
     on_bad_row: OnBadRow = "fail",
     report: RowReport | None = None,
 ) -> Splits[Pair]:
@@ -53,7 +54,7 @@ def read_splits(
     """
     parts: dict[Split, list[Pair]] = {"train": [], "dev": [], "test": []}
     taken: Counter[tuple[Split, str]] = Counter()
-    files, notes = _all_files(data, dev, test, encoding=encoding)
+    files, notes = _all_files(data, dev, test, encoding=encoding, format=format)
     report = RowReport() if report is None else report
     for file in files:
         for pair in _read([file], encoding=encoding, on_bad_row=on_bad_row, report=report):
@@ -115,14 +116,16 @@ def _pairs(row: Row, file: _File, require_label: bool, skip: RowReport | None) -
         return []
 
 
-def _all_files(data: Paths, dev: Paths, test: Paths, *, encoding: str) -> tuple[list[_File], list[str]]:
+def _all_files(
+    data: Paths, dev: Paths, test: Paths, *, encoding: str, format: str | None
+) -> tuple[list[_File], list[str]]:
     """The files of all paths, with the splits that options and names say."""
     files: list[_File] = []
     notes: list[str] = []
     by_name = len(several(data)) > 1
     for paths, split in ((data, None), (dev, "dev"), (test, "test")):
         for path in several(paths):
-            found, left_out = _files(path, encoding=encoding, format=None)
+            found, left_out = _files(path, encoding=encoding, format=format)
             notes += left_out
             for file in found:
                 chosen = split or file.split or (split_of_name(file.path) if by_name or len(found) > 1 else None)

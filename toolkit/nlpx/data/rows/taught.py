@@ -25,7 +25,14 @@ class TaughtText:
 
 
 def read_taught(
-    data: Paths, teacher: str, field: str | None, *, encoding: str, on_bad_row: OnBadRow, report: RowReport
+    data: Paths,
+    teacher: str,
+    field: str | None,
+    *,
+    encoding: str,
+    format: str | None,
+    on_bad_row: OnBadRow,
+    report: RowReport,
 ) -> Splits[TaughtText]:
     """Read the texts of all files in order, and row i of the array `teacher` for text i; a tenth becomes dev.
 
@@ -33,7 +40,7 @@ def read_taught(
     narrow cone, where cosines hardly differ. Empty texts are left out, with their rows, and so is what occurs again.
     Raises `InputError` if the numbers of texts and of rows differ, and for values that are not finite.
     """
-    texts = list(_texts(data, field, encoding=encoding, on_bad_row=on_bad_row, report=report))
+    texts = list(_texts(data, field, encoding=encoding, format=format, on_bad_row=on_bad_row, report=report))
     vectors = _vectors(teacher, len(texts), name_of(data))
     seen: dict[str, TaughtText] = {}
     num_empty = 0
@@ -63,7 +70,7 @@ def read_texts(
 
 def _texts(data: Paths, field: str | None, **options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in several(data):
-        for row in read_texts(str(path), field, format=None, **options):
+        for row in read_texts(str(path), field, **options):
             yield row.text, row.row
 
 

@@ -38,20 +38,24 @@ class TextPair:
     place: str
 
 
-def read_pairs(source: str, *, fields: Sequence[str] | None = None, encoding: str = "utf-8") -> Iterator[TextPair]:
+def read_pairs(
+    source: str, *, fields: Sequence[str] | None = None, encoding: str = "utf-8", format: str | None = None
+) -> Iterator[TextPair]:
     """Yield the pairs of a file, a pipe or stdin (`-`), one at a time, in constant memory.
 
     Rows of every format, see `read_rows`; tables may come without a header, as two texts and perhaps a score. The
     texts are in `fields`, or where `TEXT_NAMES` says. Raises InputError for a row without two texts, by its line.
     """
-    return (pair_of(row, fields) for row in rows_of_pairs(source, fields=fields, encoding=encoding))
+    return (pair_of(row, fields) for row in rows_of_pairs(source, fields=fields, encoding=encoding, format=format))
 
 
-def rows_of_pairs(source: str, *, fields: Sequence[str] | None = None, encoding: str = "utf-8") -> Iterator[Row]:
+def rows_of_pairs(
+    source: str, *, fields: Sequence[str] | None = None, encoding: str = "utf-8", format: str | None = None
+) -> Iterator[Row]:
     """The rows of such a file as they are; a line without a tab is `{"text": line}`."""
     # Two columns without a known name are two texts: a first line like any other must not be lost.
     shape = Shape(_FORMS, (*(fields or ()), *_ALL_NAMES), rows_if_unsure=(2,))
-    return read_rows(source, encoding=encoding, shape=shape)
+    return read_rows(source, encoding=encoding, format=format, shape=shape)
 
 
 def pair_of(row: Row, fields: Sequence[str] | None = None) -> TextPair:
@@ -62,7 +66,7 @@ def pair_of(row: Row, fields: Sequence[str] | None = None) -> TextPair:
         if set(row.values) == {"text"}:
             raise bad_row(row.place, "one text where two are expected, with a tab between them", row=row.values["text"])
         what = "has no " + (" or no ".join(f"`{name}`" for name in fields) if fields else "pair of texts")
-        hint = f"its fields: {', '.join(row.values)}; choose two of them with `--fields`"
+        hint = f"its fields: {', '.join(row.values)}; choose two of them with `--field`, given twice"
         raise bad_row(row.place, what, row=row.values, hint=hint)
     for name in names:
         if not isinstance(row.values[name], str):

@@ -138,6 +138,9 @@ def _sum(first: Counts, second: Counts) -> Counts:
 
 
 def _warn(shards: Shards, messages: Messages) -> None:
-    fraction = shards.facts["unknown_fraction"]
+    facts = shards.facts
+    if facts["empty_texts"]:
+        messages.warn(f"{facts['empty_texts']:,} of {facts['texts']:,} texts are empty and are left out")
+    fraction = facts["unknown_fraction"]
     if fraction > MANY_UNKNOWN:
         messages.warn(f"{fraction:.1%} of the tokens are [UNK]: the vocabulary does not fit the corpus")

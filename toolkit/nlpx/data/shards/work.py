@@ -39,7 +39,7 @@ class WorkItem:
 
     def read(self, reading: Reading) -> Iterator[str]:
         """All its texts, in order."""
-        return chain(self.texts, *(read_block(block, reading) for block in self.blocks))
+        return chain(self.texts, *(_read(block, reading) for block in self.blocks))
 
 
 def plan(sources: Sequence[Source], reading: Reading) -> Iterator[WorkItem]:
@@ -53,8 +53,13 @@ def _unnumbered(sources: Sequence[Source], reading: Reading, size: int) -> Itera
         if is_range:
             yield from _ranges(blocks, size)
         else:
-            texts = chain.from_iterable(read_block(block, reading) for block in blocks)
+            texts = chain.from_iterable(_read(block, reading) for block in blocks)
             yield from _portions(texts, size // BYTES_PER_CHARACTER)
+
+
+def _read(block: Block, reading: Reading) -> Iterator[str]:
+    """The texts of a block, with those of rows that have none: whoever turns them into tokens counts them."""
+    return read_block(block, reading, keep_empty=block.has_rows)
 
 
 def num_items(sources: Sequence[Source]) -> int | None:

@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 4  # values; of a shorter trace no autocorrelation is estimated
+# From a trace shorter than this many times its autocorrelation time, the time itself comes out far too small.
+LONG_ENOUGH = 50
+APART = 1.1  # R-hat from which on chains have plainly not met
 
 
 def distinct(texts: Sequence[Sequence[int]], size: int) -> float | None:
@@ -72,6 +75,8 @@ def summary(
     """Everything at once: traces by chain after the burn-in, the texts printed, fractions of changes by chain."""
     sizes = [size for trace in traces if (size := effective_sample_size(trace)) is not None]
     times = [time for trace in traces if (time := autocorrelation_time(trace)) is not None]
+    r_hat = split_r_hat(traces)
+    why_not = reasons(traces, r_hat)
     values = [value for trace in traces for value in trace]
     return {
         "texts": len(texts),
@@ -79,7 +84,28 @@ def summary(
         "pseudo_log_likelihood": math.fsum(values) / len(values) if values else None,
         "changed": math.fsum(changed) / len(changed) if changed else None,
         "autocorrelation_time": math.fsum(times) / len(times) if times else None,
-        "effective_sample_size": math.fsum(sizes) if sizes else None,
-        "r_hat": split_r_hat(traces),
+        "effective_sample_size": None if "effective_sample_size" in why_not else math.fsum(sizes),
+        "r_hat": r_hat,
         **{f"distinct_{size}": distinct(texts, size) for size in (1, 2, 3)},
+        "why_not": why_not,
     }
+
+
+def reasons(traces: Sequence[Sequence[float]], r_hat: float | None) -> dict[str, str]:
+    """Why a figure would mean nothing, by its name: disagreeing chains, traces too short, constant ones."""
+    found: dict[str, str] = {}
+    if r_hat is None:
+        what = "one chain has none to agree with" if len(traces) < 2 else f"fewer than {FEWEST} states of a chain"
+        found["r_hat"] = what
+    times = [autocorrelation_time(trace) for trace in traces]
+    known = [(len(trace), time) for trace, time in zip(traces, times, strict=True) if time is not None]
+    if not known:
+        found["effective_sample_size"] = f"fewer than {FEWEST} states of a chain, or all alike"
+    elif r_hat is not None and r_hat > APART:
+        found["effective_sample_size"] = f"the chains disagree (r_hat {r_hat:.3g}): they sample different things"
+    elif any(size < LONG_ENOUGH * time for size, time in known):
+        size, time = max(known, key=lambda pair: pair[1] / pair[0])
+        found["effective_sample_size"] = (
+            f"{size} states are too few for an autocorrelation time of {time:.3g}: take {LONG_ENOUGH} times as many"
+        )
+    return found

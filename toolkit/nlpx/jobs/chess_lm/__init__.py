@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from nlpx.jobs.chess_lm.config import Config
 from nlpx.runs.model_section import NEW
-from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
+from nlpx.runs.running import (
+    Finished,
+    Plan,
+    RunOptions,
+    estimated_time,
+    memory_of_weights,
+    planned_folder,
+    run_job,
+    torch_device,
+)
 
 if TYPE_CHECKING:
     from nlpx.configuration.presets import Resolved
@@ -41,16 +50,14 @@ def train(resolved: Resolved, options: RunOptions, messages: Messages) -> Finish
 
 
 def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
-    """Resolve, read and count everything, build the model without storage; nothing is written."""
-    import torch
-
+    """Resolve, read and count everything, and time a few updates; nothing is written."""
     from nlpx.device import choose
     from nlpx.jobs.chess_lm.job import Job
     from nlpx.train.loop import build_batches, count_steps
 
     config: Config = resolved.config
     device = choose(config.device)
-    job = Job(config, messages, torch.device("cpu"))
+    job = Job(config, messages, torch_device(device.device))
     job.check()
     batches = build_batches(job.train_games.lengths, config=config.train, seed=config.seed)
     num_parameters = job.start.num_parameters()
@@ -64,5 +71,6 @@ def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
         "parameters": num_parameters,
         "steps": count_steps(batches, config=config.train, optim=config.optim),
         "memory_of_weights_mib": memory_of_weights(num_parameters),
+        **estimated_time(COMMAND, job, options, config.train, num_parameters, device=device.device),
     }
     return Plan(facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError
@@ -22,18 +22,35 @@ NO_HISTORY = (
 def read_game(text: str, fen: str | None = None, *, place: str = "") -> Position:
     """The position after a line of moves (ICCS or Chinese), or after a JSON object with `moves` and perhaps `fen`.
 
-    Raises `InputError` that says at which ply which rule is broken.
+    Coordinates may count ranks from 0, as ICCS does, or from 1 to 10. Raises `InputError` that says at which ply
+    which rule is broken.
     """
+    from nlpx.xiangqi.formats.notation import counted_from_one
+
+    if text.lstrip().startswith("{"):
+        text, fen = _fields(text, fen, place)
+    words = text.replace(",", " ").split()
+    try:
+        return _played(words, words, fen, place)
+    except InputError as error:
+        moves = counted_from_one(words)
+        if moves is None:
+            raise
+        try:
+            return _played(words, moves, fen, place)
+        except InputError as other:
+            raise (other if any("10" in word for word in words) else error) from None
+
+
+def _played(words: Sequence[str], moves: Sequence[str], fen: str | None, place: str) -> Position:
     from nlpx.xiangqi.formats.notation import parse_move
     from nlpx.xiangqi.rules.board import Position
     from nlpx.xiangqi.rules.outcome import why_illegal
 
-    if text.lstrip().startswith("{"):
-        text, fen = _fields(text, fen, place)
     position = Position() if fen is None else Position.from_fen(fen)
-    for ply, word in enumerate(text.replace(",", " ").split(), start=1):
+    for ply, (word, text) in enumerate(zip(words, moves, strict=True), start=1):
         try:
-            move = parse_move(position, word)
+            move = parse_move(position, text)
         except InputError as error:
             raise InputError(f"{place}ply {ply}: {error.message}", hint=error.hint) from None
         if not position.is_legal(move):

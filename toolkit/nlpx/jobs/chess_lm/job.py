@@ -14,7 +14,9 @@ from nlpx.runs.running import Finished, conclude
 if TYPE_CHECKING:
     from nlpx.messages import Messages
     from nlpx.runs.folder import RunFolder
+    from nlpx.runs.timing import Rehearsal
     from nlpx.tasks import Evaluation
+    from nlpx.train.loop import Collate
     from nlpx.train.state import Training
     from nlpx.xiangqi.formats.games import Game
     from nlpx.xiangqi.model.games import TrainingGames
@@ -63,18 +65,10 @@ class Job:
         """Build, resume from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
         from nlpx.jobs.chess_lm.held_out import HeldOut
         from nlpx.runs.following import Follower, resume
-        from nlpx.train.loop import prepare
 
         config = self.config
-        model = self.start.build().to(self.device)
-        training = prepare(
-            model,
-            lengths=self.train_games.lengths,
-            config=config.train,
-            optim=config.optim,
-            tricks=config.tricks,
-            seed=config.seed,
-        )
+        training, collate = self.begin()
+        model = training.model
         if state is not None:
             resume(training, run, state, self.messages)
         held_out = HeldOut(
@@ -90,7 +84,32 @@ class Job:
             save_model=self._save,
             publish=lambda directory: self.publish(model, directory),
         )
-        return follower.follow(self.objective, lambda indices: self._collate(training, indices))
+        return follower.follow(self.objective, collate)
+
+    def begin(self) -> tuple[Training, Collate]:
+        """The run before its first update, and what makes its batches."""
+        from nlpx.train.loop import prepare
+
+        config = self.config
+        training = prepare(
+            self.start.build().to(self.device),
+            lengths=self.train_games.lengths,
+            config=config.train,
+            optim=config.optim,
+            tricks=config.tricks,
+            seed=config.seed,
+        )
+        return training, lambda indices: self._collate(training, indices)
+
+    def rehearsal(self, done: int) -> Rehearsal:
+        """The run with what it evaluates on, to be timed; `done` updates lie behind it."""
+        from nlpx.runs.timing import Rehearsal, tokens_of
+
+        training, collate = self.begin()
+        tokens = tokens_of(self.held_out.lengths, self.config.data.evaluation_games)
+        return Rehearsal(
+            training=training, objective=self.objective, collate=collate, evaluation_tokens=tokens, done=done
+        )
 
     def finish(self, run: RunFolder) -> Finished:
         """Name the best evaluation, and report."""

@@ -39,6 +39,7 @@ class Settings:
     limit: int | None = None
     held_out: float | None = None
     encoding: str = "utf-8"
+    input_format: str | None = None
     seed: int = 7
 
 
@@ -199,7 +200,7 @@ def _rows(source: str, settings: Settings, report: RowReport) -> Iterator[Row]:
     from nlpx.data.corpus.flatten import digest, held_out_bound
     from nlpx.data.rows.reading import bad_row, read_rows
 
-    format_ = "txt" if source == "-" else None
+    format_ = settings.input_format or ("txt" if source == "-" else None)
     for row in read_rows(source, encoding=settings.encoding, format=format_):
         for field_ in (settings.field, settings.by):
             if field_ is not None and field_ not in row.values:

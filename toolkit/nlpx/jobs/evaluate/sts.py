@@ -35,6 +35,7 @@ class Settings:
     fields: Sequence[str] | None = None
     score_field: str | None = None
     encoding: str = "utf-8"
+    input_format: str | None = None
     max_length: int | None = None
     seed: int = 7
 
@@ -85,7 +86,8 @@ def _read(file: str, name: str, pairs: dict[str, list[tuple[str, str, float]]], 
     from nlpx.data.rows.text_pairs import read_pairs, score_of
 
     splits, num_before = set(), sum(map(len, pairs.values()))
-    for pair in read_pairs(file, fields=settings.fields, encoding=settings.encoding):
+    how: dict[str, Any] = {"encoding": settings.encoding, "format": settings.input_format}
+    for pair in read_pairs(file, fields=settings.fields, **how):
         splits.add(str(pair.values.get("split")))
         if settings.split not in (None, pair.values.get("split")):
             continue

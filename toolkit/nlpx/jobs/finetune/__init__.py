@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 from nlpx.jobs.finetune.config import Config
 from nlpx.runs.model_section import NEW
 from nlpx.runs.model_size import is_foreign, size_of
-from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
+from nlpx.runs.running import (
+    Finished,
+    Plan,
+    RunOptions,
+    estimated_time,
+    memory_of_weights,
+    planned_folder,
+    run_job,
+    torch_device,
+)
 
 if TYPE_CHECKING:
     from nlpx.configuration.presets import Resolved
@@ -46,16 +55,14 @@ def finetune(resolved: Resolved, options: RunOptions, messages: Messages) -> Fin
 
 
 def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
-    """Resolve, read and count everything, build the model without storage; write nothing."""
-    import torch
-
+    """Resolve, read and count everything, and time a few updates; write nothing."""
     from nlpx.device import choose
     from nlpx.jobs.finetune.job import Job
     from nlpx.train.loop import build_batches, count_steps
 
     config: Config = resolved.config
     device = choose(config.device)
-    job = Job(config, messages, torch.device("cpu"))
+    job = Job(config, messages, torch_device(device.device))
     job.check()
     encoded = job.encode(job.splits.train)
     lengths = encoded.lengths
@@ -70,5 +77,6 @@ def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
         "parameters": num_parameters,
         "steps": count_steps(batches, config=config.train, optim=config.optim),
         "memory_of_weights_mib": memory_of_weights(num_parameters),
+        **estimated_time("finetune", job, options, config.train, num_parameters, device=device.device),
     }
     return Plan(facts)

@@ -22,6 +22,9 @@ class DataConfig(Section):
     )
     dev: tuple[str, ...] = Field((), description="files all of whose rows are dev rows; none: what `path` says")
     test: tuple[str, ...] = Field((), description="files all of whose rows are test rows")
+    format: Literal["txt", "jsonl", "csv", "tsv", "parquet"] | None = Field(
+        None, description="of the files; null: by suffix, else by the first line"
+    )
     encoding: str = Field("utf-8", description="of text files, such as gb18030; auto: told by the characters")
     on_bad_row: Literal["fail", "skip"] = "fail"
     max_length: PositiveInt = Field(512, description="tokens of a text or pair; the rest is truncated")

@@ -17,6 +17,8 @@ from nlpx.tricks import check_needs
 if TYPE_CHECKING:
     from nlpx.messages import Messages
     from nlpx.runs.folder import RunFolder
+    from nlpx.runs.timing import Rehearsal
+    from nlpx.train.loop import Collate
     from nlpx.train.state import Training
     from nlpx.train.step import Objective
 
@@ -51,11 +53,7 @@ class Job:
         """Build, resume from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
         from nlpx.runs.following import Follower, resume
 
-        encoded = self.encode(self.splits.train)
-        self._note_truncated(encoded)
-        self.dev = self.encode(self.splits.dev)
-        self.model = self.start.build().to(self.device)
-        training = self._prepare(encoded.lengths)
+        training, collate = self.begin()
         if state is not None:
             resume(training, run, state, self.messages)
         follower = Follower(
@@ -68,7 +66,30 @@ class Job:
             save_model=_save,
             publish=self.publish,
         )
-        return follower.follow(self.objective, lambda rows: self.task.collate(encoded, rows, self.pad))
+        return follower.follow(self.objective, collate)
+
+    def begin(self) -> tuple[Training, Collate]:
+        """The run before its first update, and what makes its batches."""
+        encoded = self.encode(self.splits.train)
+        self._note_truncated(encoded)
+        self.dev = self.encode(self.splits.dev)
+        self.model = self.start.build().to(self.device)
+        return self._prepare(encoded.lengths), lambda rows: self.task.collate(encoded, rows, self.pad)
+
+    def rehearsal(self, done: int) -> Rehearsal:
+        """The run with what it evaluates on, to be timed; `done` updates lie behind it."""
+        from nlpx.runs.timing import Rehearsal, tokens_of
+
+        training, collate = self.begin()
+        dev, test = tokens_of(self.dev.lengths), tokens_of(self.encode(self.splits.test).lengths)
+        return Rehearsal(
+            training=training,
+            objective=self.objective,
+            collate=collate,
+            evaluation_tokens=dev,
+            final_tokens=dev + test,
+            done=done,
+        )
 
     def encode(self, rows: Any) -> EncodedRows:
         """Rows as ids, truncated to the run's `max_length`."""
@@ -123,9 +144,14 @@ class Job:
         from nlpx.data.rows.reading import RowReport
 
         data, report = self.config.data, RowReport()
-        files = {"dev": data.dev, "test": data.test}
         splits = self.task.read(
-            data_paths(self.config), **files, encoding=data.encoding, on_bad_row=data.on_bad_row, report=report
+            data_paths(self.config),
+            dev=data.dev,
+            test=data.test,
+            encoding=data.encoding,
+            format=data.format,
+            on_bad_row=data.on_bad_row,
+            report=report,
         )
         for note in splits.notes:
             self.messages.note(note)

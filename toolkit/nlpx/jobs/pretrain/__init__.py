@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from nlpx.jobs.pretrain.config import Config
 from nlpx.runs.model_section import NEW
-from nlpx.runs.running import Finished, Plan, RunOptions, memory_of_weights, planned_folder, run_job
+from nlpx.runs.running import (
+    Finished,
+    Plan,
+    RunOptions,
+    estimated_time,
+    memory_of_weights,
+    planned_folder,
+    run_job,
+    torch_device,
+)
 
 if TYPE_CHECKING:
     from nlpx.configuration.presets import Resolved
@@ -37,9 +46,7 @@ def pretrain(resolved: Resolved, options: RunOptions, messages: Messages) -> Fin
 
 
 def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
-    """Resolve, tokenize and count everything, build the model without storage; only the cache of shards is written."""
-    import torch
-
+    """Resolve, tokenize and count everything, and time a few updates; only the cache of shards is written."""
     from nlpx.device import choose
     from nlpx.jobs.pretrain.job import Job
     from nlpx.runs.running import to_resume
@@ -47,7 +54,7 @@ def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
 
     config: Config = resolved.config
     device = choose(config.device)
-    job = Job(config, messages, torch.device("cpu"), to_resume("pretrain", options))
+    job = Job(config, messages, torch_device(device.device), to_resume("pretrain", options))
     job.check()
     lengths = job.rows.lengths
     batches = build_batches(lengths.tolist(), config=config.train, seed=config.seed)
@@ -64,5 +71,6 @@ def plan(resolved: Resolved, options: RunOptions, messages: Messages) -> Plan:
         "parameters": num_parameters,
         "steps": count_steps(batches, config=config.train, optim=config.optim),
         "memory_of_weights_mib": memory_of_weights(num_parameters),
+        **estimated_time("pretrain", job, options, config.train, num_parameters, device=device.device),
     }
     return Plan(facts)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from nlpx.data.shards.reading import Shards
     from nlpx.messages import Messages
     from nlpx.runs.folder import RunFolder
+    from nlpx.runs.timing import Rehearsal
     from nlpx.tasks import Evaluation
     from nlpx.tokenizers.base import Tokenizer
+    from nlpx.train.loop import Collate
+    from nlpx.train.state import Training
 
 # What a checkpoint may lack: an encoder is often published without the heads it was pretrained with.
 HEADS_OF_PRETRAINING = ("lm_head.*", "sentence_head.*", "pooler.*")
@@ -69,20 +72,12 @@ class Job:
         """Build, resume from `state` if there is one, and follow the loop; `run` is None in all processes but one."""
         from nlpx.jobs.pretrain.evaluation import HeldOutRows
         from nlpx.runs.following import Follower, resume
-        from nlpx.train.loop import prepare
 
         config = self.config
         if run is not None:
             self.tokenizer.save(run.path / TOKENIZER)
-        model = self.start.build(allow_partial=HEADS_OF_PRETRAINING).to(self.device)
-        training = prepare(
-            model,
-            lengths=self.rows.lengths.tolist(),
-            config=config.train,
-            optim=config.optim,
-            tricks=config.tricks,
-            seed=config.seed,
-        )
+        training, collate = self.begin()
+        model = training.model
         if state is not None:
             resume(training, run, state, self.messages)
         aside = HeldOutRows(
@@ -104,11 +99,41 @@ class Job:
             facts=lambda info: {"objective": self.mix.name_at(info.step)},
         )
 
+        return follower.follow(self.mix, collate)
+
+    def begin(self) -> tuple[Training, Collate]:
+        """The run before its first update, and what makes its batches."""
+        from nlpx.train.loop import prepare
+
+        config = self.config
+        training = prepare(
+            self.start.build(allow_partial=HEADS_OF_PRETRAINING).to(self.device),
+            lengths=self.rows.lengths.tolist(),
+            config=config.train,
+            optim=config.optim,
+            tricks=config.tricks,
+            seed=config.seed,
+        )
+
         def collate(indices: list[int]) -> dict[str, Any]:
             name = self.mix.name_at(training.step)
             return self.mix.batch(self.rows, indices, name=name, epoch=training.batches.epoch)
 
-        return follower.follow(self.mix, collate)
+        return training, collate
+
+    def rehearsal(self, done: int) -> Rehearsal:
+        """The run with what it evaluates on, every objective by itself, to be timed."""
+        from nlpx.runs.timing import Rehearsal, tokens_of
+
+        training, collate = self.begin()
+        tokens = tokens_of(self.held_out.lengths.tolist(), self.config.data.evaluation_rows)
+        return Rehearsal(
+            training=training,
+            objective=self.mix,
+            collate=collate,
+            evaluation_tokens=tokens * len(self.mix.objectives),
+            done=done,
+        )
 
     def finish(self, run: RunFolder) -> Finished:
         """Name the best evaluation, and report."""

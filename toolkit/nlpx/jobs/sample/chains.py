@@ -103,10 +103,13 @@ class Run:
         return self._checked(Start(prompt, (low, high), width_for(high + FRAME)), place)
 
     def states(self, starts: Mapping[int, Start]) -> Iterator[State]:
-        """Every state of the chains of these numbers, in the order in which they are drawn."""
+        """Every state of the chains of these numbers, in the order in which they are drawn.
+
+        Those of fewer steps than others go on until all have theirs.
+        """
         if not starts:
             return
-        temperature, steps = self.settings.temperature_at, self.settings.steps
+        temperature, steps = self.settings.temperature_at, max(map(self.steps_of, starts.values()))
         if self.settings.moves:
             moving = [self._moving_chain(number, start) for number, start in starts.items()]
             for moved in self._mover().run(moving, steps, temperature):
@@ -116,6 +119,11 @@ class Run:
         for chain in self._sampler().run(chains, steps, temperature):
             yield self._stepped(chain, starts[chain.number])
 
+    def steps_of(self, start: Start) -> int:
+        """The steps of a chain with this start."""
+        is_open = self.model.special.mask in start.prompt.token_ids
+        return self.settings.steps_for(sum(start.prompt.is_free), is_open=is_open)
+
     def sweep(self, start: Start) -> int:
         """Steps in which every free position is visited once."""
         return -(-sum(start.prompt.is_free) // self.settings.block)
@@ -124,6 +132,11 @@ class Run:
         """Sum over the tokens of a state of log p(token | all others), in nats."""
         token_ids = [self.model.special.cls, *state.token_ids, self.model.special.sep]
         return math.fsum(self.likelihood(token_ids, range(1, len(token_ids) - 1), width=state.start.width))
+
+    def pseudo_log_likelihood_of_start(self, start: Start) -> float:
+        """The same of the text that a chain begins with."""
+        token_ids = [self.model.special.cls, *start.prompt.token_ids, self.model.special.sep]
+        return math.fsum(self.likelihood(token_ids, range(1, len(token_ids) - 1), width=start.width))
 
     def row(self, state: State) -> dict[str, Any]:
         """What is printed of a state."""
@@ -149,8 +162,9 @@ class Run:
         is_open = self.model.special.mask in start.prompt.token_ids
         most = start.bounds[1] if not start.prompt.spans else sum(start.prompt.is_free)
         needed = -(-most // self.settings.block)
-        if is_open and self.settings.steps < needed:
-            message = f"{place}: {self.settings.steps} steps cannot fill {most} open positions"
+        steps = self.settings.steps_for(most, is_open=is_open)
+        if is_open and steps < needed:
+            message = f"{place}: {steps} steps cannot fill {most} open positions"
             raise InputError(message, hint=f"--steps {needed} or more")
         return start
 

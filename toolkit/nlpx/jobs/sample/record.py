@@ -54,9 +54,13 @@ class Record:
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Columns and rows for people: one line a chain, and one for all."""
         found = self.summary()
-        keys = [key for key in found if key != "chains"]
+        keys = [key for key in found if key not in ("chains", "why_not")]
         rows = [[chain["chain"], *(chain[key] for key in keys)] for chain in found["chains"]]
         return ["chain", *(SHORT.get(key, key) for key in keys)], [*rows, ["all", *(found[key] for key in keys)]]
+
+    def remarks(self) -> list[str]:
+        """Why a figure of all chains is not there, one sentence each."""
+        return [f"no {SHORT.get(name, name)}: {reason}" for name, reason in self.summary()["why_not"].items()]
 
     def _of(self, names: Sequence[int]) -> dict[str, Any]:
         from nlpx.decode.gibbs.diagnostics import summary

@@ -15,6 +15,7 @@ class Settings:
     """What is sampled and how; None leaves the choice to the command. Contradictions raise `UsageError`."""
 
     steps: int = 100
+    fraction: float | None = None  # of a line's free tokens, drawn anew each: in place of `steps`
     chains: int | None = None
     length: str | None = None
     text: str | None = None
@@ -67,6 +68,12 @@ class Settings:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UsageError(f"--top-p {self.top_p:g} is no probability", hint="above 0, at most 1")
 
+    def steps_for(self, num_free: int, *, is_open: bool) -> int:
+        """Steps of a chain with so many free positions; all of them are drawn where they are open."""
+        if self.fraction is None:
+            return self.steps
+        return max(1, round((1 if is_open else self.fraction) * num_free / self.block))
+
     def temperature_at(self, step: int) -> float:
         """The temperature of a step, from 1."""
         if not self.anneal:
@@ -96,5 +103,7 @@ class Settings:
         for name, value in given.items():
             if value is not None:
                 raise UsageError(f"--{name} has no effect with --rewrite", hint="each line comes back once, in order")
+        if self.anneal and self.fraction is not None:
+            raise UsageError("--anneal lets the temperature fall over --steps", hint="give --steps, such as 20")
         if self.length is not None and not self.moves:
             raise UsageError("--length has no effect with --rewrite", hint="a line keeps its length without --moves")

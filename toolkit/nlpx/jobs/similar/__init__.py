@@ -69,7 +69,8 @@ def _pairs_of(
     if second is not None:
         yield from _side_by_side(sources, first, second)
         return
-    found = read_pairs(first, fields=fields, encoding=sources.settings.encoding)
+    settings = sources.settings
+    found = read_pairs(first, fields=fields, encoding=settings.encoding, format=settings.input_format)
     while batch := list(islice(found, PAIRS_AT_ONCE)):
         yield ([pair.values for pair in batch], *_encoded(sources, batch))
 

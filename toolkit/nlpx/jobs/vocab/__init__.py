@@ -147,7 +147,7 @@ def trim(
     from nlpx.tokenizers.vocabulary.trim import Usage, trimmed
 
     if (corpus is None) == (counts is None):
-        raise UsageError("what is used? give --corpus or --counts, one of them")
+        raise UsageError("what is used? give --data or --counts, one of them")
     check_output(target, overwrite=overwrite)
     base = open_base(name, family=family)
     check_special_tokens(base.tokenizer.vocab)

@@ -12,6 +12,7 @@ from nlpx.errors import InputError, UsageError
 from nlpx.messages import Messages
 
 if TYPE_CHECKING:
+    from nlpx.data.opening.sources import Source
     from nlpx.tokenizers.base import Tokenizer
 
 JIEBA = "jieba"  # `--words`: the dictionary of the segmenter
@@ -37,23 +38,34 @@ class Corpus:
     paths: Sequence[str]
     field: str = "text"
     encoding: str = "utf-8"
+    format: str | None = None  # of all of them; None: by suffix
 
-    def texts(self) -> Iterator[str]:
-        """Yield all texts, one after the other. Raises `InputError` by file and line."""
-        from nlpx.data.corpus.texts import Reading, find_sources, read_texts
+    def sources(self) -> list[Source]:
+        """The files behind the paths. Raises what `find_sources` raises."""
+        from nlpx.data.corpus.texts import find_sources
+
+        return find_sources(self.paths, format=self.format, encoding=self.encoding)
+
+    def _texts(self) -> Iterator[str]:
+        """All texts, one after the other, those of rows also where they are empty. Raises `InputError` by line."""
+        from nlpx.data.corpus.texts import Reading, read_texts
 
         reading = Reading(field=self.field, encoding=self.encoding)
-        for source in find_sources(self.paths, encoding=self.encoding):
-            yield from read_texts(source, reading)
+        for source in self.sources():
+            yield from read_texts(source, reading, keep_empty=source.format != "txt")
 
     def batches(self, messages: Messages) -> Iterator[list[str]]:
         """Yield the texts in lists, with the count of them on the bar. Raises `InputError` if there is none."""
-        stream, count = self.texts(), 0
+        stream, count, num_empty = self._texts(), 0, 0
         with messages.progress(None, "reading texts") as progress:
-            while batch := list(islice(stream, BATCH_TEXTS)):
+            while read := list(islice(stream, BATCH_TEXTS)):
+                batch = [text for text in read if text.strip()]
+                num_empty += len(read) - len(batch)
                 count += len(batch)
                 progress.update(count)
-                yield batch
+                if batch:
+                    yield batch
+        _warn_of_empty(num_empty, messages)
         if not count:
             raise InputError(f"{', '.join(self.paths)}: no text in it", hint="empty lines and empty rows are no texts")
 
@@ -87,14 +99,19 @@ def count_corpus(corpus: Corpus, kind: str, messages: Messages) -> Counts:
     """Characters of a corpus, or its words with HMM off, with their counts. Raises `InputError` if there is no text."""
     from nlpx.counting.engine import count
     from nlpx.counting.settings import CountSettings
-    from nlpx.data.corpus.texts import find_sources
 
     settings = CountSettings(unit=kind, hmm=False, field=corpus.field, encoding=corpus.encoding)
-    with count(find_sources(corpus.paths, encoding=corpus.encoding), settings, messages) as counted:
+    with count(corpus.sources(), settings, messages) as counted:
         counts = list(counted.ranked())
+    _warn_of_empty(counted.num_empty, messages)
     if not counts:
         raise InputError(f"{', '.join(corpus.paths)}: no text in it", hint="empty lines and empty rows are no texts")
     return counts
+
+
+def _warn_of_empty(num_rows: int, messages: Messages) -> None:
+    if num_rows:
+        messages.warn(f"{num_rows:,} {'row has' if num_rows == 1 else 'rows have'} no text and are left out")
 
 
 def found_whole(words: Mapping[str, int]) -> dict[str, int]:

@@ -39,7 +39,7 @@ def check_destinations(output: str | None, plot: str | None) -> None:
     """
     from nlpx.faults import refuse_unwritable
 
-    for option, path in (("--output", output), ("--plot", plot)):
+    for option, path in (("--out", output), ("--plot", plot)):
         if path is not None and os.path.isdir(path):  # noqa: PTH112 - before pathlib is needed
             raise UsageError(f"{option}: {path} is a folder", hint="name a file in it")
         if path is not None:
@@ -100,6 +100,11 @@ def draw(counts: Counts | SmallCounts, path: str, *, unit: str) -> str:
     if fit is None:
         return f"{path}: too few counts for a fit"
     return f"{path}: Zipf exponent {fit.exponent:.3f} ({METHOD})"
+
+
+def without_text(num_rows: int) -> str:
+    """The sentence about rows that cannot be counted."""
+    return f"{num_rows:,} rows have no text and are not counted" if num_rows > 1 else "1 row has no text"
 
 
 def summary(counts: Counts | SmallCounts, seconds: float, *, unit: str) -> str:

@@ -168,9 +168,6 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: {len(others)} configurations beside the weights, and none is called {CONFIG_NAMES[0]}",
             hint=f"copy the one of these weights to {folder / CONFIG_NAMES[0]}",
         )
-    published = folder / "checkpoints" / "best"
-    if published.is_dir():
-        raise InputError(f"{folder}: a run folder, not a checkpoint", hint=f"the run's checkpoint is {published}")
     expected = f"expected one of {', '.join(CONFIG_NAMES)}"
     raise InputError(f"{folder}: no configuration beside the weights", hint=expected)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path, PurePath
@@ -15,10 +15,11 @@ from nlpx.data.opening.sources import Source, find_sources
 from nlpx.data.opening.streams import open_stream
 from nlpx.errors import InputError
 from nlpx.io import write_atomically
+from nlpx.notes import note
 from nlpx.xiangqi.formats.decoding import text_lines
 from nlpx.xiangqi.formats.dhtmlxq import read_dhtmlxq
 from nlpx.xiangqi.formats.move_lists import read_json_lines, read_move_lists
-from nlpx.xiangqi.formats.notation import ICCS, parse_move
+from nlpx.xiangqi.formats.notation import ICCS, counted_from_one, parse_move
 from nlpx.xiangqi.formats.pgn import read_pgn
 from nlpx.xiangqi.formats.records import Record
 from nlpx.xiangqi.rules.board import START, Position
@@ -99,8 +100,22 @@ def _reader(head: list[str], name: str) -> Callable[[Iterable[str]], Iterator[Re
 
 
 def check_record(record: Record, path: str, encoding: str = "utf-8") -> Game | Rejected:
-    """Play a written game through; `encoding` is what an unreadable move is blamed on."""
+    """Play a written game through; `encoding` is what an unreadable move is blamed on.
 
+    Coordinates that are not legal as in ICCS are read with ranks from 1 to 10, as UCI's clients write them.
+    """
+    found = _played(record, record.words, path, encoding)
+    moves = counted_from_one(record.words) if isinstance(found, Rejected) and found.ply else None
+    if moves is None or isinstance(found, Game):
+        return found
+    other = _played(record, moves, path, encoding)
+    if isinstance(other, Game):
+        note(f"{path}: ranks are counted from 1 to 10 where 0 to 9 would be illegal")
+        return other
+    return other if other.ply > found.ply else found
+
+
+def _played(record: Record, moves: Sequence[str], path: str, encoding: str) -> Game | Rejected:
     def rejected(ply: int, reason: str) -> Rejected:
         return Rejected(path, record.number, record.line, ply, reason)
 
@@ -110,9 +125,9 @@ def check_record(record: Record, path: str, encoding: str = "utf-8") -> Game | R
         position = Position() if _is_usual(record.start) else Position.from_fen(record.start or START)
     except InputError as error:
         return rejected(0, error.message)
-    for ply, word in enumerate(record.words, start=1):
+    for ply, (word, text) in enumerate(zip(record.words, moves, strict=True), start=1):
         try:
-            move = parse_move(position, word)
+            move = parse_move(position, text)
         except InputError as error:
             return rejected(ply, _blamed(error.message, word, encoding))
         if not position.is_legal(move):

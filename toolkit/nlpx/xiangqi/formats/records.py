@@ -42,7 +42,7 @@ _DIRECTION = _one_of([direction for direction in DIRECTION_OF if not direction.i
 
 _WORD = re.compile(
     rf"({_SUBJECT}{{2}}{_DIRECTION}{_one_of(DIGIT_OF)}"
-    r"|[A-Ia-i]\d-?[A-Ia-i]\d"
+    r"|[A-Ia-i](?:10|\d)-?[A-Ia-i](?:10|\d)"  # ranks from 0, or from 1 to 10
     r"|1-0|0-1|1/2-1/2|\*"
     r"|[A-Za-z+-][A-Za-z1-9+-][-+=.][1-9])"
     r"|\d+[.．、]+|[!?！？#,，…]+|\.\.+"

@@ -8,7 +8,6 @@ effect: an answer takes one call of the model, or the search that the option `Se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ import numpy as np
 
 from nlpx import __version__
 from nlpx.errors import InputError, UserError
-from nlpx.xiangqi.formats.notation import iccs, parse_iccs
+from nlpx.xiangqi.formats.notation import iccs, parse_coordinates
 from nlpx.xiangqi.play.alpha_beta import material
 from nlpx.xiangqi.play.choose import MoveChoice, choose_with_value
 from nlpx.xiangqi.rules.board import Position
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 5  # moves in the line of probabilities
 MAX_SEARCH = 4  # plies: deeper takes minutes in Python
-_MOVE = re.compile(r"([a-i])(\d\d?)([a-i])(\d\d?)", re.IGNORECASE)
 
 
 class Engine:
@@ -136,7 +134,7 @@ class Engine:
         self.position, self.banned, self._held_back = found, set(), None
 
     def _ban(self, words: list[str]) -> None:
-        moves = [_read(word, self.first_rank) for word in words]
+        moves = [parse_coordinates(word, self.first_rank) for word in words]
         self.banned = {move for move in moves if move is not None}
 
     def _go(self, words: list[str]) -> None:
@@ -184,22 +182,11 @@ def _played(kind: str, fen: str, moves: Sequence[str], first_rank: int) -> Posit
     """The position after the moves, whose ranks count from `first_rank`; the first illegal one is an `InputError`."""
     position = Position() if kind == "startpos" else Position.from_fen(fen)
     for word in moves:
-        move = _read(word, first_rank)
+        move = parse_coordinates(word, first_rank)
         if move is None or not position.is_legal(move):
             raise InputError(f"{word}: {'no move' if move is None else why_illegal(position, move)}")
         position.push(move)
     return position
-
-
-def _read(word: str, first_rank: int) -> int | None:
-    """A move whose ranks count from `first_rank`; None if it is none."""
-    match = _MOVE.fullmatch(word)
-    if match is None:
-        return None
-    ranks = [int(match[group]) - first_rank for group in (2, 4)]
-    if not all(0 <= rank <= 9 for rank in ranks):
-        return None
-    return parse_iccs(f"{match[1]}{ranks[0]}{match[3]}{ranks[1]}")
 
 
 def _option(words: list[str]) -> tuple[str, str]:

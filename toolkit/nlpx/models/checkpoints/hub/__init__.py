@@ -10,6 +10,7 @@ from nlpx.errors import InputError, MachineError, UserError, refuse_empty
 from nlpx.models.checkpoints.hub import cached
 from nlpx.models.checkpoints.hub.failures import explained
 from nlpx.models.checkpoints.hub.names import Name, looks_like_hub_name
+from nlpx.models.checkpoints.hub.of_run import checkpoint_of
 from nlpx.models.checkpoints.hub.watching import Watch, watched
 from nlpx.notes import note
 
@@ -24,13 +25,14 @@ PYTORCH_WEIGHTS = ("*pytorch_model*.bin", "*.bin.index.json")
 def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIGHTS + TOKENIZER_FILES) -> Path:
     """The local path of a model: as given if it exists, else a shipped one, else a snapshot from the hub.
 
-    A hub name is `org/model` or `org/model@revision`, the revision a branch, a tag or a commit.
+    A run folder stands for its best checkpoint. A hub name is `org/model` or `org/model@revision`, the revision a
+    branch, a tag or a commit.
     Raises `InputError` if it is neither, `UsageError` for an empty name, and what `snapshot` raises.
     """
     refuse_empty(path_or_name, what="a model")
     path = Path(path_or_name)
     if path.exists() or path.with_name(path.name + ".index").exists():
-        return path
+        return checkpoint_of(path)
     if str(path_or_name) in bundled.models():
         return bundled.path(str(path_or_name))
     if looks_like_hub_name(str(path_or_name)):
