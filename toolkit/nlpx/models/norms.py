@@ -43,7 +43,12 @@ class Norm(nn.Module):
 
 
 class ConditionMap(nn.Module):
-    """Condition vector (B, C) -> what it adds to scale and offset of a norm, two of (B, size)."""
+    """Condition vector (B, C) -> what it adds to scale and offset of a norm, two of (B, size).
+
+    Both maps start at zero, so that the model starts as the unconditional one.
+    """
+
+    STARTS_AT_ZERO = ("scale.weight", "offset.weight")
 
     def __init__(self, size: int, config: ModelConfig) -> None:
         super().__init__()
@@ -54,11 +59,6 @@ class ConditionMap(nn.Module):
         self.act = activation(config.condition_hidden_act) if config.condition_hidden_size else nn.Identity()
         self.scale = nn.Linear(width, size, bias=False)
         self.offset = nn.Linear(width, size, bias=False)
-
-    def reset(self) -> None:
-        """Zero both maps: the model starts as the unconditional one."""
-        nn.init.zeros_(self.scale.weight)
-        nn.init.zeros_(self.offset.weight)
 
     def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.act(self.hidden(condition))

@@ -28,7 +28,7 @@ from nlpx.models.heads import HEADS, Classifier, Discriminator, HeadInput, Langu
 from nlpx.models.initialisation import truncated_normal_
 from nlpx.models.logit_scale import logit_scale
 from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
-from nlpx.models.norms import ConditionMap, Norm
+from nlpx.models.norms import Norm
 from nlpx.models.performer import RandomFeatures
 from nlpx.models.positions import RelativePositions, Rotary
 
@@ -64,7 +64,7 @@ class Transformer(Encoder):
         self.initialise()
 
     def initialise(self, names: Collection[str] | None = None) -> None:
-        """Truncated normal weights (std `initializer_range`), zero biases, unit norms, zero condition maps.
+        """Truncated normal weights (std `initializer_range`), zero biases, unit norms, and what modules start at zero.
 
         Those of `names`, or all.
         """
@@ -79,8 +79,9 @@ class Transformer(Encoder):
                 else:
                     truncated_normal_(parameter, std=self.config.initializer_range)
             for path, module in self.named_modules():
-                if isinstance(module, ConditionMap) and (names is None or f"{path}.scale.weight" in names):
-                    module.reset()
+                for name in getattr(module, "STARTS_AT_ZERO", ()):
+                    if names is None or f"{path}.{name}" in names:
+                        module.get_parameter(name).zero_()
 
     def forward(
         self,
