@@ -138,9 +138,9 @@ class Task:
         above = np.triu_indices(count, k=1)
         ours = _cosines(np.stack(predictions[:count]))[above]
         theirs = _cosines(np.stack([row.teacher for row in rows[:count] if row.teacher is not None]))[above]
-        # Two texts make one pair, and one value has no ranks.
-        score = float(spearmanr(ours, theirs).statistic) if len(ours) > 1 else 0.0
-        score = score if np.isfinite(score) else 0.0
+        # Equal cosines have no ranks: a model that has collapsed agrees with nobody.
+        is_defined = len(ours) > 1 and np.ptp(ours) > 0 and np.ptp(theirs) > 0
+        score = float(spearmanr(ours, theirs).statistic) if is_defined else 0.0
         record = {"score": score, "score_is": "Spearman with the teacher", "texts": count, "pairs": len(ours)}
         return Evaluation(score, record, [_figures(record)], [column.name for column in COLUMNS])
 
