@@ -114,7 +114,7 @@ def _model_and_files(model: str | None, words: list[str] | None) -> tuple[str, l
     if model is not None:
         return model, words or []
     if not words:
-        raise UsageError("no model to evaluate", hint="nlpx evaluate mlm --model MODEL FILE")
+        raise UsageError("no model to evaluate", hint="nlpx evaluate mlm MODEL FILE")
     return words[0], words[1:]
 
 

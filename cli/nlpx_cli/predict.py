@@ -117,7 +117,7 @@ def _run_and_file(model: str | None, first: str | None, second: str | None) -> t
     if model is not None:
         return model, first
     if first is None:
-        raise UsageError("no run to predict with", hint="nlpx predict last FILE; nlpx runs list  shows the runs")
+        raise UsageError("no run to predict with", hint="nlpx predict last FILE; `nlpx runs list` shows the runs")
     return first, second
 
 

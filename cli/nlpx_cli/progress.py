@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 _SECONDS = 10.0  # between plain lines
@@ -100,13 +99,13 @@ class Progress:
         return f"{seconds // 60}:{seconds % 60:02d} left"
 
 
-@dataclass
 class _Aside:
     """Interruptions of one kind: the seconds they took, how many there were, and how many are to come."""
 
-    seconds: float = 0.0
-    count: int = 0
-    left: int = 0
+    # By hand: `dataclasses` would take longer to import than a small file takes to count.
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.count = self.left = 0
 
 
 def _rich_bar(description: str, total: int | None, initial: int, remaining: Callable[[], str]) -> Any:

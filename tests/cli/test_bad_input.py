@@ -173,7 +173,7 @@ def test_texts_longer_than_the_positions(nlpx, data):
     tiny.bert(Path("bert"), max_position_embeddings=40)
     refused(
         nlpx("finetune", "--data", data, "--model", "bert"), 2,
-        "Error: data.max_length 192 is more than the 40 positions of bert",
+        "Error: data.max_length 256 is more than the 40 positions of bert",
         "  --set data.max_length=40 truncates the texts",
         "  --set model.choices.position=hierarchical makes more of the positions that are there",
     )  # fmt: skip

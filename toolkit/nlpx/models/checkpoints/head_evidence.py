@@ -52,7 +52,7 @@ def without_classifier(tensors: NameMap) -> NameMap:
 def refusal(checkpoint: Checkpoint, what: str) -> InputError:
     """The error for a foreign head that was asked for, or that would be lost."""
     return InputError(
-        f"{checkpoint.path}: {what}: nlpx reads the encoder under it, not the head",
+        f"{checkpoint.path}: {what}: the encoder under it can be read, the head not",
         hint="embed, similar and finetune start from the encoder; "
         "convert --set heads=[] writes it alone; transformers runs the head",
     )
