@@ -75,7 +75,7 @@ class Task:
         if self.config.teacher is None:
             raise UsageError(
                 "similarity has no teacher",
-                hint="`--teacher VECTORS.npy` names one; `nlpx embed FILE -o VECTORS.npy --model MODEL` makes it",
+                hint="`--teacher VECTORS.npy` names one; `nlpx embed FILE -o VECTORS.npy --model TEACHER` makes it",
             )
         if dev or test:
             raise UsageError(
