@@ -111,9 +111,7 @@ WAY_OUT = (
 @pytest.mark.parametrize(("family", "ending", "what"), FOREIGN)
 def test_other_heads_are_no_classifier_of_texts(nlpx, family, ending, what):
     made("hf", family, ending)
-    message = (
-        f"hf: its head is that of {family}For{ending}, {what}: the encoder under it can be read, the head not"
-    )
+    message = f"hf: its head is that of {family}For{ending}, {what}: the encoder under it can be read, the head not"
     with pytest.raises(InputError) as caught:
         load_model("hf", head="classification")
     assert caught.value.message == message
