@@ -34,7 +34,9 @@ def locate(path_or_name: str | Path, patterns: tuple[str, ...] = CONFIG_AND_WEIG
     if path.exists() or path.with_name(path.name + ".index").exists():
         return checkpoint_of(path)
     if str(path_or_name) in bundled.models():
-        return bundled.path(str(path_or_name))
+        shipped = bundled.path(str(path_or_name))
+        aliases.call(shipped, str(path_or_name))
+        return shipped
     if looks_like_hub_name(str(path_or_name)):
         return snapshot(str(path_or_name), patterns)
     raise InputError(
