@@ -14,35 +14,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-
 from nlpx import bundled
+from nlpx.baselines.tfidf import TfidfClassifier
 from nlpx.data.rows.sohu import VARIANTS, Pair, Splits, read_splits
 from nlpx.errors import UserError
 from nlpx.metrics.sohu import evaluate
 from nlpx.tasks.sohu import Config, Task
 
 
-def features(vectorizer: TfidfVectorizer, pairs: Sequence[Pair]) -> sparse.csr_matrix:
-    """One row a pair: |a - b|, a * b and their cosine; the vectors have length one."""
-    source = vectorizer.transform([pair.source for pair in pairs])
-    target = vectorizer.transform([pair.target for pair in pairs])
-    product = source.multiply(target)
-    cosine = sparse.csr_matrix(product.sum(axis=1))
-    return sparse.hstack([abs(source - target), product, cosine], format="csr")
-
-
-def probabilities(train: Sequence[Pair], judged: Sequence[Pair], *, strength: float) -> numpy.ndarray:
+def probabilities(train: Sequence[Pair], judged: Sequence[Pair], *, strength: float) -> list[float]:
     """Fit on the labelled pairs of one variant; return the probability of a match of each judged pair."""
-    vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), min_df=2, sublinear_tf=True)
-    vectorizer.fit([text for pair in train for text in (pair.source, pair.target)])
+    texts = [pair.source for pair in train], [pair.target for pair in train]
     # Balanced: a strict variant has 12 % positives, and F1 at 0.5 would otherwise measure the prior.
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-    model.fit(features(vectorizer, train), [pair.label for pair in train])
-    return model.predict_proba(features(vectorizer, judged))[:, 1]
+    labels = [pair.label for pair in train]
+    model = TfidfClassifier(*texts, labels, balanced=True, inverse_regularisation=strength)
+    found = model.probabilities([pair.source for pair in judged], [pair.target for pair in judged])
+    return found[:, model.classes.index(1)].tolist()
 
 
 def run(data: Sequence[str], *, split: str, strength: float) -> str:
@@ -55,7 +42,7 @@ def run(data: Sequence[str], *, split: str, strength: float) -> str:
         chosen = _select(parts, split, variant)
         if train and chosen:
             judged += chosen
-            predicted += probabilities(train, chosen, strength=strength).tolist()
+            predicted += probabilities(train, chosen, strength=strength)
     if not judged:
         raise SystemExit(f"no labelled {split} pairs in {', '.join(data)}")
     record = evaluate(predicted, [pair.label or 0 for pair in judged], [pair.variant for pair in judged])

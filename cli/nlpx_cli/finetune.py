@@ -46,7 +46,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="A checkpoint directory, a run, a shipped model, a hub name, or new.  [default: char-tiny]",
+        help="A checkpoint directory, a run, a shipped model, a hub name, or new.  [default: a small one that ships]",
         metavar="MODEL",
         autocompletion=complete_models,
     ),

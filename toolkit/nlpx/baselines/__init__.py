@@ -1,6 +1,6 @@
 """The plain ways that a model has to beat, fitted on the same rows: always the same answer, and counting n-grams.
 
-A task says which ones are fair for it (`LabelledTask.baselines`); a run compares its score with theirs.
+A task says which ones are fair for it (`ComparedTask.baselines`); a run compares its score with theirs.
 """
 
 from __future__ import annotations

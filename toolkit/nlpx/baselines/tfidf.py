@@ -37,6 +37,7 @@ class TfidfClassifier:
         labels: Sequence[Any],
         *,
         balanced: bool = False,
+        inverse_regularisation: float = INVERSE_REGULARISATION,
     ) -> None:
         numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
         self.classes = list(numbers)
@@ -51,7 +52,7 @@ class TfidfClassifier:
         except ValueError:  # scikit-learn's for a vocabulary without entries
             raise InputError("TF-IDF finds no n-gram that occurs in two of the training texts") from None
         self.regression = linear.LogisticRegression(
-            C=INVERSE_REGULARISATION, class_weight="balanced" if balanced else None, max_iter=MAX_ITERATIONS
+            C=inverse_regularisation, class_weight="balanced" if balanced else None, max_iter=MAX_ITERATIONS
         )
         self.regression.fit(self._features(texts, seconds), [numbers[label] for label in labels])
 

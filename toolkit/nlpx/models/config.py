@@ -90,6 +90,11 @@ class ModelConfig(BaseModel):
     )
     labels: tuple[str, ...] = Field((), description="names of the classes in the order of the logits, where known")
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether a head answers with one of `num_labels` classes."""
+        return not {"classification", "pair"}.isdisjoint(self.heads)
+
     @model_validator(mode="before")
     @classmethod
     def _derive_sizes(cls, values: Any) -> Any:
@@ -144,9 +149,7 @@ class ModelConfig(BaseModel):
                 "head `sentence` reads the pooler, which is `none`",
             ),
             (
-                {"classification", "pair"} & {*self.heads}
-                and self.classification_pooling == "pooler"
-                and self.pooler == "none",
+                self.has_classifier and self.classification_pooling == "pooler" and self.pooler == "none",
                 "classification_pooling `pooler` reads the pooler, which is `none`",
             ),
             (

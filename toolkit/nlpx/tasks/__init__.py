@@ -137,15 +137,6 @@ class OwnLoss(Protocol):
 
 
 @runtime_checkable
-class ComparedTask(Protocol):
-    """What a labelled task adds that knows plain ways of doing it."""
-
-    def baselines(self, rows: Sequence[Any]) -> list[Baseline]:
-        """The plain ways that a model must beat, fitted on training rows. Raises `InputError` if they cannot be."""
-        ...
-
-
-@runtime_checkable
 class PublishingTask(Protocol):
     """What a task adds whose checkpoints need files of their own."""
 
@@ -168,4 +159,13 @@ class LabelledTask(Protocol):
 
     def calibrate(self, rows: Sequence[Any], predictions: Sequence[Any]) -> None:
         """Settle on dev rows what the task leaves open, such as a threshold; `state` carries it."""
+        ...
+
+
+@runtime_checkable
+class ComparedTask(LabelledTask, Protocol):
+    """What a labelled task adds that knows plain ways of doing it."""
+
+    def baselines(self, rows: Sequence[Any]) -> list[Baseline]:
+        """The plain ways that a model must beat, fitted on training rows. Raises `InputError` if they cannot be."""
         ...

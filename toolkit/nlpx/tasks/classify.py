@@ -178,13 +178,13 @@ class Task:
         frequent = Prediction(most, counts[most] / max(sum(counts), 1))
         classifier = tfidf.TfidfClassifier(*_texts(rows), [str(row.label) for row in rows])
         known = list(map(str, self.labels))
+        numbers = [known.index(label) for label in classifier.classes]
 
         def predict(judged: Sequence[Labelled]) -> list[Prediction]:
             probabilities = classifier.probabilities(*_texts(judged))  # (B, C)
             best = probabilities.argmax(axis=1).tolist()
             return [
-                Prediction(known.index(classifier.classes[number]), float(row[number]))
-                for number, row in zip(best, probabilities, strict=True)
+                Prediction(numbers[column], float(row[column])) for column, row in zip(best, probabilities, strict=True)
             ]
 
         return [

@@ -168,10 +168,9 @@ class Task:
 
 def _cosines(vectors: Any) -> Any:
     """(N, D) -> (N, N)."""
-    import numpy as np
+    from nlpx.embed.unit_vectors import to_unit
 
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(lengths == 0, 1, lengths)
+    unit, _ = to_unit(vectors)
     return unit @ unit.T
 
 

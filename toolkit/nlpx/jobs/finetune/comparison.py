@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError
 from nlpx.jobs.finetune.config import SAMPLE, Config
-from nlpx.report.baselines import MODEL, SPLIT
-from nlpx.tasks import ComparedTask, Evaluation, LabelledTask, Task
+from nlpx.report.baselines import MODEL
+from nlpx.tasks import ComparedTask, Evaluation, Task
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
-
-__all__ = ["SPLIT", "compare"]
 
 
 def compare(
@@ -24,10 +22,11 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Rows with `model`, `dev` and `test`, the trained model first; none where no comparison is asked for or possible.
 
-    What a task settles on dev rows, such as a threshold, each baseline settles for itself.
+    `evaluations` are the model's of dev and of test, None where no test row has a label to compare with. What a task
+    settles on dev rows, such as a threshold, each baseline settles for itself.
     """
     wanted = config.data.path == SAMPLE if config.baseline is None else config.baseline
-    if not wanted or not isinstance(task, LabelledTask) or not isinstance(task, ComparedTask):
+    if not wanted or not isinstance(task, ComparedTask):
         return []
     dev, test = evaluations
     try:
@@ -35,14 +34,13 @@ def compare(
     except InputError as error:
         messages.warn(f"no baseline: {error}")
         return []
-    has_labels = bool(splits.test) and task.is_labelled(splits.test)
-    rows = [{"model": MODEL, "dev": dev.score, "test": test.score if test is not None and has_labels else None}]
+    rows = [{"model": MODEL, "dev": dev.score, "test": None if test is None else test.score}]
     for baseline in baselines:
         own = _like(task)
         predictions = baseline.predict(splits.dev)
         own.calibrate(splits.dev, predictions)
         judged = {"dev": own.evaluate(splits.dev, predictions).score, "test": None}
-        if has_labels:
+        if test is not None:
             judged["test"] = own.evaluate(splits.test, baseline.predict(splits.test)).score
         rows.append({"model": baseline.name, **judged})
     return rows

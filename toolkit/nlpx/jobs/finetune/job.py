@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import ResultError, UsageError
-from nlpx.jobs.finetune.comparison import SPLIT, compare
+from nlpx.jobs.finetune.comparison import compare
 from nlpx.jobs.finetune.config import SAMPLE, Config
+from nlpx.report.baselines import SPLIT
 from nlpx.runs.running import Finished
 from nlpx.runs.starting_model import StartingModel
 from nlpx.tasks import EncodedRows, Evaluation, LabelledTask, PublishingTask, Task
@@ -124,8 +125,9 @@ class Job:
         evaluation = predictor.answer(self.splits.dev, run.predictions / "dev.jsonl")
         best, tested = evaluation.score, None
         if self.splits.test:
-            tested = predictor.answer(self.splits.test, run.predictions / "test.jsonl")
+            answered = predictor.answer(self.splits.test, run.predictions / "test.jsonl")
             if not isinstance(self.task, LabelledTask) or self.task.is_labelled(self.splits.test):
+                tested = answered
                 run.metrics({"step": run.last_step(), "split": "test", **tested.record})
                 self.messages.note(f"test score {tested.score:.4f} of the best checkpoint")
         beside = compare(self.config, predictor.task, self.splits, (evaluation, tested), self.messages)

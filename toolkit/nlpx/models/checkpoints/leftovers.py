@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
+from nlpx.models import heads
 from nlpx.models.checkpoints.names import NameMap, Names
 from nlpx.models.load_report import LoadReport
 
 # Our parameters that a model may lack although its checkpoint stores them.
-HEADS = ("lm_head", "sentence_head", "discriminator", "classifier", "pair_classifier", "pooler")
+HEADS = (*(head.attribute for head in heads.HEADS.values()), "pooler")
 # Heads of tasks nobody loads here, and what training leaves behind.
 HARMLESS = (
     *("cls.*", "cls/*", "classifier*", "*qa_outputs*", "*predictions*", "*seq_relationship*", "*pooler*", "lm_head.*"),

@@ -193,7 +193,7 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
         defaults["pooler"] = "tanh" if config.pooler == "none" else config.pooler
     elif head is not None:
         defaults["heads"] = (head,)
-    if not {"classification", "pair"} & {*config.heads}:
+    if not config.has_classifier:
         defaults |= {"classification_pooling": "mean", "classification_transform": "none"}
     defaults["vocab_size"] = rows.num_rows(config.vocab_size)
     defaults["special_token_ids"] = rows.moved(config.special_token_ids)

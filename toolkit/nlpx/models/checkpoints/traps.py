@@ -53,7 +53,7 @@ def _guessed_pooler(described: Described, config: ModelConfig) -> str | None:
 def _missing_head(described: Described, config: ModelConfig) -> str | None:
     if described.config.heads or described.foreign_head or described.reason == "saved by nlpx":
         return None
-    if {"classification", "pair"} & {*config.heads}:  # a classifier fills no masks
+    if config.has_classifier:  # a classifier fills no masks
         return None
     return "no language-model head is stored: this checkpoint embeds and fine-tunes, it cannot fill masks"
 
