@@ -22,7 +22,7 @@ def corpus_bleu(predictions: Sequence[str], references: Sequence[str], tokenize:
 
     `zh` parts Chinese characters and keeps other words whole, `char` parts everything.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     if not predictions:
         return 0.0

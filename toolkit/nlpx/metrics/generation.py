@@ -32,14 +32,14 @@ def evaluate(
     characters), `exact_match`, mean lengths in characters, and how many predictions are `empty`.
     """
     ours, theirs = ([characters(text) for text in texts] for texts in (predictions, references))
-    by_characters = mean([rouge(*pair, counting) for pair in zip(ours, theirs, strict=True)])
+    pairs = list(zip(ours, theirs, strict=True))
+    by_characters = mean([rouge(*pair, counting) for pair in pairs])
     by_words = mean(
         [
             rouge(_words(prediction, words), _words(reference, words), counting)
             for prediction, reference in zip(predictions, references, strict=True)
         ]
     )
-    pairs = list(zip(ours, theirs, strict=True))
     return {
         "score": by_characters.main,
         "score_is": SCORE_IS,
@@ -47,7 +47,7 @@ def evaluate(
         "characters": _figures(by_characters),
         "words": _figures(by_words),
         "ngrams_as": counting,
-        "bleu": corpus_bleu(*(["".join(text) for text in texts] for texts in (ours, theirs)), bleu_tokenize),
+        "bleu": corpus_bleu(["".join(text) for text in ours], ["".join(text) for text in theirs], bleu_tokenize),
         "bleu_tokenize": bleu_tokenize,
         "sentence_bleu": _mean([sentence_bleu(*pair) for pair in pairs]),
         "exact_match": _mean([float(one == other) for one, other in pairs]),
