@@ -101,3 +101,27 @@ def test_rows_without_a_target_are_refused(nlpx):
 def test_a_model_that_ships_is_the_default(nlpx, data):
     outcome = nlpx(*SEQ2SEQ, "--data", data, "--dry-run", "--json")
     assert (outcome.code, json.loads(outcome.out)["longest_row"]) == (0, 14)
+
+
+@pytest.mark.parametrize("loss", ["null", "sparse_softmax"])
+def test_tricks_read_logits_and_states(nlpx, data, loss):
+    tricks = tiny.settings("tricks={r_drop: {alpha: 1}, teaforn: {passes: 2, feedback: expected}}", f"loss={loss}")
+    outcome = nlpx(*SEQ2SEQ, "--data", data, *SMALL, *tricks, "--steps", "2", "--out", "run")
+    assert (outcome.code, outcome.out) == (0, "run\n"), outcome.err
+    outcome = nlpx("finetune", "--resume", "run", "--steps", "3")
+    assert (outcome.code, outcome.out) == (0, "run\n"), outcome.err
+
+
+def test_a_classifier_feeds_nothing_back(nlpx):
+    rows = str(tiny.write_rows(Path("titles.jsonl"), tiny.labelled(30)))
+    new = tiny.settings("model.name=new", "tricks={teaforn: {}}")
+    outcome = nlpx("finetune", "--task", "classify", "--data", rows, *new)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-2:] == [
+        "Error: the trick `teaforn` reads `states`, which the task classify does not give",
+        "  it gives: logits; leave the trick out",
+    ]
+    small = tiny.settings(*[setting for setting in tiny.SMALL if "condition_size" not in setting])
+    outcome = nlpx("finetune", "--task", "classify", "--data", rows, *small, "--out", "run",
+                   "--set", "tricks={r_drop: {alpha: 4}}")  # fmt: skip
+    assert (outcome.code, outcome.out) == (0, "run\n"), outcome.err

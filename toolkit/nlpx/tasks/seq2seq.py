@@ -75,11 +75,12 @@ class Task:
     loss: str | None = None  # cross entropy, without the logits of all targets where nobody reads them
     alternatives: ClassVar[Mapping[str, str]] = {}
     example = '{"source": "...", "target": "..."}'
+    field_options = ("source_field", "target_field")
     keep_logits = False  # in training; set where a trick reads them
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.fields = PairFields(config.source_field, config.target_field)
+        self.fields = PairFields((config.source_field,), config.target_field)
         self.arrangement = ARRANGEMENTS[config.arrangement]
 
     def read(

@@ -35,10 +35,15 @@ class SourceTarget:
 
 @dataclass(frozen=True, slots=True)
 class PairFields:
-    """Names of the two fields."""
+    """Names of the fields: of the only text that is read, and of the one that is to be written."""
 
-    source: str = "source"
+    texts: tuple[str, ...] = ("source",)
     target: str = "target"
+
+    @property
+    def source(self) -> str:
+        """The name of the text that is read."""
+        return self.texts[0]
 
     def shape(self, *, keep_empty: bool = False) -> Shape:
         """How rows may come without names: lines `source<TAB>target`."""
