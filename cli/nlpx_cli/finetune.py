@@ -123,14 +123,15 @@ def finetune(
     `sohu` reads the contest's folders or rows with `source`, `target`,
     `variant` (ssA ssB slA slB llA llB) and `labelA` or `labelB`; `classify`
     rows with `text` (or `text1` and `text2`) and any `label`; `seq2seq` rows
-    with `source` and `target`, a text that is to be written from it.
+    with `source` and `target`, a text that is to be written from it; `qa`
+    rows with `question` and `passages` or a `context`, and their answers.
 
     \b
     Examples:
       nlpx finetune --task sohu
       nlpx finetune --task sohu --data rows.jsonl --model path/to/checkpoint
       nlpx finetune --task classify --data titles.jsonl
-      nlpx finetune --task seq2seq --data pairs.tsv --model char-tiny
+      nlpx finetune --task seq2seq --data rows.jsonl --max-length 256
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """

@@ -7,18 +7,24 @@ read and write in two stacks are one more `Arrangement`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from nlpx.errors import UsageError
 from nlpx.tokenizers.padding import padded
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nlpx.data.rows.splits import Splits
     from nlpx.decode.generation.decoders import Decoder
-    from nlpx.models.encoder import ModelOutput
+    from nlpx.models.encoder import Encoder, ModelOutput
+    from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
 
 ArrangementName = Literal["prefix", "causal"]
+
+LONGEST_SHOWN = 60  # characters of a text in the log
 
 
 class Written(NamedTuple):
@@ -27,6 +33,11 @@ class Written(NamedTuple):
     source: list[int]
     target: list[int]  # empty where there is none
     num_cut: tuple[int, int]  # tokens that the source and the target lost
+
+    @property
+    def num_tokens(self) -> int:
+        """Of both."""
+        return len(self.source) + len(self.target)
 
 
 class Limits(NamedTuple):
@@ -143,6 +154,50 @@ class OneSequence:
         return PrefixDecoder(model) if self.mask == "unilm" else CausalDecoder(model)
 
 
+class WritingTask:
+    """What all tasks share that teach a model to write: its parts, the call, and the loss of the target tokens."""
+
+    heads = ("lm",)
+    outputs = ("logits", "states")
+    targets = "tokens"
+    loss: str | None = None  # cross entropy, without the logits of all targets where nobody reads them
+    alternatives: ClassVar[Mapping[str, str]] = {}
+    keep_logits = False  # in training; set where a trick reads them
+
+    def __init__(self, arrangement: Arrangement) -> None:
+        self.arrangement = arrangement
+
+    def model_parts(self) -> dict[str, Any]:
+        """The mask."""
+        return self.arrangement.parts()
+
+    def forward(self, model: Encoder, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """`logits` (N, V), from which each of N target tokens is predicted, and `states` (B, T, D)."""
+        output = self.arrangement.call(model, batch)
+        return {"logits": output.heads["lm"], "states": output.last_hidden_state}
+
+    def objective(self, model: Encoder, batch: dict[str, Any]) -> ObjectiveOutput:
+        """Mean negative log-likelihood of the target tokens of the whole batch, in nats."""
+        import torch
+
+        from nlpx.objectives import ObjectiveOutput
+        from nlpx.objectives._packed import mean_loss
+
+        if model.training and torch.is_grad_enabled() and not self.keep_logits:
+            output = self.arrangement.call(model, batch, lm_targets=batch["targets"])
+            assert output.lm_loss is not None  # the model has the head: the task says so in `heads`
+            return ObjectiveOutput(output.lm_loss / max(batch["num_targets"], 1), {"states": output.last_hidden_state})
+        outputs = self.forward(model, batch)
+        return ObjectiveOutput(mean_loss(outputs["logits"], batch["targets"]), dict(outputs))
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: the configuration says it all."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Nothing."""
+
+
 ARRANGEMENTS: dict[str, Arrangement] = {"prefix": OneSequence("unilm"), "causal": OneSequence("causal")}
 
 
@@ -151,3 +206,18 @@ def _plain_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
     before, after = len(tokenizer.frame.start), len(tokenizer.frame.end)
     rows = [encoding.token_ids for encoding in tokenizer.encode_batch(texts)]
     return [row[before : len(row) - after] for row in rows]
+
+
+def thin_out(splits: Splits[Any], limit: int, items: str = "rows") -> None:
+    """Leave at most `limit` dev rows, spread evenly, and note it: each evaluation writes a text for every one."""
+    from nlpx.data.batches.bucketing import evenly_spaced
+
+    if len(splits.dev) > limit:
+        splits.notes.append(f"evaluated on {limit} of {len(splits.dev):,} dev {items}: task_options.evaluation_rows")
+        splits.dev = [splits.dev[index] for index in evenly_spaced(len(splits.dev), limit).tolist()]
+
+
+def shown(text: str) -> str:
+    """A text in one line of the log."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_SHOWN else line[: LONGEST_SHOWN - 1] + "…"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -22,19 +22,15 @@ from nlpx.metrics.rouge import Counting
 from nlpx.report import generation
 from nlpx.report.tables import Table
 from nlpx.tasks import EncodedRows, Evaluation
-from nlpx.tasks._writing import ARRANGEMENTS, ArrangementName, Limits, Written
+from nlpx.tasks._writing import ARRANGEMENTS, ArrangementName, Limits, WritingTask, Written, shown, thin_out
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from nlpx.baselines import Baseline
     from nlpx.data.rows.reading import OnBadRow, RowReport
     from nlpx.models.encoder import Encoder
-    from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
 
 NUM_SAMPLES = 3  # outputs shown at each evaluation
-LONGEST_SHOWN = 60  # characters of each text there
 
 
 class Config(Section):
@@ -65,23 +61,17 @@ class Generated(NamedTuple):
     is_finished: bool = True
 
 
-class Task:
+class Task(WritingTask):
     """Writing a target from a source."""
 
     primary_metric = SCORE
-    heads = ("lm",)
-    outputs = ("logits", "states")
-    targets = "tokens"
-    loss: str | None = None  # cross entropy, without the logits of all targets where nobody reads them
-    alternatives: ClassVar[Mapping[str, str]] = {}
     example = '{"source": "...", "target": "..."}'
     field_options = ("source_field", "target_field")
-    keep_logits = False  # in training; set where a trick reads them
 
     def __init__(self, config: Config) -> None:
+        super().__init__(ARRANGEMENTS[config.arrangement])
         self.config = config
         self.fields = PairFields((config.source_field,), config.target_field)
-        self.arrangement = ARRANGEMENTS[config.arrangement]
 
     def read(
         self,
@@ -97,7 +87,7 @@ class Task:
         """Train, dev and test rows; of dev no more than `evaluation_rows`, spread evenly."""
         options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
         splits = read_splits(data, self.fields, dev=dev, test=test, **options)
-        _thin_out(splits, self.config.evaluation_rows)
+        thin_out(splits, self.config.evaluation_rows)
         return splits
 
     def read_rows(
@@ -114,17 +104,13 @@ class Task:
             if row.target is not None:
                 yield row.target
 
-    def model_parts(self) -> dict[str, Any]:
-        """The mask."""
-        return self.arrangement.parts()
-
     def encode(self, rows: Sequence[SourceTarget], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
         """[CLS] source [SEP] target [SEP], source and target each truncated to its own limit."""
         self.tokenizer = tokenizer  # what is predicted are ids, and what is asked for texts
         limits = self._limits(tokenizer, max_length)
         sources, targets = [row.source for row in rows], [row.target for row in rows]
         items = self.arrangement.encode(sources, targets, tokenizer, limits)
-        lengths = [len(item.source) + len(item.target) for item in items]
+        lengths = [item.num_tokens for item in items]
         return EncodedRows(items, lengths, truncated=list(_notes(items, limits)))
 
     def collate(self, encoded: EncodedRows, rows: Sequence[int], pad_token_id: int) -> dict[str, Any]:
@@ -132,25 +118,6 @@ class Task:
         items: list[Written] = [encoded.items[row] for row in rows]
         batch = self.arrangement.tensors(items, pad_token_id)
         return {**batch, "sources": [item.source for item in items], "num_targets": len(batch["targets"])}
-
-    def forward(self, model: Encoder, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """`logits` (N, V), from which each of N target tokens is predicted, and `states` (B, T, D)."""
-        output = self.arrangement.call(model, batch)
-        return {"logits": output.heads["lm"], "states": output.last_hidden_state}
-
-    def objective(self, model: Encoder, batch: dict[str, Any]) -> ObjectiveOutput:
-        """Mean negative log-likelihood of the target tokens of the whole batch, in nats."""
-        import torch
-
-        from nlpx.objectives import ObjectiveOutput
-        from nlpx.objectives._packed import mean_loss
-
-        if model.training and torch.is_grad_enabled() and not self.keep_logits:
-            output = self.arrangement.call(model, batch, lm_targets=batch["targets"])
-            assert output.lm_loss is not None  # the model has the head: the task says so in `heads`
-            return ObjectiveOutput(output.lm_loss / max(batch["num_targets"], 1), {"states": output.last_hidden_state})
-        outputs = self.forward(model, batch)
-        return ObjectiveOutput(mean_loss(outputs["logits"], batch["targets"]), dict(outputs))
 
     def predict(self, model: Encoder, batch: dict[str, Any]) -> list[Generated]:
         """The best target for each source, found by greedy or beam search."""
@@ -214,13 +181,6 @@ class Task:
         added = {"generated": prediction.text, "log_probability": None if score is None else round(score, 4)}
         return row.row | added | {"is_finished": prediction.is_finished}
 
-    def state(self) -> dict[str, Any]:
-        """Nothing: the configuration says it all."""
-        return {}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing."""
-
     @cached_property
     def _words(self) -> Any:
         from nlpx.tokenizers.segment import build_segmenter
@@ -242,14 +202,6 @@ class Task:
         return Limits(source, target)
 
 
-def _thin_out(splits: Splits[SourceTarget], limit: int) -> None:
-    from nlpx.data.batches.bucketing import evenly_spaced
-
-    if len(splits.dev) > limit:
-        splits.notes.append(f"evaluated on {limit} of {len(splits.dev):,} dev rows: task_options.evaluation_rows")
-        splits.dev = [splits.dev[index] for index in evenly_spaced(len(splits.dev), limit).tolist()]
-
-
 def _notes(items: Sequence[Written], limits: Limits) -> Iterator[str]:
     for index, (name, limit) in enumerate(zip(("sources", "targets"), limits, strict=True)):
         if num_cut := sum(item.num_cut[index] > 0 for item in items):
@@ -257,10 +209,5 @@ def _notes(items: Sequence[Written], limits: Limits) -> Iterator[str]:
 
 
 def _shown(row: SourceTarget, made: Generated) -> str:
-    source, target, text = (_short(part) for part in (row.source, row.target or "", made.text))
+    source, target, text = (shown(part) for part in (row.source, row.target or "", made.text))
     return f"{source} → {text or '(nothing)'} (wanted: {target})"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_SHOWN else line[: LONGEST_SHOWN - 1] + "…"

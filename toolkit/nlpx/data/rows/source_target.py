@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nlpx.data.rows.reading import OnBadRow, Row, RowReport, Shape, bad_row, read_rows
-from nlpx.data.rows.splits import (
-    Paths,
-    Split,
-    SplitFile,
-    Splits,
-    files_of,
-    hold_out,
-    name_of,
-    note_taken,
-    row_files,
-    split_of,
-)
-from nlpx.errors import InputError
+from nlpx.data.rows.in_splits import read_in_splits, read_items
+from nlpx.data.rows.reading import Row, RowReport, Shape, bad_row
+from nlpx.data.rows.splits import Paths, Split, SplitFile, Splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,95 +39,41 @@ class PairFields:
         return Shape({2: names}, names, keep_empty, rows_if_unsure=(2,))
 
 
-def read_splits(
-    data: Paths,
-    fields: PairFields,
-    *,
-    dev: Paths = (),
-    test: Paths = (),
-    encoding: str = "utf-8",
-    format: str | None = None,
-    on_bad_row: OnBadRow = "fail",
-    report: RowReport | None = None,
-) -> Splits[SourceTarget]:
-    """Read train, dev and test rows of files, URLs, stdin (`-`), and of a folder's files of rows.
+def read_splits(data: Paths, fields: PairFields, **options: Any) -> Splits[SourceTarget]:
+    """Read train, dev and test rows; `options` are those of `read_in_splits`. Test rows need no target.
 
-    Splits are told as for labelled rows. Without a dev part a tenth of the training rows becomes one, by a hash of the
-    source. Test rows need no target. Raises InputError for rows that do not fit, empty texts, and no training rows.
+    Raises InputError for rows without texts, empty ones, and where there is nothing to train on.
     """
-    parts: dict[Split, list[SourceTarget]] = {"train": [], "dev": [], "test": []}
-    taken: Counter[tuple[Split, str]] = Counter()
-    report = RowReport() if report is None else report
-    files = files_of(data, dev, test, in_folder=row_files)
-    options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
-    for file, row in _read(files, fields, **options):
-        parts[row.split or "train"].append(row)
-        taken[row.split or "train", name_of(file.path)] += 1
-    splits = Splits(parts["train"], parts["dev"], parts["test"])
-    if not splits.train:
-        first = f"; the first bad row: {report.errors[0]}" if report.errors else ""
-        hint = "training rows have `split` = train or no `split` at all"
-        raise InputError(f"{name_of(data)} holds no training rows{first}", hint=hint)
-    splits.notes.append(note_taken(taken, "rows"))
-    if not splits.dev:
-        hold_out(splits, lambda row: row.source, items="rows", key_name="source")
-    splits.notes += _known_sources(splits)
-    return splits
+
+    def parse(row: Row, split: Split | None) -> Iterator[SourceTarget]:
+        source = _filled(row, fields.source, "source_field")
+        needs_target = split != "test" or fields.target in row.values
+        yield SourceTarget(
+            source, _filled(row, fields.target, "target_field") if needs_target else None, split, row.values
+        )
+
+    shape = fields.shape()
+    return read_in_splits(data, parse, shape=shape, key=_source, items="rows", key_name="source", **options)
 
 
-def read_sources(
-    data: str,
-    fields: PairFields,
-    *,
-    encoding: str = "utf-8",
-    format: str | None = None,
-    on_bad_row: OnBadRow = "fail",
-    report: RowReport | None = None,
-) -> Iterator[SourceTarget]:
-    """Yield the rows of `data` in file order, in constant memory; every plain line is a source. Raises InputError."""
-    report = RowReport() if report is None else report
-    options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
-    return (row for _, row in _read([SplitFile(data)], fields, **options, is_training=False))
+def read_sources(data: str, fields: PairFields, *, report: RowReport, **options: Any) -> Iterator[SourceTarget]:
+    """Yield the rows of `data` in file order, in constant memory; every plain line is a source.
+
+    What a row may have as a target is not looked at. Raises InputError.
+    """
+
+    def parse(row: Row, _: Split | None) -> Iterator[SourceTarget]:
+        is_line = set(row.values) == {"text"} and fields.source != "text"
+        source = row.values["text"] if is_line else _text(row, fields.source, "source_field")
+        report.num_without_text += not source.strip()
+        yield SourceTarget(source, None, None, row.values)
+
+    shape = fields.shape(keep_empty=True)
+    return (row for _, row in read_items([SplitFile(data)], parse, shape=shape, report=report, **options))
 
 
-def _read(
-    files: Sequence[SplitFile],
-    fields: PairFields,
-    *,
-    encoding: str,
-    format: str | None,
-    on_bad_row: OnBadRow,
-    report: RowReport,
-    is_training: bool = True,
-) -> Iterator[tuple[SplitFile, SourceTarget]]:
-    shape = fields.shape(keep_empty=not is_training)
-    options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
-    for file in files:
-        for row in read_rows(file.path, **options, shape=shape):
-            try:
-                found = _trained(row, fields, file) if is_training else _asked(row, fields)
-            except InputError as error:
-                if on_bad_row == "fail":
-                    raise
-                report.add_skipped(error)
-            else:
-                report.num_without_text += not found.source.strip()
-                yield file, found
-
-
-def _trained(row: Row, fields: PairFields, file: SplitFile) -> SourceTarget:
-    split = file.split if file.is_chosen else split_of(row) or file.split
-    source = _filled(row, fields.source, "source_field")
-    needs_target = split != "test" or fields.target in row.values
-    target = _filled(row, fields.target, "target_field") if needs_target else None
-    return SourceTarget(source, target, split, row.values)
-
-
-def _asked(row: Row, fields: PairFields) -> SourceTarget:
-    """A row to write a target for; what it may have as a target is not looked at."""
-    is_line = set(row.values) == {"text"} and fields.source != "text"
-    source = row.values["text"] if is_line else _text(row, fields.source, "source_field")
-    return SourceTarget(source, None, None, row.values)
+def _source(row: SourceTarget) -> str:
+    return row.source
 
 
 def _filled(row: Row, name: str, option: str) -> str:
@@ -157,11 +91,3 @@ def _text(row: Row, name: str, option: str) -> str:
     if not isinstance(value, str):
         raise bad_row(row.place, f"field `{name}` is not a text", row=row.values)
     return value
-
-
-def _known_sources(splits: Splits[SourceTarget]) -> Iterator[str]:
-    trained = {row.source for row in splits.train}
-    for name, rows in (("dev", splits.dev), ("test", splits.test)):
-        num_known = sum(row.source in trained for row in rows)
-        if num_known:
-            yield f"{num_known:,} of {len(rows):,} {name} rows have the source of a training row: their score flatters"
