@@ -77,7 +77,9 @@ class Uncached:
         return self._logits(state), state
 
     def step(self, token_ids: Tensor, state: Rows) -> Tensor:
-        state.rows = [(source, [*target, token]) for (source, target), token in zip(state.rows, token_ids.tolist())]
+        state.rows = [
+            (source, [*target, token]) for (source, target), token in zip(state.rows, token_ids.tolist(), strict=True)
+        ]
         return self._logits(state)
 
     def _logits(self, state: Rows) -> Tensor:
