@@ -120,6 +120,9 @@ class SelfAttention(nn.Module):
             fused: Tensor = self.query_key_value(hidden_states)  # (B, T, 3HD)
             parts: Sequence[Tensor] = fused.split(self.sizes, dim=-1)
             return parts
+        if not isinstance(self.query_key_value, nn.Linear):  # quantised: its rows cannot be taken apart
+            query, key, value = self.query_key_value(hidden_states).split(self.sizes, dim=-1)
+            return take_positions(query, positions), key, value
         # The first rows of the fused map make queries, which only `positions` need; the rest makes keys and values.
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         size = self.sizes[0]
