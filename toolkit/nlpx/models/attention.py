@@ -102,7 +102,7 @@ class SelfAttention(nn.Module):
     ) -> tuple[Tensor, ResidualScores | None]:
         """Mixed states, and the scores up to this layer where `residual_scores` asks for them."""
         parts = self._project(hidden_states, context.query_positions)  # (B, T, HD) each
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # (B, H, T, D)
+        query, key, value = (part.view(*part.shape[:2], self.num_heads, -1).transpose(1, 2) for part in parts)
         if context.rotary is not None:
             query, key = rotate(query, *(context.query_rotary or context.rotary)), rotate(key, *context.rotary)
         if context.cached is not None:
