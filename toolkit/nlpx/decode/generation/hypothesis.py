@@ -21,8 +21,8 @@ class Hypothesis:
     """One answer. Log probabilities are in nats.
 
     `log_probabilities` are the model's own, before any processor changed its logits; one a token, and one for the end
-    token where it came. `score` is what beams are ranked by: the sum of what the processors left, over
-    length ** length_penalty.
+    token where it came. `score` is what answers are ranked by: their sum over length ** length_penalty. Beams take
+    what processors made of them, which differs for a repetition penalty only: others leave a number or forbid it.
     """
 
     token_ids: list[int]  # without start and end tokens

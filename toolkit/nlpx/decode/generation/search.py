@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +24,6 @@ class Row:
     number: int
     token_ids: list[int] = field(default_factory=list)
     log_probabilities: list[float] = field(default_factory=list)
-    total: float = 0.0
     ended: bool = False
 
     @property
@@ -33,7 +33,7 @@ class Row:
 
     def hypothesis(self, length_penalty: float) -> Hypothesis:
         """The answer as it is returned."""
-        score = ranked_score(self.total, len(self.token_ids), length_penalty)
+        score = ranked_score(math.fsum(self.log_probabilities), len(self.token_ids), length_penalty)
         tokens = without_end(self.token_ids, is_finished=self.ended)
         return Hypothesis(tokens, score, self.log_probabilities, self.ended)
 
@@ -95,21 +95,16 @@ def _processed(processors: Sequence[Processor], live: Sequence[Row], num_new: in
 
 
 def _add(live: Sequence[Row], chosen: Tensor, logits: Tensor, scores: Tensor, end_ids: Collection[int]) -> None:
-    """Append a token to every row, with its log probability by the model and by what the processors left."""
-    own = log_probabilities_at(logits, chosen)
-    processed = own if scores is logits else log_probabilities_at(scores, chosen)
-    for row, token, log_probability, score in zip(live, chosen.tolist(), own.tolist(), processed.tolist(), strict=True):
-        if not score > -torch.inf:  # also of a row without any allowed token, whose sum is not a number
+    """Append a token to every row, with the model's log probability of it."""
+    at = chosen[:, None]  # (B, 1)
+    found = (logits.gather(1, at) - logits.logsumexp(dim=1, keepdim=True))[:, 0].tolist()
+    allowed = (scores.gather(1, at)[:, 0] > -torch.inf).tolist()
+    for row, token, log_probability, is_allowed in zip(live, chosen.tolist(), found, allowed, strict=True):
+        if not is_allowed:
             raise nothing_allowed(row.source.number, len(row.token_ids))
         row.token_ids.append(token)
         row.log_probabilities.append(log_probability)
-        row.total += score
         row.ended = token in end_ids
-
-
-def log_probabilities_at(logits: Tensor, token_ids: Tensor) -> Tensor:
-    """Log softmax of logits (B, V) at one token a row, (B,), without making the others'."""
-    return logits.gather(1, token_ids[:, None])[:, 0] - logits.logsumexp(dim=1)
 
 
 def nothing_allowed(source: int, num_tokens: int) -> InputError:
