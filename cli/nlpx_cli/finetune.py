@@ -57,7 +57,11 @@ More = Annotated[
 ]
 Field = Annotated[
     list[str] | None,
-    typer.Option("--field", help="Which holds the text. Twice for pairs.  [default: by name]", metavar="NAME"),
+    typer.Option(
+        "--field",
+        help="Which holds the text. Twice for pairs, and for source and target.  [default: by name]",
+        metavar="NAME",
+    ),
 ]
 Encoding = Annotated[
     str | None,
@@ -118,13 +122,16 @@ def finetune(
     The folder holds the configuration, metrics, checkpoints, report and plots.
     `sohu` reads the contest's folders or rows with `source`, `target`,
     `variant` (ssA ssB slA slB llA llB) and `labelA` or `labelB`; `classify`
-    rows with `text` (or `text1` and `text2`) and any `label`.
+    rows with `text` (or `text1` and `text2`) and any `label`; `seq2seq` rows
+    with `source` and `target`, a text that is to be written from it; `qa`
+    rows with `question` and `passages` or a `context`, and their answers.
 
     \b
     Examples:
       nlpx finetune --task sohu
       nlpx finetune --task sohu --data rows.jsonl --model path/to/checkpoint
       nlpx finetune --task classify --data titles.jsonl
+      nlpx finetune --task seq2seq --data rows.jsonl --max-length 256
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
     """
@@ -160,7 +167,7 @@ def finetune(
         "model.name": Flag(model, "--model"),
         "task_options.teacher": Flag(teacher, "--teacher"),
         "baseline": baseline,
-        **_fields(field),
+        **_fields(field, task),
     }
     command = Command(
         schema=Config,
@@ -177,7 +184,9 @@ def _one_or_several(paths: list[str]) -> str | list[str] | None:
     return paths[0] if len(paths) == 1 else paths or None
 
 
-def _fields(names: list[str] | None) -> dict[str, Any]:
+def _fields(names: list[str] | None, task: str | None) -> dict[str, Any]:
+    """The options of the task that --field sets: those it lists, or a text and the second of a pair."""
+    from nlpx.configuration import registry
     from nlpx.configuration.presets import Flag
     from nlpx.errors import UsageError
 
@@ -185,8 +194,9 @@ def _fields(names: list[str] | None) -> dict[str, Any]:
         return {}
     if len(names) > 2:
         raise UsageError(f"--field is given {len(names)} times", hint="once for a text, twice for a pair")
-    keys = ("task_options.text_field", "task_options.second_field")
-    return {key: Flag(name, "--field") for key, name in zip(keys, names, strict=False)}
+    module = registry.load("tasks", task) if task in registry.plugins("tasks") else None
+    options = getattr(module and module.Task, "field_options", ("text_field", "second_field"))
+    return {f"task_options.{key}": Flag(name, "--field") for key, name in zip(options, names, strict=False)}
 
 
 def _default_preset(task: str | None, model: str | None) -> str:

@@ -132,6 +132,7 @@ def sample(
       nlpx sample --rewrite corpus.jsonl --field text -o rewritten.jsonl
       nlpx sample-gibbs --model word-tiny --anneal --diagnostics
     """
+    from nlpx.data.rows.texts import Texts
     from nlpx.jobs.sample import rewriting, sample
     from nlpx.jobs.sample.record import Record
     from nlpx.jobs.sample.settings import Settings
@@ -167,7 +168,7 @@ def sample(
             _report(console, record, plot, wanted=diagnostics)
         return
     _refuse_plot(plot)
-    given = rewriting.Input(rewrite, field, input_format, encoding)
+    given = Texts(rewrite, field, input_format, encoding)
     report = rewriting.Report(is_measured=diagnostics)
     rows = rewriting.rewrite(model, given, settings, report=report, **where)
     _deliver(console, rows, out, format_, of_rows=given.row_format)

@@ -102,7 +102,7 @@ class SelfAttention(nn.Module):
     ) -> tuple[Tensor, ResidualScores | None]:
         """Mixed states, and the scores up to this layer where `residual_scores` asks for them."""
         parts = self._project(hidden_states, context.query_positions)  # (B, T, HD) each
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # (B, H, T, D)
+        query, key, value = (part.view(*part.shape[:2], self.num_heads, -1).transpose(1, 2) for part in parts)
         if context.rotary is not None:
             query, key = rotate(query, *(context.query_rotary or context.rotary)), rotate(key, *context.rotary)
         if context.cached is not None:
@@ -120,6 +120,9 @@ class SelfAttention(nn.Module):
             fused: Tensor = self.query_key_value(hidden_states)  # (B, T, 3HD)
             parts: Sequence[Tensor] = fused.split(self.sizes, dim=-1)
             return parts
+        if not isinstance(self.query_key_value, nn.Linear):  # quantised: its rows cannot be taken apart
+            query, key, value = self.query_key_value(hidden_states).split(self.sizes, dim=-1)
+            return take_positions(query, positions), key, value
         # The first rows of the fused map make queries, which only `positions` need; the rest makes keys and values.
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         size = self.sizes[0]

@@ -104,6 +104,7 @@ class CachedLayer:
         self._cache = cache
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
+        self._spare: tuple[Tensor, Tensor] | None = None  # what `select` left, and writes into the next time
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Append new keys and values (B, H, T, width) to their rows; returns all up to the last slot in use."""
@@ -116,14 +117,23 @@ class CachedLayer:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows in this order."""
-        if self._keys is not None and self._values is not None:
-            index = torch.tensor(list(rows), device=self._keys.device)
-            self._keys, self._values = self._keys[index], self._values[index]
+        if self._keys is None or self._values is None:
+            return
+        index = torch.tensor(list(rows), device=self._keys.device)
+        keys, values = self._spare or (self._keys, self._values)
+        self._spare, (self._keys, self._values) = (
+            (self._keys, self._values),
+            (_selected(self._keys, index, keys), _selected(self._values, index, values)),
+        )
 
     def _write(self, store: Tensor, new: Tensor) -> None:
         lengths, count = self._cache.lengths, new.shape[2]
         if self._cache.is_even:
             store[:, :, lengths[0] : lengths[0] + count] = new
+            return
+        if count == 1:
+            rows = torch.arange(len(lengths), device=store.device)
+            store[rows, :, torch.tensor(lengths, device=store.device)] = new[:, :, 0]
             return
         for row, start in enumerate(lengths):
             store[row, :, start : start + count] = new[row]
@@ -140,3 +150,10 @@ def _with_room(store: Tensor | None, new: Tensor, num_slots: int) -> Tensor:
     if store is not None:
         grown[:, :, : store.shape[2]] = store
     return grown
+
+
+def _selected(store: Tensor, index: Tensor, spare: Tensor) -> Tensor:
+    """Rows of a store, in the memory of `spare` if that has the form: beams copy megabytes for each token."""
+    if spare is store or spare.shape != (len(index), *store.shape[1:]):
+        return store.index_select(0, index)
+    return torch.index_select(store, 0, index, out=spare)

@@ -59,13 +59,16 @@ class LanguageModelHead(nn.Module):
         self, hidden_states: Tensor, word_embeddings: Tensor, condition: Tensor | None, targets: Tensor | None = None
     ) -> Tensor:
         """Logits, or with `targets` (N,) for states (N, D) the sum of their negative log-likelihoods, 0-d float32."""
-        hidden = self.dense(hidden_states)  # (..., E)
-        if self.transform:
-            hidden = self.norm(self.act(hidden), condition)
+        hidden = self.project(hidden_states, condition)
         table = word_embeddings if self.decoder is None else self.decoder
         if targets is not None:
             return vocabulary_loss(hidden, table, self.bias, targets)
         return functional.linear(hidden, table, self.bias)  # (..., V)
+
+    def project(self, hidden_states: Tensor, condition: Tensor | None) -> Tensor:
+        """What the word table is multiplied with, (..., E)."""
+        hidden: Tensor = self.dense(hidden_states)
+        return self.norm(self.act(hidden), condition) if self.transform else hidden
 
 
 class Discriminator(nn.Module):

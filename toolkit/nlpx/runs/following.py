@@ -117,6 +117,8 @@ class Follower:
         if step not in self._evaluated:  # a run that was killed in its last phase has it already
             self._record(place | evaluation.record | {"seconds": seconds})
         self.messages.note(f"step {step}: dev score {score:.4f}{' (best so far)' if is_best else ''}")
+        for sample in evaluation.samples:
+            self.messages.note(sample)
         return evaluation
 
     def _publish(self) -> None:

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
 
-__all__ = ["ComparedTask", "EncodedRows", "Evaluation", "LabelledTask", "OwnLoss", "PublishingTask", "Table", "Task"]
+__all__ = [
+    "ComparedTask",
+    "EncodedRows",
+    "Evaluation",
+    "JudgedTask",
+    "LabelledTask",
+    "OwnLoss",
+    "PublishingTask",
+    "Table",
+    "Task",
+]
 
 
 @dataclass(slots=True)
@@ -35,6 +45,7 @@ class Evaluation:
     record: dict[str, Any]
     table: list[dict[str, Any]] = field(default_factory=list)
     columns: Sequence[str] = ()
+    samples: Sequence[str] = ()  # a few predictions in words, for the log
 
 
 @dataclass(slots=True)
@@ -44,6 +55,7 @@ class EncodedRows:
     items: list[Any]
     lengths: list[int]
     sequence_lengths: list[int] | None = None  # the longest sequence of each row, where a row is several
+    truncated: list[str] | None = None  # sentences on what was truncated, of a task that counts it itself
 
     def num_at(self, max_length: int) -> int:
         """How many rows hold a sequence of `max_length` tokens, which truncation may have made so."""
@@ -129,7 +141,7 @@ class Task(Protocol):
 
 @runtime_checkable
 class OwnLoss(Protocol):
-    """What a task adds that takes no loss of `losses/`."""
+    """What a task adds whose loss, unless another is chosen, is none of `losses/`."""
 
     def objective(self, model: Encoder, batch: dict[str, Any]) -> ObjectiveOutput:
         """The loss of one batch."""
@@ -146,12 +158,17 @@ class PublishingTask(Protocol):
 
 
 @runtime_checkable
-class LabelledTask(Protocol):
-    """What a task adds whose rows have labels."""
+class JudgedTask(Protocol):
+    """What a task adds whose rows may or may not say what is right, such as a label or a text."""
 
     def is_labelled(self, rows: Iterable[Any]) -> bool:
-        """Whether every row has a label."""
+        """Whether every row says it."""
         ...
+
+
+@runtime_checkable
+class LabelledTask(JudgedTask, Protocol):
+    """What a task adds whose rows have labels."""
 
     def label_counts(self, rows: Iterable[Any]) -> list[int]:
         """How often each class occurs."""
@@ -163,8 +180,8 @@ class LabelledTask(Protocol):
 
 
 @runtime_checkable
-class ComparedTask(LabelledTask, Protocol):
-    """What a labelled task adds that knows plain ways of doing it."""
+class ComparedTask(JudgedTask, Protocol):
+    """What a task adds that knows plain ways of doing it."""
 
     def baselines(self, rows: Sequence[Any]) -> list[Baseline]:
         """The plain ways that a model must beat, fitted on training rows. Raises `InputError` if they cannot be."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from nlpx.data.opening.tables import LABELLED, Forms
 from nlpx.data.rows.label_spelling import Label, note_of_classes, note_of_spellings, spellings
-from nlpx.data.rows.reading import OnBadRow, Row, RowReport, Shape, bad_row, format_of, read_rows
+from nlpx.data.rows.reading import OnBadRow, Row, RowReport, Shape, bad_row, read_rows
 from nlpx.data.rows.splits import (
     Paths,
     Split,
@@ -20,6 +20,7 @@ from nlpx.data.rows.splits import (
     hold_out,
     name_of,
     note_taken,
+    row_files,
     split_of,
 )
 from nlpx.data.rows.text_pairs import TEXT_NAMES
@@ -96,7 +97,7 @@ def read_splits(
     parts: dict[Split, list[Labelled]] = {"train": [], "dev": [], "test": []}
     taken: Counter[tuple[Split, str]] = Counter()
     report = RowReport() if report is None else report
-    files = files_of(data, dev, test, in_folder=_row_files)
+    files = files_of(data, dev, test, in_folder=row_files)
     fields = Fields() if fields is None else fields
     options: dict[str, Any] = {"encoding": encoding, "format": format, "on_bad_row": on_bad_row, "report": report}
     for file, row in _read(files, fields, **options):
@@ -131,7 +132,7 @@ def read_labelled(
     Raises InputError.
     """
     report = RowReport() if report is None else report
-    files = files_of(data, in_folder=_row_files)
+    files = files_of(data, in_folder=row_files)
     options: dict[str, Any] = {"encoding": encoding, "on_bad_row": on_bad_row, "report": report}
     return (row for _, row in _read(files, fields, **options, format=format, require_label=False))
 
@@ -210,14 +211,6 @@ def _label(row: Row, name: str, needed: bool) -> Label | None:
 
 def _its_fields(row: Row) -> str:
     return f"its fields: {', '.join(row.values) or 'none'}"
-
-
-def _row_files(folder: Path) -> list[Path]:
-    found = [file for file in sorted(folder.iterdir()) if file.is_file() and format_of(file) not in (None, "txt")]
-    if not found:
-        hint = "expected: JSON-lines, CSV, TSV or Parquet files, such as train.jsonl and dev.jsonl"
-        raise InputError(f"{folder} holds no files of rows", hint=hint)
-    return found
 
 
 def _spell_alike(splits: Splits[Labelled]) -> None:

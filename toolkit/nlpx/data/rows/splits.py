@@ -12,7 +12,7 @@ from typing import Generic, Literal, TypeVar
 
 from nlpx.data.opening.remote import without_password
 from nlpx.data.opening.sources import text_suffix
-from nlpx.data.rows.reading import Row, bad_row
+from nlpx.data.rows.reading import Row, bad_row, format_of
 from nlpx.errors import InputError, refuse_empty
 
 Item = TypeVar("Item")
@@ -83,6 +83,15 @@ def files_of(
 def _listed(path: str | Path, in_folder: Callable[[Path], list[Path]]) -> Sequence[str | Path]:
     refuse_empty(path, what="a file or folder of rows")
     return in_folder(Path(path)) if str(path) != "-" and Path(path).is_dir() else [path]
+
+
+def row_files(folder: Path) -> list[Path]:
+    """The files of rows in a folder, by name. Raises InputError if there is none."""
+    found = [file for file in sorted(folder.iterdir()) if file.is_file() and format_of(file) not in (None, "txt")]
+    if not found:
+        hint = "expected: JSON-lines, CSV, TSV or Parquet files, such as train.jsonl and dev.jsonl"
+        raise InputError(f"{folder} holds no files of rows", hint=hint)
+    return found
 
 
 def note_taken(taken: Counter[tuple[Split, str]], items: str) -> str:

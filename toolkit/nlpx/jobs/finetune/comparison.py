@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nlpx.errors import InputError
 from nlpx.jobs.finetune.config import SAMPLE, Config
 from nlpx.report.baselines import MODEL
-from nlpx.tasks import ComparedTask, Evaluation, Task
+from nlpx.tasks import ComparedTask, Evaluation, LabelledTask, Task
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
@@ -38,7 +38,8 @@ def compare(
     for baseline in baselines:
         own = _like(task)
         predictions = baseline.predict(splits.dev)
-        own.calibrate(splits.dev, predictions)
+        if isinstance(own, LabelledTask):
+            own.calibrate(splits.dev, predictions)
         judged = {"dev": own.evaluate(splits.dev, predictions).score, "test": None}
         if test is not None:
             judged["test"] = own.evaluate(splits.test, baseline.predict(splits.test)).score

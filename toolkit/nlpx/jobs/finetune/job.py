@@ -12,7 +12,7 @@ from nlpx.jobs.finetune.config import SAMPLE, Config
 from nlpx.report.baselines import SPLIT
 from nlpx.runs.running import Finished
 from nlpx.runs.starting_model import StartingModel
-from nlpx.tasks import EncodedRows, Evaluation, LabelledTask, PublishingTask, Task
+from nlpx.tasks import EncodedRows, Evaluation, JudgedTask, LabelledTask, PublishingTask, Task
 from nlpx.tricks import check_needs
 
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ class Job:
         self.objective = self._objective()
 
     def check(self) -> None:
-        """Refuse what cannot work, before anything is written: vocabulary, positions, parts."""
-        check_needs(self.config.tricks, self.task.outputs, of=f"the task {self.name}")
+        """Refuse what cannot work, before anything is written: vocabulary, positions, parts, lengths."""
+        needs = check_needs(self.config.tricks, self.task.outputs, of=f"the task {self.name}")
+        if "logits" in needs and hasattr(self.task, "keep_logits"):
+            self.task.keep_logits = True
         self.start.check(self.task.alternatives)
+        self.encode(self.splits.train[:1])
 
     def inputs(self) -> Sequence[str]:
         """Where the rows are."""
@@ -126,7 +129,7 @@ class Job:
         best, tested = evaluation.score, None
         if self.splits.test:
             answered = predictor.answer(self.splits.test, run.predictions / "test.jsonl")
-            if not isinstance(self.task, LabelledTask) or self.task.is_labelled(self.splits.test):
+            if not isinstance(self.task, JudgedTask) or self.task.is_labelled(self.splits.test):
                 tested = answered
                 run.metrics({"step": run.last_step(), "split": "test", **tested.record})
                 self.messages.note(f"test score {tested.score:.4f} of the best checkpoint")
@@ -186,6 +189,10 @@ class Job:
         return self.task.label_counts(self.splits.train) if isinstance(self.task, LabelledTask) else None
 
     def _note_truncated(self, encoded: EncodedRows) -> None:
+        if encoded.truncated is not None:
+            for sentence in encoded.truncated:
+                self.messages.note(sentence)
+            return
         longest = self.config.data.max_length
         if full := encoded.num_at(longest):
             self.messages.note(f"{full} of {len(encoded.lengths)} rows reach {longest} tokens and may be truncated")

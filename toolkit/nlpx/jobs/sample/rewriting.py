@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from nlpx.data.rows.texts import Text, Texts, read_texts
 from nlpx.jobs.sample.settings import Settings
 from nlpx.train.config import Precision
 
 if TYPE_CHECKING:
-    from nlpx.data.opening.sources import Source
     from nlpx.decode.gibbs.draw import Draw
     from nlpx.decode.prompts import Prompt
     from nlpx.jobs.sample.chains import Run, Start, State
@@ -23,25 +23,6 @@ LINES_AT_ONCE = 64  # chains of one call, and memory for an endless stream
 # What has no letter stays, and nothing without a letter comes in: marks and numbers carry a sentence's build.
 FRACTION = 0.1
 TEMPERATURE = 0.5
-ROW_FORMATS = ("jsonl", "csv", "tsv", "parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """Where the lines or rows are, and which field of rows is rewritten."""
-
-    source: str
-    field: str = "text"
-    format: str | None = None  # None: by suffix; stdin holds lines
-    encoding: str = "utf-8"
-
-    @property
-    def row_format(self) -> str | None:
-        """The format if these are rows; None for plain lines."""
-        from nlpx.data.rows.reading import format_of
-
-        found = self.format or (None if self.source == "-" else format_of(self.source))
-        return found if found in ROW_FORMATS else None
 
 
 @dataclass(slots=True)
@@ -82,19 +63,9 @@ class Report:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A text with its number, its place, and the row it came from; None of a plain line."""
-
-    number: int
-    place: str
-    text: str
-    row: Mapping[str, Any] | None = None
-
-
 def rewrite(
     model: str,
-    given: Input,
+    given: Texts,
     settings: Settings,
     *,
     device: str = "auto",
@@ -122,10 +93,10 @@ def rewrite(
 
 def _rewritten(
     run: Run,
-    window: list[_Line],
+    window: list[Text],
     keep: list[slice],
     bounds: tuple[int, int] | None,
-    given: Input,
+    given: Texts,
     report: Report,
 ) -> Iterator[dict[str, Any]]:
     from nlpx.decode.prompts import read_prompt
@@ -170,7 +141,7 @@ def _has_letter(token: str) -> bool:
     return any(map(str.isalpha, token))
 
 
-def _answer(run: Run, line: _Line, state: State | None, name: str, report: Report) -> dict[str, Any]:
+def _answer(run: Run, line: Text, state: State | None, name: str, report: Report) -> dict[str, Any]:
     blank: dict[str, Any] = {"text": line.text, "chain": line.number, "step": 0, "changed": []}
     row = blank if state is None else run.row(state)
     if state is None:
@@ -185,46 +156,12 @@ def _answer(run: Run, line: _Line, state: State | None, name: str, report: Repor
     return {**line.row, name: line.row[name] if state is None else row["text"]}
 
 
-def _windows(given: Input) -> Iterator[list[_Line]]:
+def _windows(given: Texts) -> Iterator[list[Text]]:
     """Some lines or rows at a time; from stdin those that have arrived."""
-    from nlpx.data.opening.encodings import check_encoding
-    from nlpx.data.opening.sources import find_sources
     from nlpx.jobs.predict import as_they_arrive, detach_stdin
 
-    check_encoding(given.encoding)
     if given.source == "-":
         detach_stdin()
-    if given.row_format is not None:
-        lines = _rows(given)
-    else:
-        (found,) = find_sources([given.source], format="txt", encoding=given.encoding)
-        lines = _lines(found, given.encoding)
-    if given.source == "-":
-        return as_they_arrive(lines, LINES_AT_ONCE)
+        return as_they_arrive(read_texts(given), LINES_AT_ONCE)
+    lines = read_texts(given)
     return iter(lambda: list(islice(lines, LINES_AT_ONCE)), [])
-
-
-def _lines(source: Source, encoding: str) -> Iterator[_Line]:
-    from nlpx.data.opening.streams import open_source
-    from nlpx.data.rows.lines import Lines, RowReport
-    from nlpx.notes import note
-
-    with open_source(source, encoding=encoding) as (opened, stream):
-        lines = Lines(stream, opened.name, opened.lines_encoding(encoding), RowReport(), skip=False, keep_empty=True)
-        for number, text in lines:
-            if text.startswith('{"'):
-                note(f"{opened.name}: lines such as JSON are rewritten as they are; --input-format jsonl reads rows")
-            yield _Line(number - 1, lines.place(number), text)
-
-
-def _rows(given: Input) -> Iterator[_Line]:
-    from nlpx.data.rows.reading import bad_row, read_rows
-
-    for number, row in enumerate(read_rows(given.source, encoding=given.encoding, format=given.row_format)):
-        if given.field not in row.values:
-            hint = f"its fields: {', '.join(row.values)}; choose with `--field`"
-            raise bad_row(row.place, f"has no field `{given.field}`", row=row.values, hint=hint)
-        text = row.values[given.field]
-        if text is not None and not isinstance(text, str):
-            raise bad_row(row.place, f"field `{given.field}` is no text", row=row.values)
-        yield _Line(number, row.place, text or "", row.values)

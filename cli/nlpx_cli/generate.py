@@ -1,0 +1,177 @@
+"""`nlpx generate`: answers of a sequence-to-sequence model, or continuations of a language model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import typer
+
+from nlpx.seed import LARGEST_SEED
+from nlpx_cli.console import Console
+from nlpx_cli.options import Device, Encoding, Field, InputFormat, Json, Quiet, complete_models
+
+Beams = Annotated[int | None, typer.Option("--beams", help="Answers followed side by side.  [default: 1, greedy]")]
+NBest = Annotated[int | None, typer.Option("--n-best", help="Answers of a text, with scores, best first.", metavar="N")]
+LengthPenalty = Annotated[
+    float | None,
+    typer.Option("--length-penalty", help="Rank beams by log probability over length to this power.  [default: 0]"),
+]
+MaxNewTokens = Annotated[
+    int | None, typer.Option("--max-new-tokens", help="Tokens of an answer at most.  [default: 64]", metavar="N")
+]
+MinNewTokens = Annotated[
+    int | None, typer.Option("--min-new-tokens", help="Tokens before an answer may end.", metavar="N")
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", help="Draw tokens: 1 as the model says.  [default: 0, the likeliest token]"),
+]
+TopK = Annotated[int | None, typer.Option("--top-k", help="Draw from the K most probable tokens.", metavar="K")]
+TopP = Annotated[
+    float | None, typer.Option("--top-p", help="Draw from the most probable tokens of this mass.", metavar="P")
+]
+Typical = Annotated[
+    float | None, typer.Option("--typical", help="Draw from the most typical tokens of this mass.", metavar="P")
+]
+RepetitionPenalty = Annotated[
+    float | None, typer.Option("--repetition-penalty", help="Above 1: less of what stood before.", metavar="X")
+]
+NoRepeat = Annotated[
+    int | None, typer.Option("--no-repeat-ngram", help="Never write N tokens in a row twice.", metavar="N")
+]
+CopySource = Annotated[bool, typer.Option("--copy-source", help="Write tokens of the text only.")]
+Allowed = Annotated[
+    str | None, typer.Option("--allowed", help="Write only these characters or words, one a line.", metavar="FILE")
+]
+Prefix = Annotated[str, typer.Option("--prefix", help="What every answer begins with.", metavar="TEXT")]
+Explain = Annotated[bool, typer.Option("--explain", help="Show the probability of each token, on stderr or in --json.")]
+MaxLength = Annotated[
+    int | None,
+    typer.Option("--max-length", help="Cut texts to N tokens.  [default: refuse too long ones]", metavar="N", min=1),
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Texts answered together.", min=1, metavar="N")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of what is drawn.", min=0, max=LARGEST_SEED)]
+PrecisionName = Literal["auto", "float32", "bfloat16", "int8"]
+Precision = Annotated[PrecisionName, typer.Option("--precision", help="Number format; int8 is for CPUs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `nlpx generate`."""
+    app.command("generate")(generate)
+
+
+def generate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run, a checkpoint directory, a shipped model, or a hub name.",
+            metavar="MODEL",
+            autocompletion=complete_models,
+        ),
+    ],
+    file: Annotated[str | None, typer.Argument(help="Lines or rows, or - for stdin.", metavar="[FILE|-]")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="The text itself, instead of a file.", metavar="TEXT")
+    ] = None,
+    field: Field = "text",
+    input_format: InputFormat = None,
+    encoding: Encoding = "utf-8",
+    beams: Beams = None,
+    n_best: NBest = None,
+    length_penalty: LengthPenalty = None,
+    max_new_tokens: MaxNewTokens = None,
+    min_new_tokens: MinNewTokens = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    typical: Typical = None,
+    repetition_penalty: RepetitionPenalty = None,
+    no_repeat_ngram: NoRepeat = None,
+    copy_source: CopySource = False,
+    allowed: Allowed = None,
+    prefix: Prefix = "",
+    explain: Explain = False,
+    max_length: MaxLength = None,
+    batch_size: BatchSize = 16,
+    seed: Seed = 7,
+    precision: Precision = "auto",
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the answer of a model to each text, or go on where it ends.
+
+    A model trained to answer (finetune --task seq2seq, pretrain --objective unilm) reads
+    a text and writes another; a language model (GPT-2, pretrain --objective lm)
+    continues it. Which of the two a model does is said on stderr. One line a
+    text on stdout, in order; with --json the row with `generated` and `score`.
+
+    \b
+    Examples:
+      nlpx generate char-tiny --prompt 今天天气很好 --max-new-tokens 20
+      nlpx generate char-tiny texts.txt --beams 4 --copy-source --max-new-tokens 16
+      echo 春天来了 | nlpx generate char-tiny - --top-p 0.9 --n-best 3 --max-new-tokens 16
+      nlpx generate char-tiny titles.jsonl --field text --explain --json --max-new-tokens 8
+    """
+    from nlpx.data.rows.texts import Texts
+    from nlpx.jobs.generate import generate
+    from nlpx.jobs.generate.answers import Report
+    from nlpx.jobs.generate.options import Options, settings_of
+
+    console = Console(json=json, quiet=quiet)
+    settings = settings_of(
+        temperature=temperature,
+        num_beams=beams,
+        num_return=n_best,
+        length_penalty=length_penalty,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
+        top_k=top_k,
+        top_p=top_p,
+        typical_p=typical,
+        repetition_penalty=repetition_penalty,
+        no_repeat_ngram=no_repeat_ngram,
+    )
+    options = Options(copy_source, allowed, prefix, explain, max_length, batch_size, seed)
+    _refuse_silence(prompt, file)
+    given = Texts(file or "-", field, input_format, encoding) if prompt is None else prompt
+    report = Report()
+    rows = generate(model, given, settings, options, device=device or "auto", precision=precision, report=report)
+    console.note(f"{model} {report.arrangement}; {report.precision}")
+    if console.mode == "json":
+        console.rows(rows)
+    else:
+        _print(console, rows, n_best=settings.num_return > 1, explain=explain)
+    if report.num_unfinished:
+        console.note(report.unfinished())
+    for sentence in report.warnings():
+        console.warn(sentence)
+
+
+def _refuse_silence(prompt: str | None, file: str | None) -> None:
+    from nlpx.errors import UsageError
+
+    if prompt is not None and file is not None:
+        raise UsageError(f"--prompt and {file} both say what to read", hint="give one of them")
+    if prompt is None and file is None and sys.stdin.isatty():
+        hint = "name a file, give --prompt TEXT, or pipe lines into the command"
+        raise UsageError("no text: stdin is a terminal", hint=hint)
+
+
+def _print(console: Console, rows: Iterable[Mapping[str, Any]], *, n_best: bool, explain: bool) -> None:
+    """One line a text, or with n-best `number TAB score TAB text` a line for each of its answers."""
+    for number, row in enumerate(rows, start=1):
+        if n_best:
+            for answer in row["hypotheses"]:
+                console.text(f"{number}\t{answer['score']:.4f}\t{_one_line(answer['generated'])}")
+        else:
+            console.text(_one_line(row["generated"]))
+        sys.stdout.flush()
+        for answer in row["hypotheses"] if explain else ():
+            console.note("  " + " ".join(f"{part['token']} {part['probability']:.2f}" for part in answer["tokens"]))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("\n"))

@@ -1,0 +1,140 @@
+"""A model to generate with: loaded, put behind the decoder that fits it, with the frame of its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlpx.errors import InputError, UsageError
+from nlpx.jobs.generate.options import Precision
+
+if TYPE_CHECKING:
+    import torch
+
+    from nlpx.decode.generation.decoders import Decoder
+    from nlpx.tokenizers.base import Tokenizer
+
+MADE_BY = (
+    "`nlpx pretrain --model {} --objective unilm` makes one that answers, --objective lm one that continues; "
+    "char-tiny and word-tiny ship with one"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratingModel:
+    """A decoder with its tokenizer. `arrangement` says in a sentence which decoder was chosen, and why."""
+
+    decoder: Decoder
+    tokenizer: Tokenizer
+    vocab_size: int
+    end_ids: frozenset[int]
+    arrangement: str
+    precision: str
+    trained_length: int  # tokens that the model was made for, source and answer together
+    device: torch.device
+
+    @property
+    def continues(self) -> bool:
+        """Whether an answer goes on where its source ends."""
+        return self.decoder.reads_source
+
+    def frame(self, body: Sequence[int]) -> list[int]:
+        """A source as the decoder reads it, from the ids of its text."""
+        frame = self.tokenizer.frame
+        return [*frame.start, *body, *(() if self.continues else frame.end)]
+
+    def body_of(self, text: str) -> list[int]:
+        """The ids of a text without what goes around it."""
+        frame = self.tokenizer.frame
+        token_ids = self.tokenizer.encode(text).token_ids
+        return token_ids[len(frame.start) : len(token_ids) - len(frame.end)]
+
+
+def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> GeneratingModel:
+    """Load a model by directory, run, shipped or hub name.
+
+    Raises `InputError` for one without a language-model head, with the command that makes one, and `UsageError` for
+    int8 on an accelerator.
+    """
+    import torch
+
+    from nlpx.device import choose
+    from nlpx.models.checkpoints.hub.of_run import checkpoint_of
+    from nlpx.tokenizers.load import load_tokenizer
+
+    chosen = torch.device(choose(device).device)
+    resolved = _precision(precision, chosen)
+    where = str(checkpoint_of(Path(name))) if Path(name).is_dir() else name
+    tokenizer = load_tokenizer(where)
+    model = _with_head(where, name)
+    tokenizer.require_rows(model.config.vocab_size, name=name)
+    decoder, arrangement = _arranged(_in_format(model.to(chosen), resolved))
+    return GeneratingModel(
+        decoder=decoder,
+        tokenizer=tokenizer,
+        vocab_size=model.config.vocab_size,
+        end_ids=_end_ids(tokenizer, model.config),
+        arrangement=arrangement,
+        precision=resolved,
+        trained_length=model.config.max_position_embeddings,
+        device=chosen,
+    )
+
+
+def _with_head(where: str, name: str) -> Any:
+    from nlpx.models.checkpoints.load import load_model
+    from nlpx.models.transformer import Transformer
+
+    try:
+        model = load_model(where, head="mlm")
+    except InputError as error:
+        if "lm_head" not in error.message and "masked-language-model head" not in error.message:
+            raise
+        raise InputError(
+            f"{name}: the model has no language-model head to generate with", hint=MADE_BY.format(name)
+        ) from None
+    if not isinstance(model, Transformer):
+        raise InputError(
+            f"{name}: generation needs a family that nlpx computes itself, this model comes through transformers",
+            hint="nlpx inspect says which family a checkpoint is",
+        )
+    return model
+
+
+def _arranged(model: Any) -> tuple[Decoder, str]:
+    """The decoder that fits a model, and the sentence that says so: the one place where it is chosen."""
+    from nlpx.decode.generation.decoders import CausalDecoder, PrefixDecoder
+
+    if model.config.mask == "causal":
+        return CausalDecoder(model), "continues its prompt: the model reads from left to right (causal)"
+    return PrefixDecoder(model), (
+        "answers its source: the model reads both ways, so source and answer go in as two segments (UniLM); "
+        "one that was not trained so writes nonsense"
+    )
+
+
+def _end_ids(tokenizer: Tokenizer, config: Any) -> frozenset[int]:
+    named = (tokenizer.sep_token_id, config.special_token_ids.get("eos"), *tokenizer.frame.end)
+    return frozenset(token_id for token_id in named if token_id is not None)
+
+
+def _precision(precision: Precision, device: torch.device) -> str:
+    from nlpx.train.precision import resolve_precision
+
+    if precision != "int8":
+        return resolve_precision(precision, device=device)[0]
+    if device.type != "cpu":
+        raise UsageError(f"--precision int8 computes on a CPU, not on {device.type}", hint="--device cpu")
+    return precision
+
+
+def _in_format(model: Any, precision: str) -> Any:
+    import torch
+
+    if precision == "int8":
+        from nlpx.models.int8 import quantise
+
+        return quantise(model)
+    return model.to(getattr(torch, precision))
