@@ -25,7 +25,7 @@ from rounds import in_process, markdown, ratios, spread
 
 from nlpx import load_model
 from nlpx.decode.generation import CausalDecoder, GenerationSettings, generate
-from nlpx.models.int8 import quantise
+from nlpx.decode.generation.int8 import quantise
 
 VOCABULARY, PROMPT, NEW = 8000, 8, 32
 PEER = "transformers, float32"

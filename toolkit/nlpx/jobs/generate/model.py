@@ -135,7 +135,7 @@ def _in_format(model: Any, precision: str) -> Any:
     import torch
 
     if precision == "int8":
-        from nlpx.models.int8 import quantise
+        from nlpx.decode.generation.int8 import quantise
 
         return quantise(model)
     return model.to(getattr(torch, precision))
