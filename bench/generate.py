@@ -25,7 +25,7 @@ from rounds import in_process, markdown, ratios, spread
 
 from nlpx import load_model
 from nlpx.decode.generation import CausalDecoder, GenerationSettings, generate
-from nlpx.models.int8 import quantise
+from nlpx.decode.generation.int8 import quantise
 
 VOCABULARY, PROMPT, NEW = 8000, 8, 32
 PEER = "transformers, float32"
@@ -54,7 +54,9 @@ def decoders(theirs: Any) -> dict[str, CausalDecoder]:
     }
 
 
-def measure(theirs: Any, found: dict[str, CausalDecoder], batch: int, beams: int, rounds: int) -> dict[str, list[float]]:
+def measure(
+    theirs: Any, found: dict[str, CausalDecoder], batch: int, beams: int, rounds: int
+) -> dict[str, list[float]]:
     """New tokens per CPU second of each variant in each round."""
     prompts = torch.randint(1, VOCABULARY, (batch, PROMPT), generator=torch.Generator().manual_seed(batch))
     settings = GenerationSettings(max_new_tokens=NEW, num_beams=beams)

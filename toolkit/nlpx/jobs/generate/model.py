@@ -121,10 +121,11 @@ def _end_ids(tokenizer: Tokenizer, config: Any) -> frozenset[int]:
 
 
 def _precision(precision: Precision, device: torch.device) -> str:
-    from nlpx.train.precision import resolve_precision
-
+    if precision == "auto":
+        # On a CPU bfloat16 was no faster for few rows (docs/performance.md), and would change some answers.
+        return "float32" if device.type == "cpu" else "bfloat16"
     if precision != "int8":
-        return resolve_precision(precision, device=device)[0]
+        return precision
     if device.type != "cpu":
         raise UsageError(f"--precision int8 computes on a CPU, not on {device.type}", hint="--device cpu")
     return precision
@@ -134,7 +135,7 @@ def _in_format(model: Any, precision: str) -> Any:
     import torch
 
     if precision == "int8":
-        from nlpx.models.int8 import quantise
+        from nlpx.decode.generation.int8 import quantise
 
         return quantise(model)
     return model.to(getattr(torch, precision))

@@ -26,12 +26,8 @@ class _Int8Head(nn.Module):
         if head.bias is not None:
             self.product.bias = nn.Parameter(head.bias.detach())
 
-    def forward(
-        self, hidden_states: Tensor, word_embeddings: Tensor, condition: Tensor | None, targets: Tensor | None = None
-    ) -> Tensor:
-        """Logits (..., V) of states (..., D)."""
-        if targets is not None:
-            raise ValueError("a quantised model is not trained: it has logits, no loss")
+    def forward(self, hidden_states: Tensor, _table: Tensor, condition: Tensor | None, _targets: None = None) -> Tensor:
+        """Logits (..., V) of states (..., D); a quantised model has no loss."""
         logits: Tensor = self.product(self.head.project(hidden_states, condition))
         return logits
 
