@@ -42,6 +42,7 @@ class LanguageModelHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.transform = config.lm_transform
+        self.scale = config.hidden_size**-0.5 if config.lm_scale == "sqrt" else None
         if config.lm_transform:
             self.dense: nn.Module = nn.Linear(config.hidden_size, config.embedding_size, bias=config.use_bias)
             self.act = activation(config.hidden_act)
@@ -59,7 +60,7 @@ class LanguageModelHead(nn.Module):
         self, hidden_states: Tensor, word_embeddings: Tensor, condition: Tensor | None, targets: Tensor | None = None
     ) -> Tensor:
         """Logits, or with `targets` (N,) for states (N, D) the sum of their negative log-likelihoods, 0-d float32."""
-        hidden = self.dense(hidden_states)  # (..., E)
+        hidden = self.dense(hidden_states if self.scale is None else hidden_states * self.scale)  # (..., E)
         if self.transform:
             hidden = self.norm(self.act(hidden), condition)
         table = word_embeddings if self.decoder is None else self.decoder

@@ -40,7 +40,7 @@ class Family(Protocol):
         ...
 
 
-SPECIAL_TOKENS = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
+SPECIAL_TOKENS = ("bos", "eos", "pad", "unk", "cls", "sep", "mask", "decoder_start")
 
 
 @dataclass(frozen=True, slots=True)

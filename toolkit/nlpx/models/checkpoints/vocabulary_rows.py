@@ -11,7 +11,7 @@ from nlpx.models.checkpoints.load import Described, load_model
 from nlpx.models.checkpoints.weights import CompoundToken
 from nlpx.models.transformer import Transformer
 
-STORED = ("heads", "pooler", "classification_pooling", "classification_transform", "mask")
+STORED = ("heads", "pooler", "classification_pooling", "classification_transform", "mask", "num_decoder_layers")
 
 
 def with_rows(
