@@ -9,7 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from nlpx.errors import UsageError
+from nlpx.decode.generation.encoder_decoder import EncoderDecoderDecoder
+from nlpx.errors import InputError, UsageError
 from nlpx.models.cache import KeyValueCache
 from nlpx.models.config import ModelConfig
 from nlpx.models.encoder_decoder import EncoderDecoder
@@ -177,3 +178,36 @@ def test_buckets_work_in_one_stack_with_a_cache() -> None:
         for row, length in enumerate(lengths):
             expected = made(tokens[row : row + 1, : length + 1]).logits[:, -1]
             torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_rows_move_with_their_sources() -> None:
+    """Beams that change places, rows that leave, and rows that are chosen unevenly: as if each had been alone."""
+    decoder = EncoderDecoderDecoder(model(special_token_ids={"decoder_start": 3, "pad": 0}))
+    assert decoder.start_ids == (3,)
+    sources = [ids(1, length, seed=length)[0].tolist() for length in (7, 4, 6)]
+    targets: list[list[int]] = [[3], [3], [3]]
+    of_row = [0, 1, 2]
+    with torch.no_grad():
+        logits, state = decoder.start(sources)
+        for rows, num_copies in (
+            ([0, 1, 2], 3),
+            ([0, 0, 1, 1, 2, 2], 3),
+            ([1, 0, 2, 2, 5, 4], 3),
+            ([0, 1, 4, 5], 2),
+            ([3, 0, 1], 3),
+            ([1], 1),
+        ):
+            state.select(rows)
+            of_row, targets = [of_row[row] for row in rows], [list(targets[row]) for row in rows]
+            chosen = torch.randint(2, 40, (len(rows),), generator=torch.Generator().manual_seed(len(rows)))
+            logits = decoder.step(chosen, state)
+            targets = [[*target, int(token)] for target, token in zip(targets, chosen, strict=True)]
+            assert state.source.num_sources == num_copies
+            for row, (source, target) in enumerate(zip(of_row, targets, strict=True)):
+                alone = decoder.model(torch.tensor([sources[source]]), None, torch.tensor([target])).logits[0, -1]
+                torch.testing.assert_close(logits[row], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_an_empty_source_is_refused() -> None:
+    with pytest.raises(InputError, match="source 2 is empty"):
+        EncoderDecoderDecoder(model()).start([[3], []])

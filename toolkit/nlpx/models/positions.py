@@ -132,8 +132,11 @@ class BucketedPositions(nn.Module):
 
     def __init__(self, num_buckets: int, max_distance: int, num_heads: int, *, causal: bool) -> None:
         super().__init__()
-        self.num_buckets, self.max_distance, self.causal = num_buckets, max_distance, causal
+        self.max_distance = max_distance
         self.weight = nn.Parameter(torch.empty(num_buckets, num_heads))
+        # Of every distance that can be told from others; what is farther away is clipped.
+        distances = torch.arange(-max_distance, max_distance + 1)
+        self.buckets = distance_buckets(distances, num_buckets=num_buckets, max_distance=max_distance, causal=causal)
 
     def forward(self, position_ids: Tensor, num_stored: int = 0) -> Tensor:
         """The bias (B or 1, H, T, S) of queries at `position_ids` (B or 1, T).
@@ -146,10 +149,12 @@ class BucketedPositions(nn.Module):
             num_slots = num_stored + position_ids.shape[1]
             keys = torch.arange(num_slots, device=position_ids.device)[None]  # (1, S)
         distance = keys[:, None, :] - position_ids[:, :, None]  # (B or 1, T, S)
-        buckets = distance_buckets(
-            distance, num_buckets=self.num_buckets, max_distance=self.max_distance, causal=self.causal
-        )
-        return functional.embedding(buckets, self.weight).permute(0, 3, 1, 2)  # (B or 1, H, T, S)
+        index = distance.clamp_(-self.max_distance, self.max_distance).add_(self.max_distance)
+        self.buckets = self.buckets.to(position_ids.device)
+        of_distance = functional.embedding(self.buckets, self.weight).t()  # (H, 2 max + 1)
+        # A look-up in the few numbers of each head, several times as fast as one of buckets in the table.
+        bias: Tensor = of_distance.index_select(1, index.flatten()).unflatten(1, index.shape)  # (H, B or 1, T, S)
+        return bias.transpose(0, 1)
 
 
 def distance_buckets(distance: Tensor, *, num_buckets: int, max_distance: int, causal: bool) -> Tensor:

@@ -209,8 +209,6 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
         defaults["heads"] = (head,)
     if not config.has_classifier:
         defaults |= {"classification_pooling": "mean", "classification_transform": "none"}
-    if "lm" not in (choices.get("heads") or defaults["heads"]):
-        defaults["num_decoder_layers"] = 0  # the encoder alone is wanted
     defaults["vocab_size"] = rows.num_rows(config.vocab_size)
     defaults["special_token_ids"] = rows.moved(config.special_token_ids)
     unknown = sorted(set(choices) - set(ModelConfig.model_fields))
@@ -218,8 +216,11 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
         raise UsageError(
             f"unknown choice `{unknown[0]}`", hint="choices are the keys of ModelConfig; see `nlpx inspect`"
         )
+    chosen = defaults | choices
+    if "lm" not in chosen["heads"]:
+        chosen["num_decoder_layers"] = 0  # the encoder alone is wanted
     try:
-        return config.with_choices(**(defaults | choices))
+        return config.with_choices(**chosen)
     except ValidationError as error:
         raise UsageError(_first(error)) from None
 

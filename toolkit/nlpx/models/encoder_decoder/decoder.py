@@ -25,6 +25,11 @@ class Source:
     layers: list[tuple[Tensor, Tensor]]  # (B, H, S, width) each
     bias: Tensor | None  # (B, 1, 1, S)
 
+    @property
+    def num_sources(self) -> int:
+        """B."""
+        return self.layers[0][0].shape[0]
+
     def select(self, rows: Sequence[int]) -> None:
         """Keep these sources in this order; one that is named twice is copied."""
         index = torch.tensor(list(rows), device=self.layers[0][0].device)
