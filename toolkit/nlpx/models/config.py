@@ -51,11 +51,12 @@ class ModelConfig(BaseModel):
     num_position_buckets: int = Field(32, gt=3, description="classes of distances, a number a head each (bucketed)")
     max_bucketed_distance: int = Field(128, gt=0, description="distances from here on share the last bucket (bucketed)")
     type_vocab_size: int = Field(2, ge=0, description="number of segments; 0 = the model has none")
+    segments_as_tokens: bool = Field(False, description="segments are token ids, whose word vectors are added")
 
     hidden_act: Activation = "gelu"
     feed_forward: Literal["dense", "gated"] = "dense"
     norm: Literal["layer", "rms"] = "layer"
-    norm_place: Literal["post", "pre"] = "post"
+    norm_place: Literal["post", "pre", "grover"] = "post"
     norm_scale: bool = Field(True, description="norms learn a scale and, for layer norm, an offset")
     norm_eps: float = Field(1e-12, gt=0)
     embedding_norm: bool = Field(True, description="normalise the summed embeddings")
@@ -159,6 +160,10 @@ class ModelConfig(BaseModel):
             (
                 self.condition_hidden_size and not self.condition_size,
                 "condition_hidden_size needs condition_size above 0",
+            ),
+            (
+                self.segments_as_tokens and self.type_vocab_size,
+                f"segments_as_tokens needs type_vocab_size 0, which is {self.type_vocab_size}",
             ),
             (
                 self.mask == "unilm" and not self.type_vocab_size,

@@ -252,7 +252,11 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each added to its input; norms after the sum (post) or before the part (pre)."""
+    """Attention and feed-forward, each added to its input.
+
+    Norms stand after the sum (post), before the part (pre), or before the feed-forward and after its sum (grover, arXiv
+    1905.12616).
+    """
 
     def __init__(self, config: ModelConfig, pool: NoisePool, layer: int) -> None:
         super().__init__()
@@ -261,7 +265,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config, pool)
         self.feed_forward_norm = Norm(config.hidden_size, config)
         self.dropout = Dropout(config.hidden_dropout, pool)
-        self.norm_first = config.norm_place == "pre"
+        self.norm_place = config.norm_place
 
     def forward(
         self,
@@ -273,10 +277,14 @@ class Block(nn.Module):
         """States (B, T, D) after this block, and the scores it adds to where `residual_scores` is chosen."""
         # What attention is added to: the states of the positions that have a query.
         residual = hidden if context.query_positions is None else take_positions(hidden, context.query_positions)
-        if self.norm_first:
+        if self.norm_place == "pre":
             mixed, scores = self.attention(self.attention_norm(hidden, condition), context, previous)
             hidden = residual + self.dropout(mixed)  # (B, Q, D)
             return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden, condition))), scores
         mixed, scores = self.attention(hidden, context, previous)
-        hidden = self.attention_norm(residual + self.dropout(mixed), condition)  # (B, Q, D)
+        hidden = residual + self.dropout(mixed)  # (B, Q, D)
+        if self.norm_place == "grover":
+            inner = self.feed_forward(self.attention_norm(hidden, condition))
+            return self.feed_forward_norm(hidden + self.dropout(inner), condition), scores
+        hidden = self.attention_norm(hidden, condition)
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)), condition), scores

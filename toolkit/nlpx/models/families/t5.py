@@ -163,6 +163,7 @@ def write_sizes(config: ModelConfig, prefix: str) -> dict[str, Any]:
         residual_scores=("none",),
         condition_size=(0,),
         type_vocab_size=(0,),
+        segments_as_tokens=(False,),
         embedding_size=(config.hidden_size,),
         project_embeddings=(False,),
         key_size=(config.head_size,),
