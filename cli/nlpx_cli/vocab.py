@@ -183,6 +183,9 @@ def trim(
         str | None, typer.Option("--counts", help="A table of `nlpx wordfreq` instead of texts.", metavar="FILE")
     ] = None,
     min_count: MinCount = 1,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Entries at most, the most frequent.  [default: all used]", min=1)
+    ] = None,
     field: Field = "text",
     input_format: InputFormat = None,
     encoding: Encoding = "utf-8",
@@ -194,8 +197,9 @@ def trim(
 ) -> None:
     """Trim a vocabulary to what a corpus uses.
 
-    Special tokens and single ASCII characters stay. No text of the corpus
-    changes its tokens, and a checkpoint's scores of what is kept stay equal.
+    Special tokens and single ASCII characters stay, of sentencepiece (T5, mT5)
+    special pieces, bytes and sentinels. No text of the corpus changes its
+    tokens, and a checkpoint's scores of what is kept stay equal.
 
     \b
     Examples:
@@ -214,6 +218,7 @@ def trim(
         corpus=_corpus(data, field, input_format, encoding) if data else None,
         counts=counts,
         min_count=min_count,
+        size=size,
         to=to,
         family=family,
         overwrite=overwrite,

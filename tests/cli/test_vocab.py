@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 
+import foreign_tokenizers as foreign
 import tiny
 from nlpx import load_model, load_tokenizer
 from nlpx.models.checkpoints.load import describe
@@ -345,3 +347,73 @@ def test_the_earlier_name_of_trim_works_and_says_the_new_one(nlpx):
     assert "is now called `nlpx vocab trim`" in outcome.err
     assert Path("small/vocab.txt").read_text() != Path("base/vocab.txt").read_text()
     assert "cut" not in nlpx("vocab", "--help").out
+
+
+def mt5(folder: Path) -> None:
+    """A tiny mT5 as it is published: more rows than pieces, and a vocabulary product with a matrix of its own."""
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir()
+    special = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    model = foreign.sentencepiece_model(500, byte_fallback=True, user_defined_symbols=["▁<extra_id_0>"], **special)
+    (folder / "spiece.model").write_bytes(model)
+    rows = len(sentencepiece.SentencePieceProcessor(model_proto=model)) + 12
+    torch.manual_seed(0)
+    config = transformers.MT5Config(vocab_size=rows, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_heads=2)
+    made = transformers.MT5ForConditionalGeneration(config)
+    made.save_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors") | {"lm_head.weight": torch.randn(rows, 16)}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_trimming_an_mt5(nlpx):
+    mt5(Path("base"))
+    Path("some.txt").write_text("".join(f"{text}\n" for text in foreign.SENTENCES[:2]), encoding="utf-8")
+    outcome = nlpx("vocab", "cut", "base", "--family", "mt5", "--data", "some.txt", "-o", "small", "--json")
+    assert outcome.code == 0, outcome.err
+    facts = json.loads(outcome.out)
+    old, new = load_tokenizer("base"), load_tokenizer("small")
+    before, after = (load_model(folder, head="lm") for folder in ("base", "small"))
+    kept = json.loads(Path("small/vocabulary_map.json").read_text(encoding="utf-8"))["keep_tokens"]
+    assert facts["size"] == len(kept) == new.vocab_size == after.config.vocab_size < old.vocab_size
+    assert kept[:259] == list(range(259))
+    assert "▁<extra_id_0>" in new.vocab.ids
+    assert not after.config.tie_word_embeddings
+    for text in foreign.SENTENCES[:2]:
+        assert new.decode(new.encode(text).token_ids) == old.decode(old.encode(text).token_ids)
+        ids = [torch.tensor([tokenizer.encode(text).token_ids]) for tokenizer in (old, new)]
+        assert [kept[index] for index in ids[1][0].tolist()] == ids[0][0].tolist()
+        starts = [torch.cat([torch.zeros(1, 1, dtype=torch.long), one], 1) for one in ids]
+        with torch.no_grad():
+            first, second = before(ids[0], None, starts[0]).logits, after(ids[1], None, starts[1]).logits
+        torch.testing.assert_close(second, first[..., kept], rtol=1e-5, atol=1e-5)
+        renormalised = first.softmax(-1)[..., kept]
+        renormalised = renormalised / renormalised.sum(-1, keepdim=True)
+        torch.testing.assert_close(second.softmax(-1), renormalised, rtol=1e-4, atol=1e-6)
+
+
+def test_trimming_an_mt5_to_a_size_for_transformers(nlpx, run):
+    mt5(Path("base"))
+    Path("some.txt").write_text("".join(f"{text}\n" for text in foreign.SENTENCES), encoding="utf-8")
+    facts = run("trim", "base", "--data", "some.txt", "--size", "300", "--to", "hf", "-o", "small")
+    assert facts["size"] == 300
+    from transformers import MT5ForConditionalGeneration
+
+    theirs = MT5ForConditionalGeneration.from_pretrained("small")
+    assert theirs.lm_head.weight.shape == theirs.shared.weight.shape == (300, 16)
+    assert load_model("small", head="lm").config.family == "mt5"
+    assert run("trim", "small/spiece.model", "--data", "some.txt", "--size", "290", "-o", "fewer")["size"] == 290
+    code, said = refused(nlpx, "trim", "base", "--data", "some.txt", "--size", "20", "-o", "none")
+    assert (code, "--size 20 leaves no room" in said) == (2, True)
+    code, said = refused(nlpx, "trim", "base", "--counts", "words.tsv", "-o", "none")
+    assert (code, "give --data" in said) == (2, True)
+    code, said = refused(nlpx, "extend", "base", "--words", "words.tsv", "-o", "none")
+    assert code == 3
+
+
+def test_trimming_to_a_size(run):
+    tiny.write_vocab(Path("base"), VOCAB)
+    Path("some.txt").write_text("春春春夏夏秋\n", encoding="utf-8")
+    assert run("trim", "base", "--data", "some.txt", "--size", "9", "-o", "small")["size"] == 9
+    assert load_tokenizer("small").vocab.tokens == [*tiny.SPECIAL, "[", "]", "春", "夏"]

@@ -68,6 +68,7 @@ CASES = [
     ("nezha", "mlm", {"head": "mlm"}, {}),
     ("nezha", "unilm", {"head": "mlm"}, {"mask": "unilm"}),
     ("nezha", "far", {}, {}),
+    ("gpt2", "lm", {"head": "lm"}, {}),
     ("albert", "mlm", {"head": "mlm"}, {}),
     ("albert", "unshared", {"share_layers": "none"}, {}),
     *((folder, "pooler_tanh", {"pooler": "tanh"}, {}) for folder in ("bert", "albert", "roformer", "nezha")),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from nlpx import load_model
+from nlpx.errors import InputError
 from nlpx.models.checkpoints.family import get_family
 from nlpx.models.checkpoints.load import describe
 from nlpx.models.checkpoints.names import written_name
@@ -33,7 +36,6 @@ GPT_SIZES: dict[str, Any] = {
     "n_embd": 32,
     "n_layer": 3,
     "n_head": 4,
-    "n_inner": 48,
     "n_positions": 40,
     "resid_pdrop": 0.0,
     "embd_pdrop": 0.0,
@@ -79,8 +81,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], str | None]] = {
         {"embedding_size": 24, "num_labels": 3, "hidden_act": "relu"},
         "classification",
     ),
-    "gpt2": ("GPT2Config", "GPT2Model", {}, None),
-    "gpt2-lm": ("GPT2Config", "GPT2LMHeadModel", {}, "lm"),
+    "gpt": ("OpenAIGPTConfig", "OpenAIGPTModel", {}, None),
+    "gpt-lm": ("OpenAIGPTConfig", "OpenAIGPTLMHeadModel", {}, "lm"),
+    "gpt-lm-relu": ("OpenAIGPTConfig", "OpenAIGPTLMHeadModel", {"afn": "relu", "layer_norm_epsilon": 1e-3}, "lm"),
+    "gpt2": ("GPT2Config", "GPT2Model", {"n_inner": 48}, None),
+    "gpt2-lm": ("GPT2Config", "GPT2LMHeadModel", {"n_inner": 48}, "lm"),
     "gpt2-lm-untied": ("GPT2Config", "GPT2LMHeadModel", {"tie_word_embeddings": False}, "lm"),
 }
 
@@ -88,7 +93,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], str | None]] = {
 def reference(name: str, folder: Path) -> Any:
     """A transformers model with random weights everywhere, saved in `folder`."""
     config_class, model_class, keys, _ = MODELS[name]
-    sizes = GPT_SIZES if "GPT2" in config_class else SIZES
+    sizes = GPT_SIZES if "GPT" in config_class else SIZES
     torch.manual_seed(0)
     model = getattr(transformers, model_class)(getattr(transformers, config_class)(**(sizes | keys))).eval()
     with torch.no_grad():
@@ -132,7 +137,7 @@ def compare(ours: Any, theirs: Any, real: Tensor, head: str | None) -> None:
 def test_outputs_equal(name: str, tmp_path: Path) -> None:
     theirs = reference(name, tmp_path)
     ours = load_model(tmp_path, head=MODELS[name][3])
-    values = batch(segments="gpt2" not in name)
+    values = batch(segments="gpt" not in name)
     with torch.no_grad():
         result = ours(**values, return_hidden_states=True)
         expected = theirs(**their_arguments(values), output_hidden_states=True)
@@ -148,7 +153,7 @@ def test_outputs_equal(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("bert", "bert-mlm", "roformer-mlm-narrow", "albert-mlm", "electra-generator", "gpt2-lm"),
+        *("bert", "bert-mlm", "roformer-mlm-narrow", "albert-mlm", "electra-generator", "gpt2-lm", "gpt-lm"),
         *("roformer-classes", "electra-classes"),
     ],
 )
@@ -157,7 +162,7 @@ def test_gradients_equal(name: str, tmp_path: Path) -> None:
         reference(name, tmp_path / "reference"),
         load_model(tmp_path / "reference", head=MODELS[name][3]),
     )
-    values = batch(segments="gpt2" not in name)
+    values = batch(segments="gpt" not in name)
     real = values["attention_mask"].bool()
     result, expected = ours(**values), theirs(**their_arguments(values))
     got = result.last_hidden_state if result.logits is None else result.logits
@@ -202,10 +207,51 @@ def test_round_trip_is_bit_exact(name: str, tmp_path: Path) -> None:
     back = type(theirs).from_pretrained(tmp_path / "back").eval()
     for (key, before), after in zip(theirs.state_dict().items(), back.state_dict().values(), strict=True):
         assert torch.equal(before, after), key
-    arguments = their_arguments(batch(segments="gpt2" not in name))
+    arguments = their_arguments(batch(segments="gpt" not in name))
     with torch.no_grad():
         first, second = theirs(**arguments), back(**arguments)
     assert torch.equal(first[0], second[0])
+
+
+def test_segments_may_be_tokens(tmp_path: Path) -> None:
+    """As CDial-GPT marks who speaks."""
+    theirs, ours = reference("gpt-lm", tmp_path), load_model(tmp_path, head="lm", segments_as_tokens=True)
+    values = batch(segments=True)
+    values["segment_ids"] += 7
+    with torch.no_grad():
+        result, expected = ours(**values), theirs(**their_arguments(values))
+        plain = ours(values["token_ids"], attention_mask=values["attention_mask"]).logits
+    real = values["attention_mask"].bool()
+    compare(result, expected, real, "lm")
+    assert not torch.allclose(plain[real], expected.logits[real], atol=1e-2)
+
+
+def test_a_bert_with_a_narrow_word_table(tmp_path: Path) -> None:
+    """bert4keras' names for it; the computation is that of an ELECTRA generator, whose map has a place of its own."""
+    theirs = reference("electra-generator", tmp_path / "theirs")
+    renamed = {}
+    for key, tensor in theirs.state_dict().items():
+        for old, new in (
+            ("electra.embeddings_project", "bert.encoder.embedding_hidden_mapping_in"),
+            ("generator_predictions.dense", "cls.predictions.transform.dense"),
+            ("generator_predictions.LayerNorm", "cls.predictions.transform.LayerNorm"),
+            ("generator_lm_head.bias", "cls.predictions.bias"),
+            ("electra.", "bert."),
+        ):
+            if key.startswith(old):
+                renamed[key.replace(old, new, 1)] = tensor.clone()
+                break
+    (tmp_path / "bert").mkdir()
+    save_file(renamed, tmp_path / "bert" / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "bert" / "config.json").write_text(json.dumps(SIZES | {"model_type": "bert", "embedding_size": 24}))
+    ours = load_model(tmp_path / "bert", head="mlm")
+    assert ours.config.family == "bert"
+    assert not ours.load_report.unexpected
+    values = batch(segments=True)
+    with torch.no_grad():
+        compare(ours(**values), theirs(**their_arguments(values)), values["attention_mask"].bool(), "mlm")
+    with pytest.raises(InputError, match="embedding_size 24 has no counterpart"):
+        export_model(ours, tmp_path / "back")
 
 
 def test_every_published_form_of_names_loads(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ FORBIDDEN = {
     "": EVERYTHING_ABOVE | {"metrics", "xiangqi"},
 }
 # Folders that import each other, and no others do: a model saves and loads itself.
-CIRCLES = ({"models", "models/checkpoints"},)
+CIRCLES = ({"models", "models/checkpoints", "models/encoder_decoder"},)
 
 # Read for `--help`, presets and listings, so no heavy import at their top: what lies in the package itself, the
 # configuration of models, optimizer and training, and every plug-in or job, told by its `class Config`.

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nlpx.errors import InputError, UsageError
 from nlpx.jobs.inspect.cost import configuration, cost, measure, peak_bytes
+from nlpx.models.checkpoints.load import build
 from nlpx.models.checkpoints.save import save_model
 from nlpx.models.config import ModelConfig
 from nlpx.models.cost import bert_like, config_warnings, count_parameters, flops_per_token
@@ -24,6 +25,21 @@ def config(**choices) -> ModelConfig:
     return ModelConfig(**(sizes | choices))
 
 
+ENCODER_DECODER = {
+    "num_decoder_layers": 2,
+    "head_size": 5,
+    "position": "bucketed",
+    "feed_forward": "gated",
+    "norm": "rms",
+    "norm_place": "pre",
+    "embedding_norm": False,
+    "use_bias": False,
+    "attention_scale": "none",
+    "type_vocab_size": 0,
+    "heads": ("lm",),
+    "lm_transform": False,
+    "lm_bias": False,
+}
 CONFIGS = {
     "encoder": {},
     "mlm": {"heads": ("lm",), "pooler": "tanh"},
@@ -39,11 +55,14 @@ CONFIGS = {
     "performer-causal": {"attention": "performer", "mask": "causal", "performer_features": 11},
     "residual": {"residual_scores": "mean"},
     "entropy": {"attention_scale": "entropy_invariant"},
+    "encoder-decoder": ENCODER_DECODER,
 }
 
 
 def inputs(model: Transformer) -> dict:
     ids = torch.randint(model.config.vocab_size, (1, LENGTH), generator=torch.Generator().manual_seed(0))
+    if model.config.is_encoder_decoder:
+        return {"source_ids": ids, "target_ids": ids}
     found = {"token_ids": ids, "segment_ids": torch.zeros_like(ids)}
     return found | ({"condition": torch.tensor([1])} if model.config.condition_size else {})
 
@@ -65,7 +84,7 @@ def counted(model: Transformer, *, backward: bool) -> int:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_forward_flops_are_those_torch_counts(name):
-    model = Transformer(config(**CONFIGS[name]))
+    model = build(config(**CONFIGS[name]))
     assert flops_per_token(model.config, LENGTH).forward * LENGTH == pytest.approx(counted(model, backward=False))
 
 
@@ -76,19 +95,19 @@ def test_relative_positions_double_the_cost_of_scores():
 
 
 @pytest.mark.parametrize(
-    "name", ["encoder", "mlm", "albert", "electra", "rotary-gated-pre-rms", "key-size", "residual"]
+    "name", ["encoder", "mlm", "albert", "electra", "rotary-gated-pre-rms", "key-size", "residual", "encoder-decoder"]
 )
 def test_training_costs_three_times_the_forward_pass(name):
-    model = Transformer(config(**CONFIGS[name]))
+    model = build(config(**CONFIGS[name]))
     assert flops_per_token(model.config, LENGTH).training * LENGTH == pytest.approx(counted(model, backward=True))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_parameters_are_those_of_the_model(name):
-    model = Transformer(config(**CONFIGS[name]))
+    model = build(config(**CONFIGS[name]))
     found = count_parameters(model.named_parameters(), model.config)
     assert found.total == sum(parameter.numel() for parameter in model.parameters())
-    unshared = Transformer(model.config.with_choices(share_layers="none"))
+    unshared = build(model.config.with_choices(share_layers="none"))
     assert found.computed == sum(parameter.numel() for parameter in unshared.parameters())
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Position = Literal["learned", "hierarchical", "rotary", "relative", "none"]
+Position = Literal["learned", "hierarchical", "rotary", "relative", "bucketed", "none"]
 Activation = Literal["gelu", "gelu_new", "relu", "silu", "tanh", "linear"]
 Mask = Literal["bidirectional", "causal", "unilm"]
 Head = Literal["lm", "sentence", "discriminator", "classification", "pair"]
@@ -27,6 +27,9 @@ class ModelConfig(BaseModel):
     vocab_size: int = Field(gt=0)
     hidden_size: int = Field(gt=0)
     num_layers: int = Field(gt=0, le=10_000)  # a model is built, without memory, before its weights are looked at
+    num_decoder_layers: int = Field(
+        0, ge=0, le=10_000, description="layers of a decoder that reads the states of these; 0 = the model has none"
+    )
     num_attention_heads: int = Field(gt=0)
     intermediate_size: int = Field(gt=0)
     head_size: int = Field(0, ge=0, description="width of a value vector per head")
@@ -45,12 +48,15 @@ class ModelConfig(BaseModel):
         0.4, gt=0, lt=1, description="weight of the block part of a hierarchical position"
     )
     max_relative_position: int = Field(64, gt=0, description="distances beyond it share one vector (relative)")
+    num_position_buckets: int = Field(32, gt=3, description="classes of distances, a number a head each (bucketed)")
+    max_bucketed_distance: int = Field(128, gt=0, description="distances from here on share the last bucket (bucketed)")
     type_vocab_size: int = Field(2, ge=0, description="number of segments; 0 = the model has none")
+    segments_as_tokens: bool = Field(False, description="segments are token ids, whose word vectors are added")
 
     hidden_act: Activation = "gelu"
     feed_forward: Literal["dense", "gated"] = "dense"
     norm: Literal["layer", "rms"] = "layer"
-    norm_place: Literal["post", "pre"] = "post"
+    norm_place: Literal["post", "pre", "grover"] = "post"
     norm_scale: bool = Field(True, description="norms learn a scale and, for layer norm, an offset")
     norm_eps: float = Field(1e-12, gt=0)
     embedding_norm: bool = Field(True, description="normalise the summed embeddings")
@@ -72,6 +78,7 @@ class ModelConfig(BaseModel):
 
     hidden_dropout: float = Field(0.1, ge=0, lt=1)
     attention_dropout: float = Field(0.1, ge=0, lt=1)
+    feed_forward_dropout: float = Field(0.0, ge=0, lt=1, description="inside the feed-forward, after its activation")
     initializer_range: float = Field(0.02, gt=0)
 
     special_token_ids: dict[str, int] = Field({}, description="by name (bos, eos, pad, ...); for transformers alone")
@@ -81,6 +88,9 @@ class ModelConfig(BaseModel):
     pooler: Literal["none", "tanh", "linear"] = "none"
     lm_transform: bool = Field(True, description="dense, activation and norm before the vocabulary product")
     lm_bias: bool = Field(True, description="an offset per vocabulary entry")
+    lm_scale: Literal["none", "sqrt"] = Field(
+        "none", description="states are divided by the root of hidden_size before the vocabulary product (sqrt)"
+    )
     tie_word_embeddings: bool = True
     num_labels: int = Field(2, gt=0, description="classes of the heads `classification` and `pair`")
     pair_hidden_size: int = Field(128, gt=0, description="hidden units of the head `pair`")
@@ -89,6 +99,11 @@ class ModelConfig(BaseModel):
         "none", description="activation of a dense map before the class logits; none: no such map"
     )
     labels: tuple[str, ...] = Field((), description="names of the classes in the order of the logits, where known")
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether a decoder follows that reads the states of the layers."""
+        return self.num_decoder_layers > 0
 
     @property
     def has_classifier(self) -> bool:
@@ -134,11 +149,21 @@ class ModelConfig(BaseModel):
                 "position `relative` adds one vector to keys and values: key_size must equal head_size",
             ),
             *self._performer_contradictions(),
+            *self._decoder_contradictions(),
+            (
+                self.position == "bucketed" and self.max_bucketed_distance <= self.num_position_buckets // 2,
+                f"max_bucketed_distance {self.max_bucketed_distance} is within the distances that "
+                f"{self.num_position_buckets} buckets tell apart one by one",
+            ),
             (self.norm == "rms" and self.condition_size and not self.norm_scale, _scale_free("rms", self)),
             (self.num_conditions and not self.condition_size, "num_conditions needs condition_size above 0"),
             (
                 self.condition_hidden_size and not self.condition_size,
                 "condition_hidden_size needs condition_size above 0",
+            ),
+            (
+                self.segments_as_tokens and self.type_vocab_size,
+                f"segments_as_tokens needs type_vocab_size 0, which is {self.type_vocab_size}",
             ),
             (
                 self.mask == "unilm" and not self.type_vocab_size,
@@ -172,7 +197,34 @@ class ModelConfig(BaseModel):
                 performer and self.position == "relative",
                 "attention `performer` has no scores that position `relative` could change",
             ),
+            (
+                performer and self.position == "bucketed",
+                "attention `performer` has no scores that position `bucketed` could change",
+            ),
             (performer and self.mask == "unilm", "attention `performer` cannot follow mask `unilm`, only causal"),
+        ]
+
+    def _decoder_contradictions(self) -> list[tuple[bool, str]]:
+        plain: dict[str, Any] = {
+            "position": "bucketed",
+            "norm_place": "pre",
+            "attention": "softmax",
+            "attention_scale": "none",
+            "residual_scores": "none",
+            "share_layers": "none",
+            "mask": "bidirectional",
+            "condition_size": 0,
+            "type_vocab_size": 0,
+            "embedding_size": self.hidden_size,
+            "heads": ("lm",),
+        }
+        found = ((key, wanted, getattr(self, key)) for key, wanted in plain.items())
+        return [
+            (
+                self.is_encoder_decoder and chosen != wanted,
+                f"a model with num_decoder_layers {self.num_decoder_layers} has {key} {wanted}, not {chosen}",
+            )
+            for key, wanted, chosen in found
         ]
 
     def with_choices(self, **choices: Any) -> ModelConfig:

@@ -9,7 +9,9 @@ V, n heads of key size k and value size h, one block costs a token
     2 D I (2, or 3 where gated)     feed-forward
 
 and the whole model L of them, shared or not, 2 E D for a projected embedding, and its head: 2 D E + 2 E V for the
-vocabulary at every position. The backward pass computes two products for each of these: training costs 3 times as much.
+vocabulary at every position. A model with a decoder is counted with a target as long as its source: decoder blocks add
+theirs, and once more the attention with its maps, that to the source. The backward pass computes two products for each
+of these: training costs 3 times as much.
 """
 
 from __future__ import annotations
@@ -82,11 +84,10 @@ def flops_per_token(config: ModelConfig, length: int) -> Flops:
     hidden, narrow = config.hidden_size, config.embedding_size
     embeddings = 2.0 * narrow * hidden if narrow != hidden or config.project_embeddings else 0.0
     embeddings += _condition(config, narrow, 1 if config.embedding_norm else 0) / length
-    blocks = config.num_layers * (
-        _projections(config)
-        + _attention(config, length)
-        + 2.0 * hidden * config.intermediate_size * (3 if config.feed_forward == "gated" else 2)
-    )
+    attention = _projections(config) + _attention(config, length)
+    feed_forward = 2.0 * hidden * config.intermediate_size * (3 if config.feed_forward == "gated" else 2)
+    blocks = config.num_layers * (attention + feed_forward)
+    blocks += config.num_decoder_layers * (2 * attention + feed_forward)
     norms = 2 * config.num_layers + (config.norm_place == "pre")
     blocks += _condition(config, hidden, norms) / length
     return Flops(embeddings, blocks, _heads(config, length))
@@ -127,9 +128,10 @@ def config_warnings(config: ModelConfig) -> list[str]:
 
 
 def _part_of(name: str) -> str:
+    name = name.removeprefix("encoder.")
     if name.startswith(("embeddings.", "condition_embeddings.")):
         return "embeddings"
-    return "blocks" if name.startswith(("layers.", "norm.")) else "heads"
+    return "blocks" if name.startswith(("layers.", "norm.", "bucketed.", "decoder.")) else "heads"
 
 
 def _projections(config: ModelConfig) -> float:

@@ -18,6 +18,7 @@ class Embeddings(nn.Module):
         super().__init__()
         size = config.embedding_size
         self.word_embeddings = nn.Embedding(config.vocab_size, size)
+        self.segments_as_tokens = config.segments_as_tokens
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size) if config.type_vocab_size else None
         alpha = config.hierarchical_alpha if config.position == "hierarchical" else None
         self.position_embeddings = (
@@ -48,6 +49,8 @@ class Embeddings(nn.Module):
             if segment_ids is None:
                 segment_ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)  # (B, T)
             hidden = hidden + self.token_type_embeddings(segment_ids)
+        if self.segments_as_tokens and segment_ids is not None:
+            hidden = hidden + self.word_embeddings(segment_ids)
         if self.position_embeddings is not None:
             hidden = hidden + self.position_embeddings(positions, num_positions)
         if self.norm is not None:

@@ -42,6 +42,7 @@ class LanguageModelHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.transform = config.lm_transform
+        self.scale = config.hidden_size**-0.5 if config.lm_scale == "sqrt" else None
         if config.lm_transform:
             self.dense: nn.Module = nn.Linear(config.hidden_size, config.embedding_size, bias=config.use_bias)
             self.act = activation(config.hidden_act)
@@ -67,7 +68,7 @@ class LanguageModelHead(nn.Module):
 
     def project(self, hidden_states: Tensor, condition: Tensor | None) -> Tensor:
         """What the word table is multiplied with, (..., E)."""
-        hidden: Tensor = self.dense(hidden_states)
+        hidden: Tensor = self.dense(hidden_states if self.scale is None else hidden_states * self.scale)
         return self.norm(self.act(hidden), condition) if self.transform else hidden
 
 

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
 
 BOUND = 2  # standard deviations, where BERT's truncated normal ends
+
+
+def initialise(model: nn.Module, *, std: float, names: Collection[str] | None = None) -> None:
+    """Truncated normal weights, zero biases, unit norms, and what modules start at zero. Those of `names`, or all."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if names is not None and name not in names:
+                continue
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
+                truncated_normal_(parameter, std=std)
+        for path, module in model.named_modules():
+            for name in getattr(module, "STARTS_AT_ZERO", ()):
+                if names is None or f"{path}.{name}" in names:
+                    module.get_parameter(name).zero_()
 
 
 def truncated_normal_(tensor: Tensor, *, std: float) -> Tensor:

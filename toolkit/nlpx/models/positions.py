@@ -1,6 +1,8 @@
-"""Where a token stands: learned tables, their hierarchical extension, rotation, and relative vectors."""
+"""Where a token stands: learned tables, their hierarchical extension, rotation, relative vectors, relative buckets."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -120,3 +122,55 @@ class RelativePositions(nn.Module):
         distance = (keys[None, :] - positions[:, None]).clamp(-self.max_distance, self.max_distance)  # (T, S)
         self.table = self.table.to(positions.device)
         return self.table[distance + self.max_distance]  # shifted, so that the most negative distance is row 0
+
+
+class BucketedPositions(nn.Module):
+    """T5's bias on the scores: one number a head for each bucket of distances j - i (arXiv 1910.10683).
+
+    One table serves all layers of a stack. A causal stack spends all buckets on what lies before the query.
+    """
+
+    def __init__(self, num_buckets: int, max_distance: int, num_heads: int, *, causal: bool) -> None:
+        super().__init__()
+        self.max_distance = max_distance
+        self.weight = nn.Parameter(torch.empty(num_buckets, num_heads))
+        # Of every distance that can be told from others; what is farther away is clipped.
+        distances = torch.arange(-max_distance, max_distance + 1)
+        self.buckets = distance_buckets(distances, num_buckets=num_buckets, max_distance=max_distance, causal=causal)
+
+    def forward(self, position_ids: Tensor, num_stored: int = 0) -> Tensor:
+        """The bias (B or 1, H, T, S) of queries at `position_ids` (B or 1, T).
+
+        Without a cache the keys stand where the queries stand. With one they are the slots 0 to S - 1, S being
+        `num_stored` and the T new tokens: slot s holds the token at position s.
+        """
+        keys = position_ids
+        if num_stored:
+            num_slots = num_stored + position_ids.shape[1]
+            keys = torch.arange(num_slots, device=position_ids.device)[None]  # (1, S)
+        distance = keys[:, None, :] - position_ids[:, :, None]  # (B or 1, T, S)
+        index = distance.clamp_(-self.max_distance, self.max_distance).add_(self.max_distance)
+        self.buckets = self.buckets.to(position_ids.device)
+        of_distance = functional.embedding(self.buckets, self.weight).t()  # (H, 2 max + 1)
+        # A look-up in the few numbers of each head, several times as fast as one of buckets in the table.
+        bias: Tensor = of_distance.index_select(1, index.flatten()).unflatten(1, index.shape)  # (H, B or 1, T, S)
+        return bias.transpose(0, 1)
+
+
+def distance_buckets(distance: Tensor, *, num_buckets: int, max_distance: int, causal: bool) -> Tensor:
+    """Buckets 0 to num_buckets - 1 of distances j - i of any shape.
+
+    Half of the buckets are one distance each, the others grow by a constant factor up to `max_distance`, from which on
+    all distances share the last. Unless `causal`, the upper half of them is for keys after the query; else such keys,
+    which no query sees, are in bucket 0.
+    """
+    if causal:
+        first, steps = torch.zeros_like(distance), (-distance).clamp(min=0)
+    else:
+        num_buckets //= 2
+        first, steps = (distance > 0).long() * num_buckets, distance.abs()
+    exact = num_buckets // 2
+    # float32 like the published code: at powers of the factor another precision rounds into the neighbouring bucket.
+    octaves = torch.log(steps.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    grown = (exact + (octaves * (num_buckets - exact)).long()).clamp(max=num_buckets - 1)
+    return first + torch.where(steps < exact, steps, grown)

@@ -25,12 +25,12 @@ from nlpx.models.dropout import Dropout, NoisePool
 from nlpx.models.embeddings import Embeddings
 from nlpx.models.encoder import Encoder, ModelOutput, one_input
 from nlpx.models.heads import HEADS, Classifier, Discriminator, HeadInput, LanguageModelHead, PairClassifier, Pooler
-from nlpx.models.initialisation import truncated_normal_
+from nlpx.models.initialisation import initialise
 from nlpx.models.logit_scale import logit_scale
 from nlpx.models.masks import additive, num_visible, num_visible_in_sums, sums_only, visible
 from nlpx.models.norms import Norm
 from nlpx.models.performer import RandomFeatures
-from nlpx.models.positions import RelativePositions, Rotary
+from nlpx.models.positions import BucketedPositions, RelativePositions, Rotary
 
 
 class Transformer(Encoder):
@@ -55,6 +55,7 @@ class Transformer(Encoder):
         self.relative = (
             RelativePositions(config.max_relative_position, config.key_size) if config.position == "relative" else None
         )
+        self.bucketed = bucketed_positions(config)
         self.condition_embeddings = (
             nn.Embedding(config.num_conditions, config.condition_size) if config.num_conditions else None
         )
@@ -64,24 +65,8 @@ class Transformer(Encoder):
         self.initialise()
 
     def initialise(self, names: Collection[str] | None = None) -> None:
-        """Truncated normal weights (std `initializer_range`), zero biases, unit norms, and what modules start at zero.
-
-        Those of `names`, or all.
-        """
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if names is not None and name not in names:
-                    continue
-                if name.endswith("bias"):
-                    parameter.zero_()
-                elif parameter.dim() == 1:
-                    parameter.fill_(1.0)
-                else:
-                    truncated_normal_(parameter, std=self.config.initializer_range)
-            for path, module in self.named_modules():
-                for name in getattr(module, "STARTS_AT_ZERO", ()):
-                    if names is None or f"{path}.{name}" in names:
-                        module.get_parameter(name).zero_()
+        """Random weights (std `initializer_range`) for the parameters of `names`, or all."""
+        initialise(self, std=self.config.initializer_range, names=names)
 
     def forward(
         self,
@@ -211,25 +196,41 @@ class Transformer(Encoder):
             causal, keys = sums_only(chosen, attention_mask)
             scale = logit_scale(self.config, lambda: num_visible_in_sums(length, keys, causal=causal, device=device))
             return AttentionContext(rotary=rotary, logit_scale=scale, causal=causal, keys=keys)
-        stored = 0 if cache is None else cache.lengths[0]
+        stored = 0 if cache is None else max(cache.lengths)
         only_one = length == 1 and attention_mask is None and cache is not None  # a token always sees itself
         visibility = None
         if not only_one:
             visibility = visible(chosen, attention_mask, segment_ids, length, device)
         if cache is not None:
             visibility = cache.visible(visibility, length, device)
+        bias = additive(visibility, torch.float32)
+        if self.bucketed is not None:
+            of_positions = self.bucketed(positions, stored)  # (B or 1, H, T, S)
+            bias = of_positions if bias is None else bias + of_positions
         return AttentionContext(
-            bias=additive(visibility, torch.float32),
+            bias=bias,
             rotary=rotary,
             relative=None if self.relative is None else self.relative(positions, stored),
             logit_scale=logit_scale(self.config, lambda: num_visible(visibility, stored + length, device)),
         )
 
 
+def bucketed_positions(config: ModelConfig) -> BucketedPositions | None:
+    """The part of `position="bucketed"`, for a stack with the configuration's mask."""
+    if config.position != "bucketed":
+        return None
+    return BucketedPositions(
+        config.num_position_buckets,
+        config.max_bucketed_distance,
+        config.num_attention_heads,
+        causal=config.mask == "causal",
+    )
+
+
 class FeedForward(nn.Module):
     """Position-wise map (B, T, D) -> (B, T, D): dense, or gated by a second input map (arXiv 2002.05202)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, pool: NoisePool) -> None:
         super().__init__()
         self.input = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.use_bias)
         self.gate = (
@@ -238,25 +239,33 @@ class FeedForward(nn.Module):
             else None
         )
         self.act = activation(config.hidden_act)
+        rate = config.feed_forward_dropout
+        self.dropout = Dropout(rate, pool) if rate else nn.Identity()
         self.output = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         inner = self.act(self.input(hidden_states))  # (B, T, I)
-        output: Tensor = self.output(inner if self.gate is None else inner * self.gate(hidden_states))
+        if self.gate is not None:
+            inner = inner * self.gate(hidden_states)
+        output: Tensor = self.output(self.dropout(inner))
         return output
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each added to its input; norms after the sum (post) or before the part (pre)."""
+    """Attention and feed-forward, each added to its input.
+
+    Norms stand after the sum (post), before the part (pre), or before the feed-forward and after its sum (grover, arXiv
+    1905.12616).
+    """
 
     def __init__(self, config: ModelConfig, pool: NoisePool, layer: int) -> None:
         super().__init__()
         self.attention = SelfAttention(config, pool, layer)
         self.attention_norm = Norm(config.hidden_size, config)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = FeedForward(config, pool)
         self.feed_forward_norm = Norm(config.hidden_size, config)
         self.dropout = Dropout(config.hidden_dropout, pool)
-        self.norm_first = config.norm_place == "pre"
+        self.norm_place = config.norm_place
 
     def forward(
         self,
@@ -268,10 +277,14 @@ class Block(nn.Module):
         """States (B, T, D) after this block, and the scores it adds to where `residual_scores` is chosen."""
         # What attention is added to: the states of the positions that have a query.
         residual = hidden if context.query_positions is None else take_positions(hidden, context.query_positions)
-        if self.norm_first:
+        if self.norm_place == "pre":
             mixed, scores = self.attention(self.attention_norm(hidden, condition), context, previous)
             hidden = residual + self.dropout(mixed)  # (B, Q, D)
             return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden, condition))), scores
         mixed, scores = self.attention(hidden, context, previous)
-        hidden = self.attention_norm(residual + self.dropout(mixed), condition)  # (B, Q, D)
+        hidden = residual + self.dropout(mixed)  # (B, Q, D)
+        if self.norm_place == "grover":
+            inner = self.feed_forward(self.attention_norm(hidden, condition))
+            return self.feed_forward_norm(hidden + self.dropout(inner), condition), scores
+        hidden = self.attention_norm(hidden, condition)
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)), condition), scores

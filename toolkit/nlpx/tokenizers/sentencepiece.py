@@ -76,8 +76,8 @@ class SentencePieceTokenizer(Tokenizer):
         self._processor = _processor(model, source)
         self._shift = len(self.layout.first) - self.layout.dropped
         tokens = with_added(self._entries(), added or {}, source=source)
-        self._added_by_id = dict(added or {})
-        vocab = Vocab(tokens, source=source, unknown=None, added=self._added_by_id.values())
+        self.added_tokens = dict(added or {})  # by their ids, pieces of the file that are named again among them
+        vocab = Vocab(tokens, source=source, unknown=None, added=self.added_tokens.values())
         meaning = f"ids as {model_type} has them" if model_type else "no model is beside it: its own ids"
         super().__init__(vocab, do_lower_case=False, reason=f"subwords by sentencepiece: {source}, {meaning}")
         found = {name: vocab.ids.get(token) for name, token in self.layout.names.items()}
@@ -86,7 +86,7 @@ class SentencePieceTokenizer(Tokenizer):
             self.unk_token_id = self._processor.unk_id() + self._shift
         self.cls_token_id, self.sep_token_id, self.mask_token_id = (found.get(key) for key in ("cls", "sep", "mask"))
         self.frame = self._framed(vocab)
-        whole = {token.content for token in self._added_by_id.values()} | set(self.layout.names.values())
+        whole = {token.content for token in self.added_tokens.values()} | set(self.layout.names.values())
         self._whole = {token: vocab.ids[token] for token in whole if token in vocab.ids}
         self._pattern = re.compile("|".join(map(re.escape, sorted(self._whole, key=len, reverse=True))) or r"(?!)")
 
@@ -110,7 +110,7 @@ class SentencePieceTokenizer(Tokenizer):
         return cls(path.read_bytes(), model_type=model_type, source=str(path), added=read_added(folder))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.model, self.model_type, self.vocab.source, self._added_by_id)
+        return _rebuild, (self.model, self.model_type, self.vocab.source, self.added_tokens)
 
     def save(self, directory: str | Path) -> None:
         """Write the file as it came, and beside it what it does not say."""
@@ -118,7 +118,7 @@ class SentencePieceTokenizer(Tokenizer):
         folder.mkdir(parents=True, exist_ok=True)
         with write_atomically(folder / Path(self.vocab.source).name) as temporary:
             temporary.write_bytes(self.model)
-        decoder = {str(index): as_json(token) for index, token in self._added_by_id.items()}
+        decoder = {str(index): as_json(token) for index, token in self.added_tokens.items()}
         facts = {"kind": self.kind, "model_type": self.model_type, "added_tokens_decoder": decoder}
         write_json(folder / "nlpx_tokenizer.json", facts)
 

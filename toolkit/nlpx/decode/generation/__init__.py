@@ -1,6 +1,7 @@
-"""Generation: one decoder over causal and prefix models, greedy, drawn or by beams, with what constrains it."""
+"""Generation: one decoder over causal, prefix and encoder-decoder models, greedy, drawn or by beams, with what constrains it."""
 
 from nlpx.decode.generation.decoders import CausalDecoder, Decoder, PrefixDecoder, State
+from nlpx.decode.generation.encoder_decoder import EncoderDecoderDecoder
 from nlpx.decode.generation.generate import generate
 from nlpx.decode.generation.hypothesis import Hypothesis
 from nlpx.decode.generation.settings import GenerationSettings
@@ -8,6 +9,7 @@ from nlpx.decode.generation.settings import GenerationSettings
 __all__ = [
     "CausalDecoder",
     "Decoder",
+    "EncoderDecoderDecoder",
     "GenerationSettings",
     "Hypothesis",
     "PrefixDecoder",

@@ -99,7 +99,8 @@ def _copy_tokenizer(source: Path, target: Path) -> str | None:
     from nlpx.tokenizers.load import load_tokenizer
 
     folder = source if source.is_dir() else source.parent
-    if not any((folder / name).exists() for name in ("vocab.txt", "tokenizer.json", "nlpx_tokenizer.json")):
+    named = any((folder / name).exists() for name in ("vocab.txt", "tokenizer.json", "nlpx_tokenizer.json"))
+    if not named and not any(folder.glob("*.model")):
         return None
     tokenizer = load_tokenizer(folder)
     tokenizer.save(target)

@@ -88,11 +88,11 @@ def _graph_facts(path: Path) -> dict[str, Any]:
 def _facts(path: Path, described: Described) -> dict[str, Any]:
     import torch
 
-    from nlpx.models.checkpoints.load import fill
-    from nlpx.models.transformer import Transformer
+    from nlpx.models.checkpoints.load import build, fill
+    from nlpx.models.checkpoints.names import ENCODER
 
     with torch.device("meta"):
-        model = Transformer(described.config)
+        model = build(described.config)
     report = fill(model, described, allow_partial=("*",), check_only=True)
     tensors = asdict(report)
     rows = described.config.vocab_size
@@ -107,7 +107,7 @@ def _facts(path: Path, described: Described) -> dict[str, Any]:
         "encoder_parameters": sum(
             parameter.numel()
             for name, parameter in model.named_parameters()
-            if name.startswith(("embeddings.", "layers.", "norm."))
+            if name.removeprefix(ENCODER).startswith(("embeddings.", "layers.", "norm.", "bucketed."))
         ),
         "stored_tensors": len(names),
         "stored_dtypes": sorted({described.checkpoint.dtype(name) for name in names}),

@@ -30,22 +30,23 @@ def cost(
 ) -> dict[str, Any]:
     """The cost card of a checkpoint, or of the new model of a preset, as JSON values.
 
-    Forward time and memory are measured with random weights in float32, one text at a time: the model and the BERT
-    take turns, and the median of `rounds` counts. Memory is the weights and the most that tensors took at once in one
-    pass; scratch space inside kernels is not counted. Lengths beyond the model's positions are limited to them.
+    Forward time and memory are measured with random weights in float32, one text at a time (with a target as long
+    where the model has a decoder): the model and the BERT take turns, and the median of `rounds` counts. Memory is the
+    weights and the most that tensors took at once in one pass; scratch space inside kernels is not counted. Lengths
+    beyond the model's positions are limited to them.
     Raises `UsageError` for an unknown preset and `InputError` for a model that is none of nlpx's families.
     """
     import torch
 
     from nlpx.device import choose
+    from nlpx.models.checkpoints.load import build
     from nlpx.models.cost import bert_like, config_warnings
-    from nlpx.models.transformer import Transformer
 
     config, disk = configuration(name, family=family)
     chosen = torch.device(choose(device).device)
     usable = _usable_lengths(config, lengths)
     configs = {"model": config, "bert": bert_like(config, max(usable))}
-    models = {role: Transformer(one).eval().to(chosen) for role, one in configs.items()}
+    models = {role: build(one).eval().to(chosen) for role, one in configs.items()}
     cards = {role: _card(models[role], usable) for role in configs}
     cards["model"]["bytes"]["disk"] = disk or cards["model"]["bytes"]["float32"]
     for length in usable:
@@ -160,6 +161,8 @@ def _inputs(model: Any, length: int, device: Any) -> dict[str, Any]:
     config = model.config
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (1, length), generator=generator).to(device)
+    if config.is_encoder_decoder:
+        return {"source_ids": ids, "target_ids": ids}
     inputs = {"token_ids": ids, "segment_ids": torch.zeros_like(ids)}
     if config.condition_size:
         inputs["condition"] = torch.zeros(1, config.condition_size, device=device)

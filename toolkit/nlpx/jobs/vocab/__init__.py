@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nlpx.errors import InputError, UsageError
 from nlpx.jobs.vocab.sources import (
     JIEBA,
+    MAP_FILE,
     Base,
     Corpus,
     Counts,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from nlpx.tokenizers.vocabulary.extend import Weights
     from nlpx.tokenizers.vocabulary.trim import Usage
 
-MAP_FILE = "vocabulary_map.json"
 Format = Literal["nlpx", "hf"]
 
 
@@ -135,22 +135,23 @@ def trim(
     corpus: Corpus | None = None,
     counts: str | None = None,
     min_count: int = 1,
+    size: int | None = None,
     to: Format = "nlpx",
     family: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Keep the entries that a corpus or counted words use, and write them to `target` with the rows of a checkpoint.
 
-    With a corpus and `min_count` 1 every text of it keeps its tokens. Returns what `extend` returns.
+    With a corpus, `min_count` 1 and no `size` every text of it keeps its tokens. With a `size` only so many entries
+    stay, the most frequent. Returns what `extend` returns.
     """
-    from nlpx.tokenizers.vocabulary.extend import check_special_tokens, with_vocabulary
-    from nlpx.tokenizers.vocabulary.trim import Usage, trimmed
+    from nlpx.tokenizers.vocabulary.trim import Usage
 
     if (corpus is None) == (counts is None):
         raise UsageError("what is used? give --data or --counts, one of them")
     check_output(target, overwrite=overwrite)
-    base = open_base(name, family=family)
-    check_special_tokens(base.tokenizer.vocab)
+    base = open_base(name, family=family, pieces=True)
+    trimming = _trimming(base, counts)
     usage = Usage(base.tokenizer)
     origin = counts or ", ".join(corpus.paths if corpus else ())
     if corpus is not None:
@@ -158,10 +159,24 @@ def trim(
             usage.add(batch)
     else:
         _add_counts(usage, read_counts(counts or ""))
-    kept = usage.kept(min_count)
+    tokenizer, kept = trimming(usage, min_count, size)
     facts = {"kind": base.tokenizer.kind, "used_by": origin, "added": 0}
-    tokenizer = with_vocabulary(base.tokenizer, trimmed(base.tokenizer.vocab, kept))
     return _write(base, tokenizer, kept, [], facts, target, to=to)
+
+
+def _trimming(base: Base, counts: str | None) -> Callable[[Usage, int, int | None], tuple[Tokenizer, list[int]]]:
+    """How the kind of tokenizer is trimmed; refuses at once, before a corpus is read, what cannot be."""
+    from nlpx.tokenizers.sentencepiece import SentencePieceTokenizer
+    from nlpx.tokenizers.vocabulary.extend import check_special_tokens
+    from nlpx.tokenizers.vocabulary.trim import check_pieces, trim_entries, trim_pieces
+
+    if isinstance(base.tokenizer, SentencePieceTokenizer):
+        check_pieces(base.tokenizer)
+        if counts is not None:
+            raise UsageError("sentencepiece cuts whole texts, so counted words do not tell its pieces: give --data")
+        return trim_pieces
+    check_special_tokens(base.tokenizer.vocab)
+    return trim_entries
 
 
 def show(name: str, messages: Messages, *, other: str | None = None, corpus: Corpus | None = None) -> dict[str, Any]:

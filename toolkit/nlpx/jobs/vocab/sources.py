@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nlpx.data.opening.sources import Source
     from nlpx.tokenizers.base import Tokenizer
 
+MAP_FILE = "vocabulary_map.json"
 JIEBA = "jieba"  # `--words`: the dictionary of the segmenter
 BATCH_TEXTS = 1024  # tokenized together
 
@@ -70,17 +71,21 @@ class Corpus:
             raise InputError(f"{', '.join(self.paths)}: no text in it", hint="empty lines and empty rows are no texts")
 
 
-def open_base(name: str, *, family: str | None = None) -> Base:
+def open_base(name: str, *, family: str | None = None, pieces: bool = False) -> Base:
     """A checkpoint directory, file or name, or a vocabulary alone: a `vocab.txt`, or a folder without weights.
 
-    Raises `InputError` if the model is none of nlpx's families, or has fewer rows than the vocabulary entries.
+    With `pieces` a sentencepiece file will do as well. Raises `InputError` if the model is none of nlpx's families, or
+    has fewer rows than the vocabulary entries.
     """
     from nlpx.models.checkpoints.resolve import resolve
     from nlpx.tokenizers.load import load_tokenizer
 
     path = resolve(name)
     is_checkpoint = _is_checkpoint(path)
-    tokenizer = load_tokenizer(path.parent if is_checkpoint and not path.is_dir() else path)
+    folder = path.parent if is_checkpoint and not path.is_dir() else path
+    if pieces and (found := _sentencepiece(folder)) is not None:
+        return Base(name, path, found, _describe(path, family) if is_checkpoint else None)
+    tokenizer = load_tokenizer(folder)
     tokenizer.require_bert(needed_by="Extending or trimming a vocabulary")
     return Base(name, path, tokenizer, _describe(path, family) if is_checkpoint else None)
 
@@ -188,7 +193,9 @@ def check_output(target: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UsageError(f"{target}: already exists", hint="choose another name, or --overwrite to replace it")
-    if target.is_dir() and not (target / "vocab.txt").is_file():  # a slip of the hand must not cost a home directory
+    if target.is_dir() and not any(
+        (target / name).is_file() for name in ("vocab.txt", MAP_FILE)
+    ):  # a slip of the hand must not cost a home directory
         hint = "choose another directory, or remove it yourself"
         raise UsageError(f"{target}: no vocabulary in it, so --overwrite does not touch it", hint=hint)
 
@@ -200,10 +207,21 @@ def batched(entries: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
+def _sentencepiece(path: Path) -> Tokenizer | None:
+    """The tokenizer of a sentencepiece file, also where a tokenizer.json made of it lies beside it."""
+    from nlpx.tokenizers.sentencepiece import SentencePieceTokenizer, find
+
+    if path.suffix == ".model":
+        return SentencePieceTokenizer.read(path)
+    is_bert = (path / "vocab.txt").is_file()
+    file = find(path) if path.is_dir() and not is_bert else None
+    return None if file is None else SentencePieceTokenizer.read(file)
+
+
 def _is_checkpoint(path: Path) -> bool:
     from nlpx.models.checkpoints.checkpoint import CONFIG_NAMES
 
-    if path.suffix == ".txt":
+    if path.suffix in (".txt", ".model"):
         return False
     folder = path if path.is_dir() else path.parent
     return any((folder / name).is_file() for name in CONFIG_NAMES)

@@ -40,7 +40,7 @@ class Family(Protocol):
         ...
 
 
-SPECIAL_TOKENS = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
+SPECIAL_TOKENS = ("bos", "eos", "pad", "unk", "cls", "sep", "mask", "decoder_start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +197,8 @@ def bert_style_export(config: ModelConfig, *, dense_classifier: bool = False, **
         embedding_norm=(True,),
         lm_transform=(True,),
         lm_bias=(True,),
+        lm_scale=("none",),
+        segments_as_tokens=(False,),
         mask=("bidirectional", "causal"),
         **({"pooler": ("none", "tanh"), "project_embeddings": (False,)} | unsupported),
     )

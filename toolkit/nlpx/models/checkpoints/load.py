@@ -22,6 +22,7 @@ from nlpx.models.checkpoints.traps import warnings_for
 from nlpx.models.checkpoints.weights import Assembler, CompoundToken, RowChoices, decoder_is_tied
 from nlpx.models.config import ModelConfig
 from nlpx.models.encoder import Encoder
+from nlpx.models.encoder_decoder import EncoderDecoder
 from nlpx.models.initialisation import Undrawn
 from nlpx.models.load_report import LoadReport
 from nlpx.models.transformer import Transformer
@@ -54,6 +55,7 @@ def load_model(
     """Load a checkpoint directory, file or hub name as a `Transformer` in evaluation mode.
 
     `head` is one of mlm, lm, classification, pooler, discriminator, sentence; None keeps the encoder and its pooler.
+    A checkpoint with a decoder (T5) is an `EncoderDecoder` with the head `lm`, else its encoder alone.
     `choices` change the configuration (`position="hierarchical"`, `condition_size=128`, `share_layers="none"`, ...).
     `keep_tokens` (old ids) and `compound_tokens` (lists of kept ids, or (ids, weights)) change the rows of the word
     table and of what is tied to it. `allow_partial` lists patterns of parameters that may be missing.
@@ -81,10 +83,17 @@ def load_model(
     return model.eval()
 
 
-def _loaded(config: ModelConfig, described: Described, **options: Any) -> tuple[Transformer, LoadReport]:
+def build(config: ModelConfig) -> Transformer | EncoderDecoder:
+    """The new model of a configuration."""
+    return EncoderDecoder(config) if config.is_encoder_decoder else Transformer(config)
+
+
+def _loaded(
+    config: ModelConfig, described: Described, **options: Any
+) -> tuple[Transformer | EncoderDecoder, LoadReport]:
     """A model whose parameters are the checkpoint's tensors themselves. Only what the checkpoint lacks is drawn."""
     with Undrawn():
-        model = Transformer(config)
+        model = build(config)
     report = fill(model, described, assign=True, **options)
     model.initialise({*report.new, *report.missing})
     model.load_report = report
@@ -107,7 +116,7 @@ def load_trained(directory: Path) -> Encoder:
 
 
 def fill(
-    model: Transformer,
+    model: Transformer | EncoderDecoder,
     described: Described,
     *,
     allow_partial: Sequence[str] = (),
@@ -126,7 +135,7 @@ def fill(
         report.alerts.append(described.checkpoint.sentence())
     assembler = Assembler(model, described.tensors, report, rows or RowChoices())
     assembler.fill(allow_partial, check_only=check_only, fresh=fresh, assign=assign)
-    judge(report, described.tensors, model.config.num_layers)
+    judge(report, described.tensors, model.config)
     report.warnings = warnings_for(described, model.config)
     if report.unexplained:
         report.warnings.append(
@@ -187,8 +196,13 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
     config = described.config
     defaults: dict[str, Any] = {"heads": ()}
     if head in ("mlm", "lm"):
+        if _has_no_decoder(config):
+            raise InputError(
+                f"{described.checkpoint.path}: an encoder without its decoder, which would write the text",
+                hint="embed, similar and finetune take an encoder alone",
+            )
         defaults["heads"] = ("lm",)
-        defaults["mask"] = "causal" if head == "lm" else config.mask
+        defaults["mask"] = "causal" if head == "lm" and not config.is_encoder_decoder else config.mask
     elif head == "pooler":
         defaults["pooler"] = "tanh" if config.pooler == "none" else config.pooler
     elif head is not None:
@@ -202,10 +216,18 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
         raise UsageError(
             f"unknown choice `{unknown[0]}`", hint="choices are the keys of ModelConfig; see `nlpx inspect`"
         )
+    chosen = defaults | choices
+    if "lm" not in chosen["heads"]:
+        chosen["num_decoder_layers"] = 0  # the encoder alone is wanted
     try:
-        return config.with_choices(**(defaults | choices))
+        return config.with_choices(**chosen)
     except ValidationError as error:
         raise UsageError(_first(error)) from None
+
+
+def _has_no_decoder(config: ModelConfig) -> bool:
+    """Whether a vocabulary head would have no weights of its own, so that nothing would miss what was never stored."""
+    return "lm" not in config.heads and not config.lm_transform and not config.lm_bias
 
 
 def _validated(checkpoint: Checkpoint, values: dict[str, Any]) -> ModelConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,8 @@ from nlpx.models.checkpoints.checkpoint import Checkpoint
 
 FUSED = "attention.query_key_value"
 PARTS = ("attention.query", "attention.key", "attention.value")
+ENCODER = "encoder."  # before our names of a Transformer that is one half of a model with a decoder
+_LAYER = re.compile(r"(decoder\.)?layers\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +19,14 @@ class Names:
     """The names of one of our modules (or bare parameters) in checkpoints. `{i}` is the layer, or absent if shared.
 
     `torch` and `tensorflow` list alternatives; the first torch name is the one written. `transposed`: the torch
-    layout stores input by output (GPT-2). `copies`: names that transformers stores the same tensor under as well.
+    layout stores input by output (GPT-2). `bare_transposed`: so does TensorFlow's under the name as it stands (T5), as
+    it always does under `kernel`. `copies`: names that transformers stores the same tensor under as well.
     """
 
     torch: tuple[str, ...]
     tensorflow: tuple[str, ...] = ()
     transposed: bool = False
+    bare_transposed: bool = False
     copies: tuple[str, ...] = ()
 
 
@@ -68,13 +73,22 @@ class NameMap:
         module, suffix, layer = _split(parameter)
         bare = self.table.get(_with_layer(parameter))
         if bare is not None:
-            alternatives = bare.torch if self.checkpoint.layout == "torch" else bare.tensorflow
-            return [Found(name, False) for text in alternatives for name in self._spellings(text.format(i=layer))]
+            is_torch = self.checkpoint.layout == "torch"
+            transposed = not is_torch and bare.bare_transposed
+            return [
+                Found(name, transposed)
+                for text in (bare.torch if is_torch else bare.tensorflow)
+                for name in self._spellings(text.format(i=layer))
+            ]
         names = self.table.get(module)
         if names is None:
             return []
         if self.checkpoint.layout == "tensorflow":
-            return [found for text in names.tensorflow for found in _tensorflow(text.format(i=layer), suffix)]
+            return [
+                found
+                for text in names.tensorflow
+                for found in _tensorflow(text.format(i=layer), suffix, bare_transposed=names.bare_transposed)
+            ]
         old = {"weight": "gamma", "bias": "beta"}[suffix]  # files of before 2019
         return [
             Found(f"{name}.{ending}", names.transposed and suffix == "weight")
@@ -96,10 +110,11 @@ class OwnNames(NameMap):
         self.shared = shared
 
     def find(self, parameter: str) -> Found | None:
-        """The parameter itself, if stored, or the shared block's."""
+        """The parameter itself, if stored, or the shared block's, or, for an encoder alone, the same of both halves."""
         if self.shared and parameter.startswith("layers."):
             parameter = _with_layer(parameter).format(i=0)
-        return Found(parameter, False) if parameter in self._existing else None
+        stored = next((name for name in (parameter, ENCODER + parameter) if name in self._existing), None)
+        return None if stored is None else Found(stored, False)
 
 
 def written_name(table: Mapping[str, Names], parameter: str) -> tuple[str, bool] | None:
@@ -112,22 +127,21 @@ def written_name(table: Mapping[str, Names], parameter: str) -> tuple[str, bool]
     return f"{names.torch[0].format(i=layer)}.{suffix}", names.transposed and suffix == "weight"
 
 
-def _tensorflow(name: str, suffix: str) -> list[Found]:
+def _tensorflow(name: str, suffix: str, *, bare_transposed: bool) -> list[Found]:
     if suffix == "weight":
-        return [Found(f"{name}/kernel", True), Found(f"{name}/gamma", False), Found(name, False)]
+        return [Found(f"{name}/kernel", True), Found(f"{name}/gamma", False), Found(name, bare_transposed)]
     return [Found(f"{name}/bias", False), Found(f"{name}/beta", False)]
 
 
 def _split(parameter: str) -> tuple[str, str, str]:
     """`layers.3.attention.query.weight` -> (`layers.{i}.attention.query`, `weight`, `3`)."""
     module, _, suffix = _with_layer(parameter).rpartition(".")
-    pieces = parameter.split(".")
-    return module, suffix, pieces[1] if pieces[0] == "layers" else ""
+    found = _LAYER.match(parameter.removeprefix(ENCODER))
+    return module, suffix, found[2] if found else ""
 
 
 def _with_layer(parameter: str) -> str:
-    pieces = parameter.split(".")
-    return ".".join(["layers", "{i}", *pieces[2:]]) if pieces[0] == "layers" else parameter
+    return _LAYER.sub(r"\1layers.{i}.", parameter.removeprefix(ENCODER), count=1)
 
 
 def bert_style(prefix: str) -> dict[str, Names]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from nlpx.models.checkpoints.checkpoint import Checkpoint
 
 ANCHORS = ("embeddings.word_embeddings.weight", "embeddings/word_embeddings", "wte.weight")
-FAMILIES = ("bert", "roformer", "nezha", "albert", "electra", "transformer")
+FAMILIES = ("bert", "roformer", "nezha", "albert", "electra", "transformer", "gpt")
 # Of several encoders in one file the one that was trained directly is wanted, not its slow copy.
 COPIES = ("encoder_k", "momentum", "target", "teacher", "ema")
 

@@ -18,6 +18,7 @@ from nlpx.models.checkpoints.checkpoint import SAFETENSORS, Checkpoint
 from nlpx.models.checkpoints.family import get_family, no_counterpart
 from nlpx.models.checkpoints.names import FUSED, PARTS, Names, written_name
 from nlpx.models.config import ModelConfig
+from nlpx.models.encoder_decoder import EncoderDecoder
 from nlpx.models.transformer import Transformer
 
 OWN_MODEL_TYPE = "nlpx"
@@ -44,26 +45,28 @@ def own_config(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def save_model(model: Transformer, directory: Path, *, dtype: StoredType = "float32") -> None:
+def save_model(model: Transformer | EncoderDecoder, directory: Path, *, dtype: StoredType = "float32") -> None:
     """Write `config.json` and `model.safetensors` in our own form. Each file is whole or absent."""
     directory.mkdir(parents=True, exist_ok=True)
     _write(directory, own_config(model.config), dict(model.state_dict()), dtype)
 
 
-def export_model(model: Transformer, directory: Path, *, dtype: StoredType = "float32") -> None:
+def export_model(model: Transformer | EncoderDecoder, directory: Path, *, dtype: StoredType = "float32") -> None:
     """Write the form plain transformers reads. Raises `InputError` naming a feature it has no counterpart for."""
     family = get_family(model.config.family)
     config = {"model_type": family.MODEL_TYPE} | family.write_config(model.config)
     config |= {f"{name}_token_id": index for name, index in model.config.special_token_ids.items()}
+    written_names = getattr(family, "written_names", None)  # where names differ between versions of a family
+    table: Mapping[str, Names] = family.NAMES if written_names is None else written_names(model.config)
     tensors: dict[str, Tensor] = {}
     for ours, tensor in model.state_dict().items():
-        for wanted, piece in unfused(ours, tensor, model.config, family.NAMES):
-            written = written_name(family.NAMES, wanted)
+        for wanted, piece in unfused(ours, tensor, model.config, table):
+            written = written_name(table, wanted)
             if written is None:
                 raise no_counterpart(f"`{ours}` of family {model.config.family}")
             name, transposed = written
             tensors[name] = piece.T.contiguous() if transposed else piece.contiguous()
-            copies = family.NAMES[wanted].copies if wanted in family.NAMES else ()
+            copies = table[wanted].copies if wanted in table else ()
             tensors |= {copy: tensors[name].clone() for copy in copies}
     recomputed = getattr(family, "recomputed_tensors", None)
     if recomputed is not None:

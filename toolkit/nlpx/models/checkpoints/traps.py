@@ -65,8 +65,8 @@ def _untied_head(described: Described, _config: ModelConfig) -> str | None:
 
 
 def _free_key_size(_described: Described, config: ModelConfig) -> str | None:
-    if config.key_size * config.num_attention_heads == config.hidden_size:
-        return None
+    if config.key_size * config.num_attention_heads == config.hidden_size or config.position == "bucketed":
+        return None  # T5's configuration has a key size of its own
     return (
         f"key size {config.key_size} is not hidden / heads = {config.hidden_size / config.num_attention_heads:g}: "
         "transformers cannot hold this model"

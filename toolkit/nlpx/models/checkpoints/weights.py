@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from nlpx.errors import InputError
-from nlpx.models.checkpoints.names import FUSED, PARTS, NameMap
+from nlpx.models.checkpoints.names import ENCODER, FUSED, PARTS, NameMap
 from nlpx.models.config import ModelConfig
+from nlpx.models.encoder_decoder import EncoderDecoder
 from nlpx.models.load_report import LoadReport
 from nlpx.models.positions import hierarchical_rows
 from nlpx.models.transformer import Transformer
@@ -27,7 +28,12 @@ RECOMPUTED = (
     "*.attn.bias",
     "*.attn.masked_bias",
     "*predictions.bias",
+    *("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"),  # T5's, copies of the one table
+    "*EncDecAttention.relative_attention_bias*",  # stored by mistake: nothing ever read it
 )
+# What has a row for each entry of the vocabulary.
+WORD_TABLE = "embeddings.word_embeddings.weight"
+VOCABULARY_ROWS = (WORD_TABLE, ENCODER + WORD_TABLE, "lm_head.decoder", "lm_head.bias")
 ALIGNMENT = 64  # bytes, of torch's own memory
 CompoundToken = Sequence[int] | tuple[Sequence[int], Sequence[float]]
 
@@ -87,7 +93,9 @@ class MissingTensorsError(InputError):
 class Assembler:
     """Fills one model from one checkpoint."""
 
-    def __init__(self, model: Transformer, tensors: NameMap, report: LoadReport, rows: RowChoices) -> None:
+    def __init__(
+        self, model: Transformer | EncoderDecoder, tensors: NameMap, report: LoadReport, rows: RowChoices
+    ) -> None:
         self.model = model
         self.config: ModelConfig = model.config
         self.tensors = tensors
@@ -159,7 +167,7 @@ class Assembler:
 
     def _fit(self, name: str, tensor: Tensor, parameter: Tensor) -> Tensor:
         stored = tensor.shape
-        if name in ("embeddings.word_embeddings.weight", "lm_head.decoder", "lm_head.bias"):
+        if name in VOCABULARY_ROWS:
             tensor = self.rows.apply(tensor)
         elif name == "embeddings.position_embeddings.weight" and stored[0] != parameter.shape[0]:
             tensor = self._place(tensor, parameter.shape[0])
@@ -208,7 +216,7 @@ class Assembler:
 
 def decoder_is_tied(tensors: NameMap) -> bool:
     """Whether the vocabulary product uses the word table: no matrix of its own, or an equal one. Never assumed."""
-    decoder, table = tensors.find("lm_head.decoder"), tensors.find("embeddings.word_embeddings.weight")
+    decoder, table = tensors.find("lm_head.decoder"), tensors.find(WORD_TABLE)
     if decoder is None or table is None:
         return True
     if tensors.checkpoint.shape(decoder.name) != tensors.checkpoint.shape(table.name):

@@ -49,8 +49,8 @@ def recognise(checkpoint: Checkpoint) -> str | None:
             name.endswith("embeddings.position_embeddings.weight") for name in names
         )
         layered = any("/layer_0/" in name or ".layer.0." in name for name in names)
-        is_electra = any(name.startswith("electra") for name in names)
-        return "a learned position table under BERT's names" if stored and layered and not is_electra else None
+        is_other = any(name.startswith(("electra", "gpt/")) for name in names)
+        return "a learned position table under BERT's names" if stored and layered and not is_other else None
     return by_model_type(checkpoint, "bert")
 
 

@@ -57,6 +57,7 @@ def recognise(checkpoint: Checkpoint) -> str | None:
         if "gpt/output/LayerNorm/gamma" in names:
             return "its variables start with `gpt` and end with a norm"
         fused = any(name.endswith("h.0.attn.c_attn.weight") for name in names)
+        fused = fused and not any(name.endswith("tokens_embed.weight") for name in names)  # the first GPT
         return "one fused attention map `c_attn` per block" if fused else None
     return by_model_type(checkpoint, "gpt2")
 
@@ -106,12 +107,14 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         residual_scores=("none",),
         condition_size=(0,),
         type_vocab_size=(0,),
+        segments_as_tokens=(False,),
         embedding_size=(config.hidden_size,),
         share_layers=("none",),
         mask=("causal",),
         pooler=("none",),
         lm_transform=(False,),
         lm_bias=(False,),
+        lm_scale=("none",),
     )
     if config.key_size * config.num_attention_heads != config.hidden_size or config.key_size != config.head_size:
         raise no_counterpart(f"key_size {config.key_size} with {config.num_attention_heads} heads")

@@ -7,9 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpx.errors import InputError, UsageError
 from nlpx.tokenizers.base import Tokenizer
 from nlpx.tokenizers.characters import is_dropped, lower_and_strip
+from nlpx.tokenizers.sentencepiece import SentencePieceTokenizer
 from nlpx.tokenizers.vocab import SPECIAL_TOKENS, Vocab
+from nlpx.tokenizers.vocabulary.extend import with_vocabulary
+from nlpx.tokenizers.vocabulary.pieces import always_kept, is_bpe, read_pieces, with_pieces
 from nlpx.tokenizers.wordpiece import longest_pieces
 
 
@@ -51,15 +55,33 @@ class Usage:
         """An entry that was counted as such."""
         self.counts[self.tokenizer.vocab.ids[token]] += times
 
-    def kept(self, min_count: int = 1) -> list[int]:
+    def kept(self, min_count: int = 1, size: int | None = None) -> list[int]:
         """Old ids to keep: special tokens first, then in their order what was used, single ASCII characters with
         their `##` forms, and entries without which an unknown word would come apart into known pieces.
+
+        With `size` no more than that in all, the most frequent of what was used. Raises `UsageError` if it leaves no
+        room.
         """
         vocab = self.tokenizer.vocab
-        used = {int(index) for index in np.flatnonzero(self.counts >= max(1, min_count))} | self._needed_for_unknown
-        used |= {index for token, index in vocab.ids.items() if _is_single_ascii(token)}
         special = [vocab.ids[token] for token in SPECIAL_TOKENS if token in vocab.ids] + list(vocab.added_by_id())
-        return special + sorted(used - set(special))
+        needed = {index for token, index in vocab.ids.items() if _is_single_ascii(token)} | self._needed_for_unknown
+        always = {*special, *needed}
+        used = [int(index) for index in np.flatnonzero(self.counts >= max(1, min_count)) if index not in always]
+        return special + sorted((always | set(self.most_used(used, size, len(always)))) - set(special))
+
+    def most_used(self, ids: list[int], size: int | None, num_always: int) -> list[int]:
+        """Those of `ids` that find room in a vocabulary of `size` (None: all), `num_always` entries of it being taken.
+
+        Raises `UsageError` if there is no room.
+        """
+        if size is None:
+            return ids
+        if size <= num_always:
+            raise UsageError(
+                f"--size {size} leaves no room for what the texts use",
+                hint=f"special tokens and other entries that always stay take {num_always}",
+            )
+        return sorted(ids, key=lambda index: (-int(self.counts[index]), index))[: size - num_always]
 
     def _note_unknown(self, text: str) -> None:
         encoding = self.tokenizer.encode(text, return_offsets=True)
@@ -72,6 +94,38 @@ class Usage:
     def _normalised(self, word: str) -> str:
         word = "".join(character for character in word if not is_dropped(character))
         return lower_and_strip(word) if self.tokenizer.do_lower_case else word
+
+
+def trim_entries(usage: Usage, min_count: int, size: int | None) -> tuple[Tokenizer, list[int]]:
+    """A tokenizer of BERT with the entries of its vocabulary that were used, and their old ids in the new order."""
+    kept = usage.kept(min_count, size)
+    return with_vocabulary(usage.tokenizer, trimmed(usage.tokenizer.vocab, kept)), kept
+
+
+def check_pieces(tokenizer: SentencePieceTokenizer) -> None:
+    """Raises `InputError` for a sentencepiece file none of whose pieces can be left out."""
+    layout, source = tokenizer.layout, tokenizer.vocab.source
+    hint = "T5's and mT5's can be trimmed"
+    if layout.first or layout.dropped or layout.last:
+        raise InputError(f"{source}: {tokenizer.model_type} numbers the pieces otherwise than the file does", hint=hint)
+    if is_bpe(tokenizer.model):
+        raise InputError(f"{source}: the pieces of a BPE are merged from smaller ones, which no text shows", hint=hint)
+
+
+def trim_pieces(usage: Usage, min_count: int, size: int | None) -> tuple[Tokenizer, list[int]]:
+    """The same of a sentencepiece tokenizer: what stays keeps its order, added tokens behind the pieces."""
+    tokenizer = usage.tokenizer
+    if not isinstance(tokenizer, SentencePieceTokenizer):
+        raise TypeError(f"{tokenizer.reason}: no pieces to trim")
+    pieces = read_pieces(tokenizer.model)
+    always = always_kept(pieces) | set(tokenizer.added_tokens)
+    used = [int(index) for index in np.flatnonzero(usage.counts >= max(1, min_count)) if index not in always]
+    kept = sorted(always.union(usage.most_used(used, size, len(always))))
+    moved = {new: tokenizer.added_tokens[old] for new, old in enumerate(kept) if old in tokenizer.added_tokens}
+    model = with_pieces(tokenizer.model, kept)
+    return SentencePieceTokenizer(
+        model, model_type=tokenizer.model_type, source=tokenizer.vocab.source, added=moved
+    ), kept
 
 
 def trimmed(vocab: Vocab, keep_tokens: Iterable[int]) -> Vocab:

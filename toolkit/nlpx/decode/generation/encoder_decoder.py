@@ -1,0 +1,76 @@
+"""The decoder of models that read and write with two stacks (T5): the source is encoded once, whatever follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from nlpx.errors import InputError
+from nlpx.models.cache import KeyValueCache
+from nlpx.models.encoder_decoder import EncoderDecoder, Source
+
+
+class EncoderDecoderDecoder:
+    """Implements `Decoder`. A target begins with the start token of the checkpoint, else with the padding, 0."""
+
+    max_length = None  # positions are distances: neither source nor target has an end
+    reads_source = False
+    is_even = False
+
+    def __init__(self, model: EncoderDecoder) -> None:
+        self.model = model.eval()
+        special = model.config.special_token_ids
+        self.start_ids: Sequence[int] = (special.get("decoder_start", special.get("pad", 0)),)
+        self._device = model.get_input_embeddings().weight.device
+
+    def start(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, SourceState]:
+        """Logits (B, V) float32 of the first target token of B sources of any lengths, and the state behind them.
+
+        Raises `InputError` for an empty source.
+        """
+        lengths = [len(source) for source in sources]
+        if not all(lengths):
+            raise InputError(f"source {lengths.index(0) + 1} is empty: there is nothing to begin with")
+        token_ids = torch.zeros(len(sources), max(lengths), dtype=torch.long)
+        for row, source in enumerate(sources):
+            token_ids[row, : len(source)] = torch.as_tensor(source)
+        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # (B, S)
+        is_even = min(lengths) == max(lengths)
+        encoded = self.model.encode(token_ids.to(self._device), None if is_even else mask.to(self._device))
+        state = SourceState(encoded, KeyValueCache(self.model.decoder_config(), len(sources)))
+        first = torch.full((len(sources),), self.start_ids[0], device=self._device)
+        return self.step(first, state), state
+
+    def step(self, token_ids: Tensor, state: SourceState) -> Tensor:
+        """Logits (B, V) float32 of what follows the tokens (B,) that were chosen last; the state then holds them."""
+        output = self.model.decode(token_ids[:, None], state.source, cache=state.cache)
+        logits: Tensor = output.heads["lm"][:, 0].float()
+        return logits
+
+
+class SourceState:
+    """The targets so far in a cache, and the encoded sources they belong to.
+
+    Beams of one source stand side by side and are as many as those of any other source: they ask one copy of its keys.
+    Where rows are chosen otherwise, each gets its own.
+    """
+
+    def __init__(self, source: Source, cache: KeyValueCache) -> None:
+        self.source, self.cache = source, cache
+        self._of_row = list(range(cache.num_rows))  # which of the encoded sources a row belongs to
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these rows in this order; one that is named twice is copied (beams), one that is not is dropped."""
+        self.cache.select(rows)
+        of_row = [self._of_row[row] for row in rows]
+        kept = [source for source, _ in groupby(of_row)]
+        is_shared = bool(kept) and of_row == [source for source in kept for _ in range(len(of_row) // len(kept))]
+        if not is_shared:
+            kept = of_row
+        if kept != list(range(self.source.num_sources)):
+            self.source.select(kept)
+        each = len(of_row) // len(kept) if kept else 1
+        self._of_row = [row // each for row in range(len(of_row))]
