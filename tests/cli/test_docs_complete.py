@@ -61,7 +61,7 @@ def _model_keys() -> set[str]:
 
 
 def _lm_keys() -> set[str]:
-    return {"lm_transform", "lm_bias", "tie_word_embeddings"}
+    return {"lm_transform", "lm_bias", "lm_scale", "tie_word_embeddings"}
 
 
 @pytest.mark.parametrize(("title", "names"), _catalogued().items(), ids=_catalogued())
