@@ -122,7 +122,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tools: dict[str, str]) ->
     folder = tmp_path_factory.mktemp("prepared")
     tiny.write_rows(folder / "rows.jsonl", tiny.rows(60))
     tiny.write_rows(folder / "titles.jsonl", tiny.labelled(60))
-    asked = [{"question": "谁来", "context": row["text"], "answers": [row["text"][:2]]} for row in tiny.labelled(40)]
+    asked = [
+        {"id": row["id"], "question": "谁来", "context": row["text"], "answers": [row["text"][:2]]}
+        for row in tiny.labelled(40)
+    ]
     tiny.write_rows(folder / "questions.jsonl", asked)
     articles = [f"{row['text']},{row['label']}" for row in tiny.labelled(60)]
     tiny.write_rows(folder / "articles.csv", ["title,category", *articles])
