@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nlpx.baselines import Baseline
     from nlpx.data.rows.reading import OnBadRow, RowReport
     from nlpx.data.rows.splits import Paths
+    from nlpx.models.config import ModelConfig
     from nlpx.models.encoder import Encoder
     from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
@@ -32,6 +33,7 @@ __all__ = [
     "LabelledTask",
     "OwnLoss",
     "PublishingTask",
+    "SelectiveTask",
     "Table",
     "Task",
 ]
@@ -145,6 +147,15 @@ class OwnLoss(Protocol):
 
     def objective(self, model: Encoder, batch: dict[str, Any]) -> ObjectiveOutput:
         """The loss of one batch."""
+        ...
+
+
+@runtime_checkable
+class SelectiveTask(Protocol):
+    """What a task adds that not every model of ours can be trained for."""
+
+    def check_model(self, config: ModelConfig | None) -> None:
+        """Raise `UsageError` for a model that it cannot be, by its stored configuration; None: a new one."""
         ...
 
 

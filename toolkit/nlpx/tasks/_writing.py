@@ -1,8 +1,8 @@
 """How a source and the text written from it become the rows of a model's call: one place for each kind of model.
 
 `prefix` and `causal` put both into one sequence, [CLS] source [SEP] target [SEP], and differ in who sees whom: the
-source in both directions and never the target (UniLM, arXiv 1905.03197), or everything from left to right. Models that
-read and write in two stacks are one more `Arrangement`.
+source in both directions and never the target (UniLM, arXiv 1905.03197), or everything from left to right. With
+`encoder_decoder` (T5, mT5) one stack reads the source and another writes the target.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from nlpx.data.rows.splits import Splits
     from nlpx.decode.generation.decoders import Decoder
+    from nlpx.models.config import ModelConfig
     from nlpx.models.encoder import Encoder, ModelOutput
     from nlpx.objectives import ObjectiveOutput
     from nlpx.tokenizers.base import Tokenizer
 
-ArrangementName = Literal["prefix", "causal"]
+ArrangementName = Literal["prefix", "causal", "encoder_decoder"]
 
 LONGEST_SHOWN = 60  # characters of a text in the log
 
@@ -49,6 +50,8 @@ class Limits(NamedTuple):
 
 class Arrangement(Protocol):
     """How rows become calls, and how a model of this kind writes."""
+
+    reads_apart: bool  # whether the model has a stack that reads and another that writes
 
     def parts(self) -> dict[str, Any]:
         """Keys of `ModelConfig` beside the head `lm` that the model must have."""
@@ -87,6 +90,8 @@ class Arrangement(Protocol):
 class OneSequence:
     """Source and target in one sequence of a `Transformer`, under the mask `unilm` or `causal`."""
 
+    reads_apart = False
+
     def __init__(self, mask: Literal["unilm", "causal"]) -> None:
         self.mask = mask
 
@@ -112,14 +117,9 @@ class OneSequence:
     ) -> list[Written]:
         """[CLS] source [SEP] and target [SEP]."""
         frame = tokenizer.frame
-        end = list(frame.pair_end[:1])
-        plain, written = _plain_ids(sources, tokenizer), _plain_ids([text or "" for text in targets], tokenizer)
-        rows = []
-        for source, target, text in zip(plain, written, targets, strict=True):
-            num_cut = (max(len(source) - limits.source, 0), max(len(target) - limits.target, 0))
-            before = [*frame.pair_start, *source[: limits.source], *frame.middle]
-            rows.append(Written(before, [] if text is None else target[: limits.target] + end, num_cut))
-        return rows
+        return _encoded(
+            sources, targets, tokenizer, limits, around=(frame.pair_start, frame.middle, frame.pair_end[:1])
+        )
 
     def tensors(self, rows: Sequence[Written], pad_token_id: int) -> dict[str, Any]:
         """token_ids, segment_ids, attention_mask (B, T); lm_positions, targets (N,)."""
@@ -154,6 +154,84 @@ class OneSequence:
         return PrefixDecoder(model) if self.mask == "unilm" else CausalDecoder(model)
 
 
+class TwoStacks:
+    """Source and target of an `EncoderDecoder`, each with its end token; the target begins with the start token."""
+
+    reads_apart = True
+
+    def parts(self) -> dict[str, Any]:
+        """None: the checkpoint has them all."""
+        return {}
+
+    def room(self, tokenizer: Tokenizer) -> int:
+        """The two end tokens, or what the tokenizer has in their places."""
+        return 2 * tokenizer.frame.size(is_pair=False)
+
+    def end_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
+        """</s>, or what the tokenizer puts behind a text."""
+        if not tokenizer.frame.end:
+            raise UsageError(
+                "the tokenizer puts no token behind a text, so nothing would end a target",
+                hint="take all tokenizer files from the same release of the model",
+            )
+        return frozenset(tokenizer.frame.end[:1])
+
+    def encode(
+        self, sources: Sequence[str], targets: Sequence[str | None], tokenizer: Tokenizer, limits: Limits
+    ) -> list[Written]:
+        """source </s> and target </s>."""
+        frame = tokenizer.frame
+        return _encoded(sources, targets, tokenizer, limits, around=(frame.start, frame.end, frame.end[:1]))
+
+    def tensors(self, rows: Sequence[Written], pad_token_id: int) -> dict[str, Any]:
+        """source_ids, attention_mask (B, S); token_ids (B, T), the targets but for the place of the start token;
+        lm_positions, targets (N,).
+        """
+        import numpy as np
+        import torch
+
+        sources = padded([row.source for row in rows], [len(row.source) for row in rows], pad_token_id)
+        # What is predicted at a place is read at the next one; the model knows the start token, `call` puts it in.
+        read = padded([[pad_token_id, *row.target[:-1]] for row in rows], [0 for _ in rows], pad_token_id)["token_ids"]
+        lengths = np.array([len(row.target) for row in rows])[:, None]  # (B, 1)
+        arrays = {
+            "source_ids": sources["token_ids"],
+            "attention_mask": sources["attention_mask"],
+            "token_ids": read,
+            "lm_positions": np.flatnonzero(np.arange(read.shape[1]) < lengths),
+            "targets": np.concatenate([np.array(row.target, dtype=read.dtype) for row in rows]),
+        }
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def call(self, model: Any, batch: dict[str, Any], **more: Any) -> ModelOutput:
+        """One call of both stacks."""
+        import torch
+
+        from nlpx.decode.generation.encoder_decoder import start_id
+
+        read = batch["token_ids"].clone()  # (B, T)
+        read[:, 0] = start_id(model)
+        embeds = batch.get("inputs_embeds")
+        if embeds is not None:
+            embeds = torch.cat([model.get_input_embeddings()(read[:, :1]), embeds[:, 1:]], dim=1)  # (B, T, D)
+        output: ModelOutput = model(
+            batch["source_ids"],
+            batch["attention_mask"],
+            None if embeds is not None else read,
+            target_embeds=embeds,
+            heads=("lm",),
+            lm_positions=batch["lm_positions"],
+            **more,
+        )
+        return output
+
+    def decoder(self, model: Any) -> Decoder:
+        """The source is encoded once, the target grows in a cache."""
+        from nlpx.decode.generation.encoder_decoder import EncoderDecoderDecoder
+
+        return EncoderDecoderDecoder(model)
+
+
 class WritingTask:
     """What all tasks share that teach a model to write: its parts, the call, and the loss of the target tokens."""
 
@@ -163,6 +241,7 @@ class WritingTask:
     loss: str | None = None  # cross entropy, without the logits of all targets where nobody reads them
     alternatives: ClassVar[Mapping[str, str]] = {}
     keep_logits = False  # in training; set where a trick reads them
+    hint_for_two_stacks = "take an encoder, such as char-tiny"
 
     def __init__(self, arrangement: Arrangement) -> None:
         self.arrangement = arrangement
@@ -170,6 +249,20 @@ class WritingTask:
     def model_parts(self) -> dict[str, Any]:
         """The mask."""
         return self.arrangement.parts()
+
+    def check_model(self, config: ModelConfig | None) -> None:
+        """Refuse a model of the other kind: with a stack that writes, or without; None is a new one, which has none."""
+        has_decoder = config is not None and config.is_encoder_decoder
+        if has_decoder and not self.arrangement.reads_apart:
+            raise UsageError(
+                "the model reads with one stack and writes with another, and does not take both texts in one sequence",
+                hint=self.hint_for_two_stacks,
+            )
+        if self.arrangement.reads_apart and not has_decoder:
+            raise UsageError(
+                "arrangement `encoder_decoder` needs a model with a stack that writes, such as T5 and mT5",
+                hint="--set task_options.arrangement=prefix lets any encoder write",
+            )
 
     def forward(self, model: Encoder, batch: dict[str, Any]) -> dict[str, Tensor]:
         """`logits` (N, V), from which each of N target tokens is predicted, and `states` (B, T, D)."""
@@ -198,7 +291,30 @@ class WritingTask:
         """Nothing."""
 
 
-ARRANGEMENTS: dict[str, Arrangement] = {"prefix": OneSequence("unilm"), "causal": OneSequence("causal")}
+ARRANGEMENTS: dict[str, Arrangement] = {
+    "prefix": OneSequence("unilm"),
+    "causal": OneSequence("causal"),
+    "encoder_decoder": TwoStacks(),
+}
+
+
+def _encoded(
+    sources: Sequence[str],
+    targets: Sequence[str | None],
+    tokenizer: Tokenizer,
+    limits: Limits,
+    *,
+    around: tuple[Sequence[int], Sequence[int], Sequence[int]],
+) -> list[Written]:
+    """Rows as ids; `around` are the special tokens before a source, behind it, and behind a target."""
+    before, behind, end = around
+    plain, written = _plain_ids(sources, tokenizer), _plain_ids([text or "" for text in targets], tokenizer)
+    rows = []
+    for source, target, text in zip(plain, written, targets, strict=True):
+        num_cut = (max(len(source) - limits.source, 0), max(len(target) - limits.target, 0))
+        framed = [*before, *source[: limits.source], *behind]
+        rows.append(Written(framed, [] if text is None else [*target[: limits.target], *end], num_cut))
+    return rows
 
 
 def _plain_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:

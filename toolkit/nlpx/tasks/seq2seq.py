@@ -39,7 +39,9 @@ class Config(Section):
     source_field: str = Field("source", description="of the rows: what is read")
     target_field: str = Field("target", description="of the rows: what is to be written")
     arrangement: ArrangementName = Field(
-        "prefix", description="prefix: the source is read in both directions (UniLM); causal: from left to right"
+        "prefix",
+        description="prefix: the source is read in both directions (UniLM); causal: from left to right; "
+        "encoder_decoder: by a stack of its own (T5)",
     )
     max_source_length: PositiveInt | None = Field(
         None, description="tokens of a source; null: what `data.max_length` leaves beside the target"
@@ -67,6 +69,7 @@ class Task(WritingTask):
     primary_metric = SCORE
     example = '{"source": "...", "target": "..."}'
     field_options = ("source_field", "target_field")
+    hint_for_two_stacks = "--set task_options.arrangement=encoder_decoder"
 
     def __init__(self, config: Config) -> None:
         super().__init__(ARRANGEMENTS[config.arrangement])

@@ -1,4 +1,4 @@
-"""Generation: one decoder over causal, prefix and encoder-decoder models, greedy, drawn or by beams, with what constrains it."""
+"""Generation: one interface over causal, prefix and encoder-decoder models; greedy, drawn, by beams, constrained."""
 
 from nlpx.decode.generation.decoders import CausalDecoder, Decoder, PrefixDecoder, State
 from nlpx.decode.generation.encoder_decoder import EncoderDecoderDecoder

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from nlpx.decode.generation.decoders import State
 from nlpx.errors import InputError
 from nlpx.models.cache import KeyValueCache
 from nlpx.models.encoder_decoder import EncoderDecoder, Source
@@ -16,14 +18,13 @@ from nlpx.models.encoder_decoder import EncoderDecoder, Source
 class EncoderDecoderDecoder:
     """Implements `Decoder`. A target begins with the start token of the checkpoint, else with the padding, 0."""
 
-    max_length = None  # positions are distances: neither source nor target has an end
+    max_length: int | None = None  # positions are distances: neither source nor target has an end
     reads_source = False
     is_even = False
 
     def __init__(self, model: EncoderDecoder) -> None:
         self.model = model.eval()
-        special = model.config.special_token_ids
-        self.start_ids: Sequence[int] = (special.get("decoder_start", special.get("pad", 0)),)
+        self.start_ids: Sequence[int] = (start_id(model),)
         self._device = model.get_input_embeddings().weight.device
 
     def start(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, SourceState]:
@@ -44,11 +45,18 @@ class EncoderDecoderDecoder:
         first = torch.full((len(sources),), self.start_ids[0], device=self._device)
         return self.step(first, state), state
 
-    def step(self, token_ids: Tensor, state: SourceState) -> Tensor:
+    def step(self, token_ids: Tensor, state: State) -> Tensor:
         """Logits (B, V) float32 of what follows the tokens (B,) that were chosen last; the state then holds them."""
+        state = cast(SourceState, state)
         output = self.model.decode(token_ids[:, None], state.source, cache=state.cache)
         logits: Tensor = output.heads["lm"][:, 0].float()
         return logits
+
+
+def start_id(model: EncoderDecoder) -> int:
+    """What every target begins with: the start token of the checkpoint, else the padding, 0."""
+    special = model.config.special_token_ids
+    return special.get("decoder_start", special.get("pad", 0))
 
 
 class SourceState:

@@ -12,11 +12,12 @@ The vocabulary product gets a copy of the word table, which the look-up of token
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from nlpx.models.encoder_decoder import EncoderDecoder
 from nlpx.models.transformer import Transformer
 
 Format = Literal["float32", "bfloat16", "int8"]
@@ -41,32 +42,36 @@ class _OwnProduct(nn.Module):
         return logits
 
 
-def ready_to_decode(model: Transformer, number_format: Format) -> Transformer:
+Model = TypeVar("Model", Transformer, EncoderDecoder)
+
+
+def ready_to_decode(model: Model, number_format: Format) -> Model:
     """The model in this format, for inference alone; the one given is changed and must be let go.
 
     int8 computes on a CPU only.
     """
     model = model.eval()
+    table = model.get_input_embeddings().weight
     if model.lm_head is not None:
-        model.lm_head = _OwnProduct(model.lm_head, model.embeddings.word_embeddings.weight)  # type: ignore[assignment]
+        model.lm_head = _OwnProduct(model.lm_head, table)  # type: ignore[assignment]
     if number_format == "int8":
         return _quantised(model.float())
     model = model.to(getattr(torch, number_format))
-    if number_format == "float32" and model.embeddings.word_embeddings.weight.device.type == "cpu":
+    if number_format == "float32" and table.device.type == "cpu":
         _by_columns(model)
     return model
 
 
-def _by_columns(model: Transformer) -> None:
+def _by_columns(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             module.weight = nn.Parameter(module.weight.detach().t().contiguous().t(), requires_grad=False)
 
 
-def _quantised(model: Transformer) -> Transformer:
+def _quantised(model: Model) -> Model:
     from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
     with warnings.catch_warnings():  # torch announces another package for this; what is here is pinned and tested
         warnings.simplefilter("ignore")
-        quantised: Transformer = quantize_dynamic(model, {nn.Linear: per_channel_dynamic_qconfig}, inplace=True)
+        quantised: Model = quantize_dynamic(model, {nn.Linear: per_channel_dynamic_qconfig}, inplace=True)
     return quantised

@@ -12,7 +12,7 @@ from nlpx.jobs.finetune.config import SAMPLE, Config
 from nlpx.report.baselines import SPLIT
 from nlpx.runs.running import Finished
 from nlpx.runs.starting_model import StartingModel
-from nlpx.tasks import EncodedRows, Evaluation, JudgedTask, LabelledTask, PublishingTask, Task
+from nlpx.tasks import EncodedRows, Evaluation, JudgedTask, LabelledTask, PublishingTask, SelectiveTask, Task
 from nlpx.tricks import check_needs
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Job:
         needs = check_needs(self.config.tricks, self.task.outputs, of=f"the task {self.name}")
         if "logits" in needs and hasattr(self.task, "keep_logits"):
             self.task.keep_logits = True
+        if self.start.is_ours and isinstance(self.task, SelectiveTask):
+            self.task.check_model(None if self.start.described is None else self.start.described.config)
         self.start.check(self.task.alternatives)
         self.encode(self.splits.train[:1])
 

@@ -87,6 +87,7 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
 
 def _with_head(where: str, name: str) -> Any:
     from nlpx.models.checkpoints.load import load_model
+    from nlpx.models.encoder_decoder import EncoderDecoder
     from nlpx.models.transformer import Transformer
 
     try:
@@ -97,7 +98,7 @@ def _with_head(where: str, name: str) -> Any:
         raise InputError(
             f"{name}: the model has no language-model head to generate with", hint=MADE_BY.format(name)
         ) from None
-    if not isinstance(model, Transformer):
+    if not isinstance(model, Transformer | EncoderDecoder):
         raise InputError(
             f"{name}: generation needs a family that nlpx computes itself, this model comes through transformers",
             hint="nlpx inspect says which family a checkpoint is",
@@ -107,8 +108,10 @@ def _with_head(where: str, name: str) -> Any:
 
 def _arranged(model: Any) -> tuple[Decoder, str]:
     """The decoder that fits a model, and the sentence that says so: the one place where it is chosen."""
-    from nlpx.decode.generation.decoders import CausalDecoder, PrefixDecoder
+    from nlpx.decode.generation import CausalDecoder, EncoderDecoderDecoder, PrefixDecoder
 
+    if model.config.is_encoder_decoder:
+        return EncoderDecoderDecoder(model), "answers its source: one stack reads, another writes (encoder-decoder)"
     if model.config.mask == "causal":
         return CausalDecoder(model), "continues its prompt: the model reads from left to right (causal)"
     return PrefixDecoder(model), (
