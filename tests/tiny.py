@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from foreign_tokenizers import sentencepiece_model
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = list("春夏秋冬风雨雷电山川湖海日月星云花草树木鱼鸟虫兽东南西北")
 VOCAB = SPECIAL + CHARACTERS
@@ -117,6 +119,24 @@ def checkpoint(folder: Path, config: str, model: str, *, vocab: Iterable[str] = 
 def bert(folder: Path, model: str = "BertForMaskedLM", **sizes: Any) -> Any:
     """A tiny BERT."""
     return checkpoint(folder, "BertConfig", model, **sizes)
+
+
+def mt5(folder: Path) -> None:
+    """A tiny mT5 as it is published: more rows than pieces, and a vocabulary product with a matrix of its own."""
+    import sentencepiece
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir()
+    special = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    model = sentencepiece_model(500, byte_fallback=True, user_defined_symbols=["▁<extra_id_0>"], **special)
+    (folder / "spiece.model").write_bytes(model)
+    rows = len(sentencepiece.SentencePieceProcessor(model_proto=model)) + 12
+    torch.manual_seed(0)
+    config = transformers.MT5Config(vocab_size=rows, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_heads=2)
+    transformers.MT5ForConditionalGeneration(config).save_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors") | {"lm_head.weight": torch.randn(rows, 16)}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

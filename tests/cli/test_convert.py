@@ -35,6 +35,7 @@ ROUND = {
     "roformer": ("RoFormerConfig", "RoFormerForMaskedLM", {"embedding_size": 8}),
     "albert": ("AlbertConfig", "AlbertForMaskedLM", {"embedding_size": 8}),
     "electra": ("ElectraConfig", "ElectraForPreTraining", {"embedding_size": 8}),
+    "gpt": ("OpenAIGPTConfig", "OpenAIGPTLMHeadModel", GPT),
     "gpt2": ("GPT2Config", "GPT2LMHeadModel", GPT),
 }
 
@@ -274,3 +275,36 @@ def test_encoders_of_transformers_stay_theirs(nlpx):
     assert nlpx("convert", "other", "x") == (
         3, "", "Error: other: none of nlpx's families\n  transformers reads it as it is\n",
     )  # fmt: skip
+
+
+def test_an_mt5_with_its_tokenizer(nlpx):
+    """Both stacks, the product of its own, and the sentencepiece file; or the encoder alone."""
+    tiny.mt5(Path("hf"))
+    assert nlpx("convert", "hf", "own", "--to", "nlpx", "--quiet") == (0, "own\n", "")
+    assert nlpx("convert", "own", "back", "--to", "hf", "--quiet") == (0, "back\n", "")
+    before, after = load_file("hf/model.safetensors"), load_file("back/model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
+    assert Path("hf/spiece.model").read_bytes() == Path("back/spiece.model").read_bytes()
+    text = "今天天气很好"
+    assert load_tokenizer("own").encode(text) == load_tokenizer("hf").encode(text)
+    outcome = nlpx("convert", "own", "encoder", "--set", "heads=[]")
+    assert outcome.code == 0, outcome.err
+    theirs = transformers.MT5EncoderModel.from_pretrained("encoder").eval()
+    ids = torch.randint(3, 100, (2, 9))
+    with torch.no_grad():
+        found = load_model("hf")(ids).last_hidden_state
+        torch.testing.assert_close(found, theirs(ids).last_hidden_state, atol=1e-5, rtol=1e-5)
+    outcome = nlpx("convert", "encoder", "none", "--set", "heads=[lm]")
+    assert outcome.code != 0
+
+
+def test_what_is_written_of_an_mt5_is_inspected(nlpx):
+    tiny.mt5(Path("hf"))
+    facts = json.loads(nlpx("inspect", "hf", "--json").out)
+    assert (facts["family"], facts["tokenizer"]["kind"], facts["missing"]) == ("mt5", "subword", [])
+    assert facts["unexpected"] == []
+    shared = facts["config"]["vocab_size"] * 16
+    assert facts["encoder_parameters"] < facts["parameters"] - shared
+    cost = json.loads(nlpx("inspect", "hf", "--cost", "--json").out)
+    assert cost["model"]["parameters"]["total"] == facts["parameters"]

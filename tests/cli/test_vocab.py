@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sentencepiece
 import torch
 
 import foreign_tokenizers as foreign
@@ -349,26 +348,8 @@ def test_the_earlier_name_of_trim_works_and_says_the_new_one(nlpx):
     assert "cut" not in nlpx("vocab", "--help").out
 
 
-def mt5(folder: Path) -> None:
-    """A tiny mT5 as it is published: more rows than pieces, and a vocabulary product with a matrix of its own."""
-    import transformers
-    from safetensors.torch import load_file, save_file
-
-    folder.mkdir()
-    special = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
-    model = foreign.sentencepiece_model(500, byte_fallback=True, user_defined_symbols=["▁<extra_id_0>"], **special)
-    (folder / "spiece.model").write_bytes(model)
-    rows = len(sentencepiece.SentencePieceProcessor(model_proto=model)) + 12
-    torch.manual_seed(0)
-    config = transformers.MT5Config(vocab_size=rows, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_heads=2)
-    made = transformers.MT5ForConditionalGeneration(config)
-    made.save_pretrained(folder)
-    tensors = load_file(folder / "model.safetensors") | {"lm_head.weight": torch.randn(rows, 16)}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-
-
 def test_trimming_an_mt5(nlpx):
-    mt5(Path("base"))
+    tiny.mt5(Path("base"))
     Path("some.txt").write_text("".join(f"{text}\n" for text in foreign.SENTENCES[:2]), encoding="utf-8")
     outcome = nlpx("vocab", "cut", "base", "--family", "mt5", "--data", "some.txt", "-o", "small", "--json")
     assert outcome.code == 0, outcome.err
@@ -394,7 +375,7 @@ def test_trimming_an_mt5(nlpx):
 
 
 def test_trimming_an_mt5_to_a_size_for_transformers(nlpx, run):
-    mt5(Path("base"))
+    tiny.mt5(Path("base"))
     Path("some.txt").write_text("".join(f"{text}\n" for text in foreign.SENTENCES), encoding="utf-8")
     facts = run("trim", "base", "--data", "some.txt", "--size", "300", "--to", "hf", "-o", "small")
     assert facts["size"] == 300

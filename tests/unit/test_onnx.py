@@ -45,6 +45,15 @@ KINDS = {
     "roformer": {"position": "rotary", "norm": "rms", "norm_scale": False, "feed_forward": "gated"},
     "albert": {"share_layers": "all", "embedding_size": 8, "num_layers": 3},
     "nezha": {"position": "relative", "type_vocab_size": 0},
+    "t5": {
+        "position": "bucketed",
+        "type_vocab_size": 0,
+        "norm": "rms",
+        "norm_place": "pre",
+        "embedding_norm": False,
+        "use_bias": False,
+        "attention_scale": "none",
+    },
     "hierarchical": {"position": "hierarchical", "max_position_embeddings": 12},
     "causal": {
         "mask": "causal",
@@ -53,7 +62,15 @@ KINDS = {
         "norm_place": "pre",
     },
 }
-NUM_POSITIONS = {"bert": 24, "roformer": 2048, "albert": 512, "nezha": None, "hierarchical": 144, "causal": 512}
+NUM_POSITIONS = {
+    "bert": 24,
+    "roformer": 2048,
+    "albert": 512,
+    "nezha": None,
+    "t5": None,
+    "hierarchical": 144,
+    "causal": 512,
+}
 
 
 def transformer(kind, **choices):

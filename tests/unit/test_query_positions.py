@@ -20,6 +20,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "rotary": {"position": "rotary"},
     "relative": {"position": "relative"},
     "hierarchical": {"position": "hierarchical", "max_position_embeddings": 4},
+    "bucketed": {"position": "bucketed", "num_position_buckets": 4, "max_bucketed_distance": 6},
+    "grover": {"norm_place": "grover"},
     "pre": {"norm_place": "pre", "feed_forward": "gated", "norm": "rms", "use_bias": False},
     "sum": {"residual_scores": "sum"},
     "mean, relative": {"residual_scores": "mean", "position": "relative"},

@@ -70,11 +70,12 @@ def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
     missing = [_SIZES[key][0] for key, value in sizes.items() if not isinstance(value, int)]
     if missing:
         raise InputError(f"{tensors.checkpoint.path}: the configuration lacks {', '.join(missing)}")
+    inner = tensors.shape("layers.0.feed_forward.input.weight")
     segments = tensors.shape("embeddings.token_type_embeddings.weight")
     is_torch = tensors.checkpoint.layout == "torch"
     act = raw.get("afn", raw.get("hidden_act", "gelu"))
     return sizes | {
-        "intermediate_size": raw.get("intermediate_size") or 4 * sizes["hidden_size"],
+        "intermediate_size": inner[0] if inner else 4 * sizes["hidden_size"],
         "position": "learned",
         "max_position_embeddings": raw.get("n_positions", raw.get("max_position_embeddings", 512)),
         "type_vocab_size": segments[0] if segments else 0,
