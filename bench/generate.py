@@ -18,14 +18,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from rounds import in_process, markdown, ratios, spread
 
 from nlpx import load_model
 from nlpx.decode.generation import CausalDecoder, GenerationSettings, generate
-from nlpx.models.int8 import quantise
+from nlpx.decode.generation.formats import Format, ready_to_decode
 
 VOCABULARY, PROMPT, NEW = 8000, 8, 32
 PEER = "transformers, float32"
@@ -47,14 +47,12 @@ def decoders(theirs: Any) -> dict[str, CausalDecoder]:
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         model = load_model(folder, head="lm")
-    return {
-        "float32": CausalDecoder(model),
-        "bfloat16": CausalDecoder(copy.deepcopy(model).bfloat16()),
-        "int8": CausalDecoder(quantise(copy.deepcopy(model))),
-    }
+    return {name: CausalDecoder(ready_to_decode(copy.deepcopy(model), name)) for name in get_args(Format)}
 
 
-def measure(theirs: Any, found: dict[str, CausalDecoder], batch: int, beams: int, rounds: int) -> dict[str, list[float]]:
+def measure(
+    theirs: Any, found: dict[str, CausalDecoder], batch: int, beams: int, rounds: int
+) -> dict[str, list[float]]:
     """New tokens per CPU second of each variant in each round."""
     prompts = torch.randint(1, VOCABULARY, (batch, PROMPT), generator=torch.Generator().manual_seed(batch))
     settings = GenerationSettings(max_new_tokens=NEW, num_beams=beams)

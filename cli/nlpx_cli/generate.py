@@ -101,7 +101,7 @@ def generate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the answer of a model to each text, or go on where it ends.
+    """Write what a model answers to each text, or how it goes on.
 
     A model trained to answer (finetune --task seq2seq, pretrain --objective unilm) reads
     a text and writes another; a language model (GPT-2, pretrain --objective lm)
@@ -111,9 +111,9 @@ def generate(
     \b
     Examples:
       nlpx generate char-tiny --prompt 今天天气很好 --max-new-tokens 20
-      nlpx generate char-tiny texts.txt --beams 4 --copy-source --max-new-tokens 16
-      echo 春天来了 | nlpx generate char-tiny - --top-p 0.9 --n-best 3 --max-new-tokens 16
-      nlpx generate char-tiny titles.jsonl --field text --explain --json --max-new-tokens 8
+      nlpx generate char-tiny texts.txt --beams 4 --copy-source
+      echo 春天来了 | nlpx generate char-tiny - --top-p 0.9 --n-best 3
+      nlpx generate char-tiny titles.jsonl --explain --json
     """
     from nlpx.data.rows.texts import Texts
     from nlpx.jobs.generate import generate
@@ -170,7 +170,8 @@ def _print(console: Console, rows: Iterable[Mapping[str, Any]], *, n_best: bool,
             console.text(_one_line(row["generated"]))
         sys.stdout.flush()
         for answer in row["hypotheses"] if explain else ():
-            console.note("  " + " ".join(f"{part['token']} {part['probability']:.2f}" for part in answer["tokens"]))
+            found = " ".join(f"{part['token']} {part['probability']:.2f}" for part in answer["tokens"])
+            console.note(f"probabilities in {number}: {found}")
 
 
 def _one_line(text: str) -> str:

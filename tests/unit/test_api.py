@@ -68,6 +68,17 @@ def test_what_is_wrong_is_said_as_by_the_command(tmp_path, monkeypatch):
         nlpx.finetune("classify", [{"text": "对", "label": 1}], settings={"optim.learning_rat": 1}, device="cpu")
 
 
+def test_generation_is_that_of_the_command():
+    [row, empty] = nlpx.generate("char-tiny", ["今天天气很好", ""], device="cpu", max_new_tokens=4, num_beams=2)
+    assert list(row) == ["text", "generated", "score"]
+    assert row["generated"]
+    assert (empty["generated"], empty["score"]) == ("", None)
+    with pytest.raises(UsageError, match="a list of texts"):
+        nlpx.generate("char-tiny", "今天")
+    with pytest.raises(UsageError, match="--temperature -1 should be"):
+        nlpx.generate("char-tiny", ["今天"], temperature=-1)
+
+
 def test_a_padded_batch_is_a_call_of_the_model():
     tokenizer = nlpx.load_tokenizer("char-tiny")
     batch = tokenizer.encode_batch(["春风", "夏夜雷雨"], ["秋雨", "冬"], pad=True)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 DISTRIBUTION = "nlpx-zh"  # what pip installs: the name `nlpx` on PyPI, and its import name, are another project's
-__all__ = ["Encoder", "__version__", "finetune", "load_model", "load_tokenizer", "predict"]
+__all__ = ["Encoder", "__version__", "finetune", "generate", "load_model", "load_tokenizer", "predict"]
 
 if TYPE_CHECKING:
-    from nlpx.api import Encoder, finetune, predict
+    from nlpx.api import Encoder, finetune, generate, predict
     from nlpx.models.checkpoints.load import load_model
     from nlpx.tokenizers.load import load_tokenizer
 
@@ -19,6 +19,7 @@ _LATER = {
     "Encoder": "nlpx.api",
     "predict": "nlpx.api",
     "finetune": "nlpx.api",
+    "generate": "nlpx.api",
     "load_model": "nlpx.models.checkpoints.load",
     "load_tokenizer": "nlpx.tokenizers.load",
 }

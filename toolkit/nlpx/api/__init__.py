@@ -1,6 +1,6 @@
-"""nlpx from Python: texts in, vectors or predictions out, by the code that the commands run.
+"""nlpx from Python: texts in, vectors, predictions or texts out, by the code that the commands run.
 
-    from nlpx import Encoder, finetune, predict
+    from nlpx import Encoder, finetune, generate, predict
 
 Nothing heavy is imported before the first call.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from nlpx.jobs.generate.options import Options, Precision
     from nlpx.messages import Messages
     from nlpx.runs.running import Finished
 
@@ -132,6 +133,31 @@ def finetune(
         finished = run(resolved, options, messages or Silent())
     assert finished is not None  # in one process there is no other that would have it
     return finished
+
+
+def generate(
+    model: str | Path,
+    texts: Sequence[str],
+    *,
+    options: Options | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """What a model writes for each text, in order: rows with `text`, `generated`, `score`, perhaps `hypotheses`.
+
+    `settings` are keys of `GenerationSettings`, such as num_beams=4; `options` holds constraints. Raises `UserError`s
+    as `nlpx generate` does.
+    """
+    from nlpx.data.rows.texts import Texts
+    from nlpx.jobs.generate import generate as answers
+    from nlpx.jobs.generate.options import settings_of
+
+    if isinstance(texts, str):
+        raise UsageError("generate takes a list of texts, not one text", hint="generate(model, [text])")
+    chosen = settings_of(temperature=settings.pop("temperature", None), **settings)
+    with _as_file([{"text": text} for text in texts]) as path:
+        return list(answers(str(model), Texts(path), chosen, options, device=device, precision=precision))
 
 
 @contextmanager

@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
 
+from nlpx.decode.generation.step import is_plain, step
 from nlpx.errors import InputError, UsageError
 from nlpx.models.cache import KeyValueCache
 from nlpx.models.transformer import Transformer
@@ -55,6 +56,7 @@ class _CachedDecoder:
         table = model.embeddings.position_embeddings
         self.max_length = None if table is None else table.max_length
         self.is_even = model.relative is not None  # relative positions are those of every row alike
+        self._is_plain = is_plain(model)
         self._device = model.embeddings.word_embeddings.weight.device
 
     def start(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, KeyValueCache]:
@@ -81,7 +83,10 @@ class _CachedDecoder:
     def step(self, token_ids: Tensor, state: State) -> Tensor:
         """See `Decoder`."""
         segments = torch.full_like(token_ids, self.TARGET_SEGMENT)[:, None] if self.TARGET_SEGMENT else None  # (B, 1)
-        output = self.model(token_ids[:, None], segment_ids=segments, mask="causal", heads=("lm",), cache=state)
+        cache = cast(KeyValueCache, state)
+        if self._is_plain:
+            return step(self.model, token_ids, segments, cache).float()
+        output = self.model(token_ids[:, None], segment_ids=segments, mask="causal", heads=("lm",), cache=cache)
         logits: Tensor = output.heads["lm"][:, 0].float()
         return logits
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from nlpx.decode.generation.decoders import Decoder
+    from nlpx.decode.generation.formats import Format
     from nlpx.tokenizers.base import Tokenizer
 
 MADE_BY = (
@@ -60,17 +61,18 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
     """
     import torch
 
+    from nlpx.decode.generation.formats import ready_to_decode
     from nlpx.device import choose
     from nlpx.models.checkpoints.hub.of_run import checkpoint_of
     from nlpx.tokenizers.load import load_tokenizer
 
     chosen = torch.device(choose(device).device)
-    resolved = _precision(precision, chosen)
+    resolved = _format(precision, chosen)
     where = str(checkpoint_of(Path(name))) if Path(name).is_dir() else name
     tokenizer = load_tokenizer(where)
     model = _with_head(where, name)
     tokenizer.require_rows(model.config.vocab_size, name=name)
-    decoder, arrangement = _arranged(_in_format(model.to(chosen), resolved))
+    decoder, arrangement = _arranged(ready_to_decode(model.to(chosen), resolved))
     return GeneratingModel(
         decoder=decoder,
         tokenizer=tokenizer,
@@ -120,21 +122,12 @@ def _end_ids(tokenizer: Tokenizer, config: Any) -> frozenset[int]:
     return frozenset(token_id for token_id in named if token_id is not None)
 
 
-def _precision(precision: Precision, device: torch.device) -> str:
-    from nlpx.train.precision import resolve_precision
-
+def _format(precision: Precision, device: torch.device) -> Format:
+    if precision == "auto":
+        # On a CPU bfloat16 was no faster for few rows (docs/performance.md), and would change some answers.
+        return "float32" if device.type == "cpu" else "bfloat16"
     if precision != "int8":
-        return resolve_precision(precision, device=device)[0]
+        return precision
     if device.type != "cpu":
         raise UsageError(f"--precision int8 computes on a CPU, not on {device.type}", hint="--device cpu")
     return precision
-
-
-def _in_format(model: Any, precision: str) -> Any:
-    import torch
-
-    if precision == "int8":
-        from nlpx.models.int8 import quantise
-
-        return quantise(model)
-    return model.to(getattr(torch, precision))
