@@ -68,6 +68,21 @@ def test_it_learns_a_few_pairs_by_heart(nlpx, data, options):
     Path("lines.txt").write_text("夏天常有雷雨\n湖里有很多鱼\n", encoding="utf-8")
     outcome = nlpx("predict", "run", "lines.txt", "--columns", "generated")
     assert answers(outcome.out) == [{"generated": "夏雨"}, {"generated": "湖鱼"}]
+    tiny.write_rows(Path("other.jsonl"), [{"body": "湖里有很多鱼"}])
+    outcome = nlpx("predict", "run", "other.jsonl", "--field", "body", "--columns", "generated")
+    assert answers(outcome.out) == [{"generated": "湖鱼"}]
+    assert (
+        nlpx("predict", "run", "other.jsonl").err.splitlines()[-1]
+        == "  its fields: body; --field names others, that of the source first"
+    )
+
+
+def test_fields_of_other_names(nlpx):
+    rows = [{"body": row["source"], "title": row["target"]} for row in PAIRS]
+    tiny.write_rows(Path("rows.jsonl"), rows)
+    fields = ("--field", "body", "--field", "title")
+    outcome = nlpx(*SEQ2SEQ, "--data", "rows.jsonl", *SMALL, *fields, "--dry-run", "--json")
+    assert (outcome.code, json.loads(outcome.out)["rows"]["test"]) == (0, 0)
 
 
 def test_what_is_cut_is_said(nlpx, data):
@@ -94,7 +109,7 @@ def test_rows_without_a_target_are_refused(nlpx):
     outcome = nlpx(*SEQ2SEQ, "--data", "rows.jsonl", *SMALL)
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err.splitlines()[-1] == (
-        "  its fields: text, summary; --set task_options.source_field=NAME names another"
+        "  its fields: text, summary; --field names others, that of the source first"
     )
 
 

@@ -72,7 +72,10 @@ class Arrangement(Protocol):
         ...
 
     def tensors(self, rows: Sequence[Written], pad_token_id: int) -> dict[str, Any]:
-        """What `call` reads, and of N target tokens `lm_positions`, from which each is predicted, and `targets`."""
+        """What `call` reads, and of N target tokens `lm_positions`, from which each is predicted, and `targets`.
+
+        `token_ids` (B, T) is the sequence that targets stand in; what predicts one is the place before it.
+        """
         ...
 
     def call(self, model: Any, batch: dict[str, Any], **more: Any) -> ModelOutput:

@@ -46,11 +46,9 @@ def read_splits(data: Paths, fields: PairFields, **options: Any) -> Splits[Sourc
     """
 
     def parse(row: Row, split: Split | None) -> Iterator[SourceTarget]:
-        source = _filled(row, fields.source, "source_field")
+        source = _filled(row, fields.source)
         needs_target = split != "test" or fields.target in row.values
-        yield SourceTarget(
-            source, _filled(row, fields.target, "target_field") if needs_target else None, split, row.values
-        )
+        yield SourceTarget(source, _filled(row, fields.target) if needs_target else None, split, row.values)
 
     shape = fields.shape()
     return read_in_splits(data, parse, shape=shape, key=_source, items="rows", key_name="source", **options)
@@ -64,7 +62,7 @@ def read_sources(data: str, fields: PairFields, *, report: RowReport, **options:
 
     def parse(row: Row, _: Split | None) -> Iterator[SourceTarget]:
         is_line = set(row.values) == {"text"} and fields.source != "text"
-        source = row.values["text"] if is_line else _text(row, fields.source, "source_field")
+        source = row.values["text"] if is_line else _text(row, fields.source)
         report.num_without_text += not source.strip()
         yield SourceTarget(source, None, None, row.values)
 
@@ -76,16 +74,16 @@ def _source(row: SourceTarget) -> str:
     return row.source
 
 
-def _filled(row: Row, name: str, option: str) -> str:
-    text = _text(row, name, option)
+def _filled(row: Row, name: str) -> str:
+    text = _text(row, name)
     if not text.strip():
         raise bad_row(row.place, f"`{name}` is empty", row=row.values)
     return text
 
 
-def _text(row: Row, name: str, option: str) -> str:
+def _text(row: Row, name: str) -> str:
     if name not in row.values:
-        hint = f"its fields: {', '.join(row.values) or 'none'}; --set task_options.{option}=NAME names another"
+        hint = f"its fields: {', '.join(row.values) or 'none'}; --field names others, that of the source first"
         raise bad_row(row.place, f"lacks the field `{name}`", row=row.values, hint=hint)
     value = row.values[name]
     if not isinstance(value, str):
