@@ -28,6 +28,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "hierarchical": {"position": "hierarchical", "max_position_embeddings": 5},
     "relative": {"position": "relative", "max_relative_position": 8},
     "RealFormer": {"position": "rotary", "residual_scores": "sum", "norm_place": "pre"},
+    "grover": {"norm_place": "grover"},
+    "bucketed": {"position": "bucketed", "num_position_buckets": 8, "max_bucketed_distance": 16},
     "entropy invariant": {"position": "rotary", "attention_scale": "entropy_invariant", "entropy_invariant_floor": 2},
 }
 SEARCHES: dict[str, dict[str, Any]] = {

@@ -84,7 +84,8 @@ class Predictor:
 
     def _require_classes(self, directory: Path) -> None:
         asked = self.task.model_parts().get("num_labels")
-        layer: Any = getattr(self.model.classifier, "linear", self.model.classifier)
+        classifier = getattr(self.model, "classifier", None)
+        layer: Any = getattr(classifier, "linear", classifier)
         if asked is not None and layer is not None and layer.out_features != asked:
             raise InputError(
                 f"{directory / TASK_FILE}: `state` has {asked} classes, the model {layer.out_features}", hint=AGAIN

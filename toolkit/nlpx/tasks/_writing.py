@@ -85,7 +85,7 @@ class Arrangement(Protocol):
         """
         ...
 
-    def decoder(self, model: Any) -> Decoder:
+    def decoder(self, model: Any, tokenizer: Tokenizer) -> Decoder:
         """What writes with the model."""
         ...
 
@@ -150,11 +150,12 @@ class OneSequence:
         )
         return output
 
-    def decoder(self, model: Any) -> Decoder:
+    def decoder(self, model: Any, tokenizer: Tokenizer) -> Decoder:
         """With a cache of keys and values."""
         from nlpx.decode.generation.decoders import CausalDecoder, PrefixDecoder
 
-        return PrefixDecoder(model) if self.mask == "unilm" else CausalDecoder(model)
+        kind = PrefixDecoder if self.mask == "unilm" else CausalDecoder
+        return kind(model, tokenizer.vocab_size)
 
 
 class TwoStacks:
@@ -228,11 +229,11 @@ class TwoStacks:
         )
         return output
 
-    def decoder(self, model: Any) -> Decoder:
+    def decoder(self, model: Any, tokenizer: Tokenizer) -> Decoder:
         """The source is encoded once, the target grows in a cache."""
         from nlpx.decode.generation.encoder_decoder import EncoderDecoderDecoder
 
-        return EncoderDecoderDecoder(model)
+        return EncoderDecoderDecoder(model, tokenizer.vocab_size)
 
 
 class WritingTask:

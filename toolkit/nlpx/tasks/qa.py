@@ -131,7 +131,7 @@ class Task(WritingTask):
             scoring=self.config.scoring,
         )
         (end_id,) = self.arrangement.end_ids(self.tokenizer)
-        decoder, answers = self.arrangement.decoder(model), []
+        decoder, answers = self.arrangement.decoder(model, self.tokenizer), []
         for part in _parts(batch["passages"]):
             questions = [Passages([p.written.source for p in found], [p.content for p in found]) for found in part]
             answers += read(decoder, questions, settings, end_id=end_id)

@@ -134,7 +134,7 @@ class Task(WritingTask):
             no_repeat_ngram=self.config.no_repeat_ngram,
         )
         ends = self.arrangement.end_ids(self.tokenizer)
-        found = generate(self.arrangement.decoder(model), batch["sources"], settings, end_ids=ends)
+        found = generate(self.arrangement.decoder(model, self.tokenizer), batch["sources"], settings, end_ids=ends)
         return [
             Generated(self.tokenizer.decode(best.token_ids), sum(best.log_probabilities), best.is_finished)
             for best, *_ in found

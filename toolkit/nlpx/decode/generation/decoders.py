@@ -49,10 +49,11 @@ class _CachedDecoder:
     start_ids: Sequence[int] = ()
     reads_source: bool
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, num_tokens: int | None = None) -> None:
+        """`num_tokens` is the size of the vocabulary, where the word table has more rows: those are never written."""
         if model.lm_head is None:
             raise UsageError("the model has no head `lm` to generate with", hint="load it with head=lm")
-        self.model = model.eval()
+        self.model, self.num_tokens = model.eval(), num_tokens
         table = model.embeddings.position_embeddings
         self.max_length = None if table is None else table.max_length
         self.is_even = model.relative is not None  # relative positions are those of every row alike
@@ -78,16 +79,16 @@ class _CachedDecoder:
             cache=cache,
             query_positions=(sizes - 1).to(self._device),
         )
-        return output.heads["lm"][:, 0].float(), cache
+        return output.heads["lm"][:, 0, : self.num_tokens].float(), cache
 
     def step(self, token_ids: Tensor, state: State) -> Tensor:
         """See `Decoder`."""
         segments = torch.full_like(token_ids, self.TARGET_SEGMENT)[:, None] if self.TARGET_SEGMENT else None  # (B, 1)
         cache = cast(KeyValueCache, state)
         if self._is_plain:
-            return step(self.model, token_ids, segments, cache).float()
+            return step(self.model, token_ids, segments, cache)[:, : self.num_tokens].float()
         output = self.model(token_ids[:, None], segment_ids=segments, mask="causal", heads=("lm",), cache=cache)
-        logits: Tensor = output.heads["lm"][:, 0].float()
+        logits: Tensor = output.heads["lm"][:, 0, : self.num_tokens].float()
         return logits
 
 
@@ -105,7 +106,7 @@ class PrefixDecoder(_CachedDecoder):
 
     MASK, TARGET_SEGMENT, reads_source = "bidirectional", 1, False
 
-    def __init__(self, model: Transformer) -> None:
-        super().__init__(model)
+    def __init__(self, model: Transformer, num_tokens: int | None = None) -> None:
+        super().__init__(model, num_tokens)
         if model.config.type_vocab_size == 1:
             raise UsageError("the model has one segment, and a target is told from its source by a second")

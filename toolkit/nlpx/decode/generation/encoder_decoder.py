@@ -22,8 +22,9 @@ class EncoderDecoderDecoder:
     reads_source = False
     is_even = False
 
-    def __init__(self, model: EncoderDecoder) -> None:
-        self.model = model.eval()
+    def __init__(self, model: EncoderDecoder, num_tokens: int | None = None) -> None:
+        """`num_tokens` is the size of the vocabulary, where the word table has more rows: those are never written."""
+        self.model, self.num_tokens = model.eval(), num_tokens
         self.start_ids: Sequence[int] = (start_id(model),)
         self._device = model.get_input_embeddings().weight.device
 
@@ -49,7 +50,7 @@ class EncoderDecoderDecoder:
         """Logits (B, V) float32 of what follows the tokens (B,) that were chosen last; the state then holds them."""
         state = cast(SourceState, state)
         output = self.model.decode(token_ids[:, None], state.source, cache=state.cache)
-        logits: Tensor = output.heads["lm"][:, 0].float()
+        logits: Tensor = output.heads["lm"][:, 0, : self.num_tokens].float()
         return logits
 
 

@@ -24,7 +24,7 @@ def is_plain(model: Transformer) -> bool:
     config = model.config
     return (
         config.attention == "softmax"
-        and config.position != "relative"
+        and config.position not in ("relative", "bucketed")
         and config.residual_scores == "none"
         and config.attention_scale != "entropy_invariant"
     )
@@ -49,10 +49,13 @@ def step(model: Transformer, token_ids: Tensor, segment_ids: Tensor | None, cach
 def _block(
     block: Block, hidden: Tensor, cached: CachedLayer, rotary: RotaryTables | None, bias: Tensor | None
 ) -> Tensor:
-    if block.norm_first:
+    if block.norm_place == "pre":
         hidden = hidden + _attend(block.attention, block.attention_norm(hidden), cached, rotary, bias)
         return hidden + block.feed_forward(block.feed_forward_norm(hidden))  # type: ignore[no-any-return]
-    hidden = block.attention_norm(hidden + _attend(block.attention, hidden, cached, rotary, bias))
+    hidden = hidden + _attend(block.attention, hidden, cached, rotary, bias)
+    if block.norm_place == "grover":
+        return block.feed_forward_norm(hidden + block.feed_forward(block.attention_norm(hidden)))  # type: ignore[no-any-return]
+    hidden = block.attention_norm(hidden)
     return block.feed_forward_norm(hidden + block.feed_forward(hidden))  # type: ignore[no-any-return]
 
 

@@ -42,12 +42,11 @@ class Constraints:
 
 
 def _writable(model: GeneratingModel) -> Tensor:
-    """True (V,) for ids that may be written: not what only frames a text or hides a token, and no row without one."""
+    """True (V,) for ids that may be written: not what only frames a text or hides a token."""
     import torch
 
     tokenizer = model.tokenizer
-    is_allowed = torch.zeros(model.vocab_size, dtype=torch.bool)
-    is_allowed[: tokenizer.vocab_size] = True
+    is_allowed = torch.ones(tokenizer.vocab_size, dtype=torch.bool)
     special = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.mask_token_id)
     is_allowed[[token_id for token_id in special if token_id is not None and token_id not in model.end_ids]] = False
     return is_allowed
@@ -59,7 +58,7 @@ def _of_file(model: GeneratingModel, file: str) -> Tensor:
 
     from nlpx.data.rows.texts import Texts, read_texts
 
-    is_allowed = torch.zeros(model.vocab_size, dtype=torch.bool)
+    is_allowed = torch.zeros(model.tokenizer.vocab_size, dtype=torch.bool)
     for line in read_texts(Texts(file, format="txt")):
         is_allowed[_known(model, line.text.strip(), line.place)] = True
     if not bool(is_allowed.any()):

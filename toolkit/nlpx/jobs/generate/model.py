@@ -29,7 +29,6 @@ class GeneratingModel:
 
     decoder: Decoder
     tokenizer: Tokenizer
-    vocab_size: int
     end_ids: frozenset[int]
     arrangement: str
     precision: str
@@ -72,11 +71,10 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
     tokenizer = load_tokenizer(where)
     model = _with_head(where, name)
     tokenizer.require_rows(model.config.vocab_size, name=name)
-    decoder, arrangement = _arranged(ready_to_decode(model.to(chosen), resolved))
+    decoder, arrangement = _arranged(ready_to_decode(model.to(chosen), resolved), tokenizer.vocab_size)
     return GeneratingModel(
         decoder=decoder,
         tokenizer=tokenizer,
-        vocab_size=model.config.vocab_size,
         end_ids=_end_ids(tokenizer, model.config),
         arrangement=arrangement,
         precision=resolved,
@@ -106,15 +104,17 @@ def _with_head(where: str, name: str) -> Any:
     return model
 
 
-def _arranged(model: Any) -> tuple[Decoder, str]:
+def _arranged(model: Any, num_tokens: int) -> tuple[Decoder, str]:
     """The decoder that fits a model, and the sentence that says so: the one place where it is chosen."""
     from nlpx.decode.generation import CausalDecoder, EncoderDecoderDecoder, PrefixDecoder
 
     if model.config.is_encoder_decoder:
-        return EncoderDecoderDecoder(model), "answers its source: one stack reads, another writes (encoder-decoder)"
+        return EncoderDecoderDecoder(
+            model, num_tokens
+        ), "answers its source: one stack reads, another writes (encoder-decoder)"
     if model.config.mask == "causal":
-        return CausalDecoder(model), "continues its prompt: the model reads from left to right (causal)"
-    return PrefixDecoder(model), (
+        return CausalDecoder(model, num_tokens), "continues its prompt: the model reads from left to right (causal)"
+    return PrefixDecoder(model, num_tokens), (
         "answers its source: the model reads both ways, so source and answer go in as two segments (UniLM); "
         "one that was not trained so writes nonsense"
     )
