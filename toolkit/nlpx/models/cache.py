@@ -91,10 +91,19 @@ class KeyValueCache:
         self.lengths = list(lengths)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows in this order; one that is named twice is copied (beams), one that is not is dropped."""
+        """Keep these rows in this order; one that is named twice is copied (beams), one that is not is dropped.
+
+        As many rows as before stay in their memory, and only those that change are written: list each row at its own
+        place where you can.
+        """
+        in_place = len(rows) == self.num_rows
+        targets = [place for place, row in enumerate(rows) if row != place] if in_place else []
         self.lengths = [self.lengths[row] for row in rows]
+        if in_place and not targets:
+            return
+        sources = [rows[place] for place in targets] if in_place else list(rows)
         for layer in self.layers:
-            layer.select(rows)
+            layer.select(sources, targets)
 
 
 class CachedLayer:
@@ -104,7 +113,6 @@ class CachedLayer:
         self._cache = cache
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
-        self._spare: tuple[Tensor, Tensor] | None = None  # what `select` left, and writes into the next time
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Append new keys and values (B, H, T, width) to their rows; returns all up to the last slot in use."""
@@ -115,16 +123,18 @@ class CachedLayer:
         self._write(self._values, value)
         return self._keys[:, :, :end], self._values[:, :, :end]
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows in this order."""
+    def select(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Write these rows to those places, or without `targets` keep them alone."""
         if self._keys is None or self._values is None:
             return
-        index = torch.tensor(list(rows), device=self._keys.device)
-        keys, values = self._spare or (self._keys, self._values)
-        self._spare, (self._keys, self._values) = (
-            (self._keys, self._values),
-            (_selected(self._keys, index, keys), _selected(self._values, index, values)),
-        )
+        index = torch.tensor(sources, dtype=torch.long, device=self._keys.device)
+        keys, values = self._keys.index_select(0, index), self._values.index_select(0, index)
+        if targets:
+            places = torch.tensor(targets, device=self._keys.device)
+            self._keys.index_copy_(0, places, keys)
+            self._values.index_copy_(0, places, values)
+        else:
+            self._keys, self._values = keys, values
 
     def _write(self, store: Tensor, new: Tensor) -> None:
         lengths, count = self._cache.lengths, new.shape[2]
@@ -150,10 +160,3 @@ def _with_room(store: Tensor | None, new: Tensor, num_slots: int) -> Tensor:
     if store is not None:
         grown[:, :, : store.shape[2]] = store
     return grown
-
-
-def _selected(store: Tensor, index: Tensor, spare: Tensor) -> Tensor:
-    """Rows of a store, in the memory of `spare` if that has the form: beams copy megabytes for each token."""
-    if spare is store or spare.shape != (len(index), *store.shape[1:]):
-        return store.index_select(0, index)
-    return torch.index_select(store, 0, index, out=spare)

@@ -72,8 +72,9 @@ class Search:
             elif not ended:
                 beams.append(grown)
                 parents.append(proposal.beam)
-        self.beams = beams
-        return parents
+        order = _places(parents, len(self.beams))
+        self.beams = [beams[child] for child in order]
+        return [parents[child] for child in order]
 
     def is_done(self, settings: GenerationSettings) -> bool:
         """Whether nothing that goes on could still be among the best."""
@@ -81,8 +82,8 @@ class Search:
             return True
         if len(self.finished) < settings.num_beams:
             return False
-        best = self.beams[0]
-        return ranked_score(best.total, len(best.token_ids), settings.length_penalty) <= self.finished[-1].score
+        best = max(beam.total for beam in self.beams)
+        return ranked_score(best, len(self.beams[0].token_ids), settings.length_penalty) <= self.finished[-1].score
 
     def _finish(self, beam: Beam, settings: GenerationSettings, *, ended: bool) -> None:
         score = ranked_score(beam.total, len(beam.token_ids), settings.length_penalty)
@@ -90,6 +91,20 @@ class Search:
         self.finished.append(Hypothesis(tokens, score, beam.log_probabilities, ended))
         self.finished.sort(key=lambda answer: -answer.score)
         del self.finished[settings.num_beams :]
+
+
+def _places(parents: Sequence[int], num_rows: int) -> list[int]:
+    """An order of children in which as many as possible stand in the row of their parent, where nothing is copied."""
+    if len(parents) != num_rows:
+        return list(range(len(parents)))
+    rows: list[int | None] = [None] * num_rows
+    others = []
+    for child, parent in enumerate(parents):
+        if rows[parent] is None:
+            rows[parent] = child
+        else:
+            others.append(child)
+    return [others.pop(0) if child is None else child for child in rows]
 
 
 def beam_search(

@@ -97,7 +97,7 @@ def _processed(processors: Sequence[Processor], live: Sequence[Row], num_new: in
 def _add(live: Sequence[Row], chosen: Tensor, logits: Tensor, scores: Tensor, end_ids: Collection[int]) -> None:
     """Append a token to every row, with the model's log probability of it."""
     at = chosen[:, None]  # (B, 1)
-    found = (logits.gather(1, at) - logits.logsumexp(dim=1, keepdim=True))[:, 0].tolist()
+    found = logits.log_softmax(dim=1).gather(1, at)[:, 0].tolist()
     allowed = (scores.gather(1, at)[:, 0] > -torch.inf).tolist()
     for row, token, log_probability, is_allowed in zip(live, chosen.tolist(), found, allowed, strict=True):
         if not is_allowed:
