@@ -305,3 +305,15 @@ def test_resuming_refuses_another_run(nlpx):
     outcome = nlpx("pretrain", "--resume", "run", "--set", "train.steps=30")
     assert (outcome.code, outcome.out) == (3, "")
     assert "the checkpoint was made with other rows" in outcome.err
+
+
+def test_one_stack_is_trained(nlpx):
+    """An mT5 with a vocabulary of BERT's, as T5-PEGASUS has; its encoder alone can be."""
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": len(tiny.VOCAB)}
+    tiny.checkpoint(Path("mt5"), "MT5Config", "MT5ForConditionalGeneration", **sizes)
+    words = ("pretrain", "--data", "corpus.txt", "--model", "mt5", "--dry-run", "--set", "data.held_out=0.2")
+    outcome = nlpx(*words)
+    assert outcome.code == 2
+    assert "it has a decoder, and pretraining trains one stack" in outcome.err
+    outcome = nlpx(*words, "--set", "model.choices.num_decoder_layers=0")
+    assert outcome.code == 0, outcome.err

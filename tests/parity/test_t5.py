@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from nlpx import load_model
 from nlpx.decode.generation.encoder_decoder import EncoderDecoderDecoder
+from nlpx.errors import InputError
 from nlpx.models.checkpoints.names import written_name
 from nlpx.models.checkpoints.save import export_model, save_model, unfused
 from nlpx.models.encoder_decoder import EncoderDecoder
@@ -156,6 +157,16 @@ def test_of_both_forms_the_encoder_alone_is_taken(tmp_path: Path) -> None:
             expected = theirs.get_encoder()(input_ids=batch()["source_ids"]).last_hidden_state
             found = ours(batch()["source_ids"]).last_hidden_state
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_what_an_encoder_or_a_decoder_cannot_do_is_refused(tmp_path: Path) -> None:
+    reference("mt5", tmp_path / "both")
+    transformers.MT5EncoderModel.from_pretrained(tmp_path / "both").save_pretrained(tmp_path / "encoder")
+    with pytest.raises(InputError, match="an encoder without its decoder"):
+        load_model(tmp_path / "encoder", head="lm")
+    with pytest.raises(InputError, match="fills no masks"):
+        load_model(tmp_path / "both", head="mlm")
+    assert load_model(tmp_path / "both", head="classification", num_labels=3).config.num_decoder_layers == 0
 
 
 def test_layers_beyond_the_configuration_are_named(tmp_path: Path) -> None:

@@ -228,10 +228,15 @@ class ModelConfig(BaseModel):
         ]
 
     def with_choices(self, **choices: Any) -> ModelConfig:
-        """The same model with some choices changed; everything is checked again. Other classes have no names yet."""
+        """The same model with some choices changed; everything is checked again.
+
+        Other classes have no names yet, and a decoder goes with the head it writes through.
+        """
         kept = self.model_dump()
         if choices.get("num_labels", self.num_labels) != self.num_labels:
             kept["labels"] = ()
+        if "lm" not in choices.get("heads", self.heads):
+            choices["num_decoder_layers"] = 0
         return ModelConfig(**(kept | choices))
 
 

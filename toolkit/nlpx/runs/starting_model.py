@@ -88,14 +88,14 @@ class StartingModel:
         """How many numbers the model has, counted without storage."""
         import torch
 
-        from nlpx.models.transformer import Transformer
+        from nlpx.models.checkpoints.load import build
 
         if not self.is_ours:
             from nlpx.models.checkpoints.backbone import Backbone
 
             return Backbone.count_parameters(self._path())
         with torch.device("meta"):
-            model = Transformer(self.config())
+            model = build(self.config())
         return sum(parameter.numel() for parameter in model.parameters())
 
     def build(self, *, allow_partial: Sequence[str] = ()) -> Any:

@@ -170,6 +170,12 @@ class Job:
                 f"{config.model.name}: a model loaded through transformers can be fine-tuned, not pretrained",
                 hint="give a checkpoint of one of the families of `nlpx convert --help`, or --model new",
             )
+        depth = start.described.config.num_decoder_layers if start.described else 0
+        if config.model.choices.get("num_decoder_layers", depth):
+            raise UsageError(
+                f"{config.model.name}: it has a decoder, and pretraining trains one stack",
+                hint="--set model.choices.num_decoder_layers=0 takes the encoder alone",
+            )
         if "sentence" in start.parts["heads"] and (start.described is None or start.described.config.pooler == "none"):
             start.parts["pooler"] = "tanh"
         if list(config.objectives) == ["lm"]:

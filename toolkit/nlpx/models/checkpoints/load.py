@@ -201,6 +201,11 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
                 f"{described.checkpoint.path}: an encoder without its decoder, which would write the text",
                 hint="embed, similar and finetune take an encoder alone",
             )
+        if head == "mlm" and config.is_encoder_decoder:
+            raise InputError(
+                f"{described.checkpoint.path}: {config.family} has a decoder that writes texts, and fills no masks",
+                hint="take an encoder such as a BERT",
+            )
         defaults["heads"] = ("lm",)
         defaults["mask"] = "causal" if head == "lm" and not config.is_encoder_decoder else config.mask
     elif head == "pooler":
@@ -216,11 +221,8 @@ def _choose(described: Described, head: str | None, rows: RowChoices, choices: d
         raise UsageError(
             f"unknown choice `{unknown[0]}`", hint="choices are the keys of ModelConfig; see `nlpx inspect`"
         )
-    chosen = defaults | choices
-    if "lm" not in chosen["heads"]:
-        chosen["num_decoder_layers"] = 0  # the encoder alone is wanted
     try:
-        return config.with_choices(**chosen)
+        return config.with_choices(**(defaults | choices))
     except ValidationError as error:
         raise UsageError(_first(error)) from None
 

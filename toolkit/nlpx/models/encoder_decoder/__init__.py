@@ -31,7 +31,7 @@ class EncoderDecoder(Encoder):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Transformer(config.with_choices(num_decoder_layers=0, heads=()))
+        self.encoder = Transformer(config.with_choices(heads=()))
         self.noise_pool = self.encoder.noise_pool
         self.decoder = Decoder(self.decoder_config(), self.noise_pool)
         self.lm_head = LanguageModelHead(config)
@@ -44,9 +44,7 @@ class EncoderDecoder(Encoder):
 
     def decoder_config(self) -> ModelConfig:
         """The configuration of the decoder's stack, and of a cache for it."""
-        return self.config.with_choices(
-            num_layers=self.config.num_decoder_layers, num_decoder_layers=0, heads=(), mask="causal"
-        )
+        return self.config.with_choices(num_layers=self.config.num_decoder_layers, heads=(), mask="causal")
 
     def initialise(self, names: Collection[str] | None = None) -> None:
         """Random weights (std `initializer_range`) for the parameters of `names`, or all."""
