@@ -139,12 +139,33 @@ def test_a_row_is_passage_question_and_answer():
     assert tokens[1] == [[*head, "[SEP]"]]
     assert encoded.lengths == [12, 11]
     assert encoded.truncated == [
-        "2 of 3 passages are longer than 5 tokens and lose their end",
+        "2 of 3 passages are longer than 5 tokens and lose their end; task_options.overlap=64 reads them in windows",
         "1 of 2 questions have no passage in which their answer stands, as far as passages are read: they teach to "
         "answer nothing",
     ]
     with pytest.raises(UsageError, match="leaves no token of a passage beside 6 of a question, 4 of an answer and 4"):
         task().encode([asked], TOKENIZER, 14)
+
+
+def test_long_passages_are_read_in_windows():
+    """Each window teaches what stands in it, and an answer is given from the whole text."""
+    asked = Question("鱼鸟", (Passage("东西", ()), Passage("春夏秋冬风雨 雷电", ("雨 雷", "秋"))), ("秋",), None, {})
+    given = task(overlap=2)
+    encoded = given.encode([asked], TOKENIZER, 6 + 4 + 4 + 5)
+    whole = TOKENIZER.tokenize("春夏秋冬风雨,雷电")
+    first, second, third = encoded.items[0][1:]
+    contents = [[TOKENIZER.vocab.tokens[index] for index in window.content] for window in (first, second, third)]
+    assert contents == [whole[:5], whole[3:8], whole[6:]]
+    targets = [len(window.written.target) - 1 for window in encoded.items[0]]
+    assert targets == [0, 1, 3, 0]  # nothing, 秋, 雨,雷 and nothing
+    assert [window.number for window in encoded.items[0]] == [0, 1, 1, 1]
+    assert encoded.truncated == []
+    with torch.inference_mode():
+        (found,) = given.predict(model().eval(), given.collate(encoded, [0], 0))
+    assert set(found.passages) <= {0, 1}
+    assert any(found.text in passage.text for passage in asked.passages)
+    with pytest.raises(UsageError, match="overlap 5 is as long as a window, 5 tokens"):
+        task(overlap=5).encode([asked], TOKENIZER, 6 + 4 + 4 + 5)
 
 
 def test_each_time_a_passage_is_drawn_and_an_evaluation_draws_none():

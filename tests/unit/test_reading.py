@@ -181,6 +181,16 @@ def test_questions_read_together_are_answered_as_alone(options):
             assert question.contents[passage][start : start + len(one.token_ids)] == one.token_ids
 
 
+def test_a_model_that_answers_nothing_at_all():
+    network = model().eval()
+    with torch.no_grad():
+        assert network.lm_head is not None
+        assert network.lm_head.bias is not None
+        network.lm_head.bias[3] = 1e4
+    questions = [Passages([[2, 7, 3, 9, 3]], [[7]])] * 2
+    assert read(PrefixDecoder(network), questions, ReadingSettings(), end_id=3) == [NO_ANSWER, NO_ANSWER]
+
+
 def test_relative_positions_cannot_read_passages_of_different_lengths():
     with pytest.raises(UsageError, match="relative positions reads only rows of equal length"):
         read(PrefixDecoder(model(position="relative")), [Passages([[2, 3]], [[2]])], ReadingSettings(), end_id=3)

@@ -21,9 +21,10 @@ _SEPARATORS = re.compile("[ 、；，]")
 
 
 class EncodedPassage(NamedTuple):
-    """A passage: its text, the tokens that answers come from, and the sequence it is read in with its question."""
+    """A passage or a window of a long one: the tokens that answers come from, and the sequence with its question."""
 
-    text: str
+    number: int  # of the passage, from 0
+    text: str  # the whole of it
     content: list[int]
     spans: NDArray[Any]  # (T, 2): where each token of the content stands in the text
     written: Written
@@ -36,6 +37,7 @@ class Lengths:
     passage: int
     question: int
     answer: int
+    overlap: int | None = None  # of the windows that a longer passage is read in; None: its end is lost
 
 
 def normalized(text: str) -> str:
@@ -55,39 +57,43 @@ def target_of(answers: Sequence[str], passage: str) -> str:
 def encode_questions(
     rows: Sequence[Question], tokenizer: Tokenizer, lengths: Lengths, end: Sequence[int]
 ) -> list[list[EncodedPassage]]:
-    """The passages of each question, every text truncated at its end; targets end with `end`."""
+    """The passages of each question, every text truncated at its end, or in windows; targets end with `end`."""
     frame = tokenizer.frame
-    questions = _contents([row.question for row in rows], tokenizer, lengths.question)
-    asked = [(passage, question) for row, question in zip(rows, questions, strict=True) for passage in row.passages]
-    texts = [normalized(passage.text) for passage, _ in asked]
-    contents = _contents(texts, tokenizer, lengths.passage)
-    targets = [
-        target_of(passage.answers, text[: content.end])
-        for (passage, _), text, content in zip(asked, texts, contents, strict=True)
+    questions = [_cut(ids, lengths.question) for ids in _contents([row.question for row in rows], tokenizer)]
+    texts = [normalized(passage.text) for row in rows for passage in row.passages]
+    contents = iter(_contents(texts, tokenizer))
+    windows = [
+        [(number, window) for number, _ in enumerate(row.passages) for window in _windows(next(contents), lengths)]
+        for row in rows
     ]
-    answers = _contents(targets, tokenizer, lengths.answer)
-    encoded = (
-        EncodedPassage(
-            passage.text,
-            content.ids,
-            content.spans,
-            Written(
-                [*frame.pair_start, *content.ids, *frame.middle, *question.ids, *frame.middle],
-                [*answer.ids, *end],
-                (content.num_cut, answer.num_cut),
-            ),
-        )
-        for (passage, question), content, answer in zip(asked, contents, answers, strict=True)
-    )
-    return [[next(encoded) for _ in row.passages] for row in rows]
+    targets = [
+        target_of(row.passages[number].answers, normalized(row.passages[number].text)[window.start : window.end])
+        for row, found in zip(rows, windows, strict=True)
+        for number, window in found
+    ]
+    answers = (_cut(ids, lengths.answer) for ids in _contents(targets, tokenizer))
+
+    def encoded(row: Question, question: _Content, number: int, window: _Content) -> EncodedPassage:
+        source = [*frame.pair_start, *window.ids, *frame.middle, *question.ids, *frame.middle]
+        answer = next(answers)
+        written = Written(source, [*answer.ids, *end], (window.num_cut, answer.num_cut))
+        return EncodedPassage(number, row.passages[number].text, window.ids, window.spans, written)
+
+    return [
+        [encoded(row, question, number, window) for number, window in found]
+        for row, question, found in zip(rows, questions, windows, strict=True)
+    ]
 
 
 def notes(rows: Sequence[Question], read: Sequence[Sequence[EncodedPassage]], lengths: Lengths) -> Iterator[str]:
     """What was truncated, and how many answers no passage holds."""
     passages = [passage for found in read for passage in found]
-    for index, (name, limit) in enumerate((("passages", lengths.passage), ("answers", lengths.answer))):
+    limits = {"passages": lengths.passage, "answers": lengths.answer}
+    ways_out = {"passages": "; task_options.overlap=64 reads them in windows"}
+    for index, (name, limit) in enumerate(limits.items()):
         if num_cut := sum(passage.written.num_cut[index] > 0 for passage in passages):
-            yield f"{num_cut:,} of {len(passages):,} {name} are longer than {limit} tokens and lose their end"
+            what = f"{num_cut:,} of {len(passages):,} {name} are longer than {limit} tokens and lose their end"
+            yield what + ways_out.get(name, "")
     answered = [any(len(passage.written.target) > 1 for passage in found) for found in read]
     if lost := sum(bool(row.answers) and not is_there for row, is_there in zip(rows, answered, strict=True)):
         yield (
@@ -101,7 +107,12 @@ class _Content(NamedTuple):
 
     ids: list[int]
     spans: NDArray[Any]  # (T, 2)
-    num_cut: int
+    num_cut: int = 0
+
+    @property
+    def start(self) -> int:
+        """Where the first token begins in the text."""
+        return int(self.spans[0, 0]) if self.ids else 0
 
     @property
     def end(self) -> int:
@@ -109,12 +120,24 @@ class _Content(NamedTuple):
         return int(self.spans[-1, 1]) if self.ids else 0
 
 
-def _contents(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> list[_Content]:
+def _contents(texts: Sequence[str], tokenizer: Tokenizer) -> list[_Content]:
     before, after = len(tokenizer.frame.start), len(tokenizer.frame.end)
     found = []
     for encoding in tokenizer.encode_batch(texts, return_offsets=True):
         end = len(encoding.token_ids) - after
-        ids, spans = encoding.token_ids[before:end], (encoding.offsets or [])[before:end]
-        kept = np.array(spans[:limit], dtype=np.int32).reshape(-1, 2)
-        found.append(_Content(ids[:limit], kept, max(len(ids) - limit, 0)))
+        spans = np.array((encoding.offsets or [])[before:end], dtype=np.int32).reshape(-1, 2)
+        found.append(_Content(encoding.token_ids[before:end], spans))
     return found
+
+
+def _cut(content: _Content, limit: int) -> _Content:
+    return _Content(content.ids[:limit], content.spans[:limit], max(len(content.ids) - limit, 0))
+
+
+def _windows(content: _Content, lengths: Lengths) -> list[_Content]:
+    """The passage as it is read: truncated, or in windows, each of which shares `overlap` tokens with the last one."""
+    limit, length = lengths.passage, len(content.ids)
+    if lengths.overlap is None or length <= limit:
+        return [_cut(content, limit)]
+    starts = range(0, length - lengths.overlap, limit - lengths.overlap)
+    return [_Content(content.ids[start : start + limit], content.spans[start : start + limit]) for start in starts]

@@ -40,6 +40,9 @@ class Config(Section):
 
     max_question_length: PositiveInt = Field(64, description="tokens; a passage has what `data.max_length` leaves")
     max_answer_length: PositiveInt = Field(32, description="tokens of an answer")
+    overlap: int | None = Field(
+        None, ge=0, description="long passages are read in windows that share so many tokens; null: their end is lost"
+    )
     extractive: bool = Field(True, description="an answer stands in one of the passages, word for word")
     scoring: Literal["vote", "length_aware"] = Field(
         "vote", description="of the passages for each token; length_aware: long answers are not held back"
@@ -136,7 +139,7 @@ class Task(WritingTask):
             questions = [Passages([p.written.source for p in found], [p.content for p in found]) for found in part]
             answers += read(decoder, questions, settings, end_id=end_id)
         return [
-            Found(self._text(answer, found), answer.score, answer.kept)
+            Found(self._text(answer, found), answer.score, sorted({found[index].number for index in answer.kept}))
             for answer, found in zip(answers, batch["passages"], strict=True)
         ]
 
@@ -195,7 +198,12 @@ class Task(WritingTask):
                 f"of an answer and {special} special ones",
                 hint="--max-length N makes rows longer, --set task_options.max_question_length=N questions shorter",
             )
-        return Lengths(room, question, answer)
+        overlap = self.config.overlap
+        if overlap is not None and overlap >= room:
+            raise UsageError(
+                f"task_options.overlap {overlap} is as long as a window, {room} tokens", hint="make it shorter"
+            )
+        return Lengths(room, question, answer, overlap)
 
 
 def _parts(read: Sequence[list[EncodedPassage]]) -> Iterator[list[list[EncodedPassage]]]:

@@ -85,8 +85,9 @@ def read(decoder: Decoder, questions: Sequence[Passages], settings: ReadingSetti
     logits, state = decoder.start(sources)  # (R, V), a row for each passage
     searches, rows = _drop(questions, logits.argmax(dim=1).tolist(), settings, end_id)
     live = [search for search in searches if search is not None]
-    logits = logits[rows]
-    state.select(rows)
+    if live:
+        logits = logits[rows]
+        state.select(rows)
     while live:
         probabilities = logits.double().softmax(dim=1)  # (R, V)
         rows, first = [], 0
