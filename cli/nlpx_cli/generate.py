@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from nlpx.seed import LARGEST_SEED
 from nlpx_cli.console import Console
 from nlpx_cli.options import Device, Encoding, Field, InputFormat, Json, Quiet, complete_models
+
+if TYPE_CHECKING:
+    from nlpx.data.rows.texts import Texts
 
 Beams = Annotated[int | None, typer.Option("--beams", help="Answers followed side by side.  [default: 1, greedy]")]
 NBest = Annotated[int | None, typer.Option("--n-best", help="Answers of a text, with scores, best first.", metavar="N")]
@@ -19,7 +22,8 @@ LengthPenalty = Annotated[
     typer.Option("--length-penalty", help="Rank beams by log probability over length to this power.  [default: 0]"),
 ]
 MaxNewTokens = Annotated[
-    int | None, typer.Option("--max-new-tokens", help="Tokens of an answer at most.  [default: 64]", metavar="N")
+    int | None,
+    typer.Option("--max-new-tokens", help="Tokens of an answer at most.  [default: 64, or a run's]", metavar="N"),
 ]
 MinNewTokens = Annotated[
     int | None, typer.Option("--min-new-tokens", help="Tokens before an answer may end.", metavar="N")
@@ -49,8 +53,17 @@ Prefix = Annotated[str, typer.Option("--prefix", help="What every answer begins 
 Explain = Annotated[bool, typer.Option("--explain", help="Show the probability of each token, on stderr or in --json.")]
 MaxLength = Annotated[
     int | None,
-    typer.Option("--max-length", help="Cut texts to N tokens.  [default: refuse too long ones]", metavar="N", min=1),
+    typer.Option(
+        "--max-length",
+        help="Cut texts to N tokens.  [default: as a run was trained; of other models too long ones are refused]",
+        metavar="N",
+        min=1,
+    ),
 ]
+RestorePunctuation = Annotated[
+    bool, typer.Option("--restore-punctuation", help="Full-width marks in Chinese, which T5's pieces lack.")
+]
+OfTask = Annotated[Literal["qa"] | None, typer.Option("--task", help="qa: answer questions from their passages.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Texts answered together.", min=1, metavar="N")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of what is drawn.", min=0, max=LARGEST_SEED)]
 PrecisionName = Literal["auto", "float32", "bfloat16", "int8"]
@@ -92,6 +105,8 @@ def generate(
     copy_source: CopySource = False,
     allowed: Allowed = None,
     prefix: Prefix = "",
+    restore_punctuation: RestorePunctuation = False,
+    task: OfTask = None,
     explain: Explain = False,
     max_length: MaxLength = None,
     batch_size: BatchSize = 16,
@@ -134,9 +149,16 @@ def generate(
         repetition_penalty=repetition_penalty,
         no_repeat_ngram=no_repeat_ngram,
     )
-    options = Options(copy_source, allowed, prefix, explain, max_length, batch_size, seed)
+    options = Options(copy_source, allowed, prefix, explain, max_length, batch_size, seed, restore_punctuation)
     _refuse_silence(prompt, file)
-    given = Texts(file or "-", field, input_format, encoding) if prompt is None else prompt
+    texts = Texts(file or "-", field, input_format, encoding)
+    if task == "qa":
+        is_plain = not settings.model_fields_set - {"temperature"} and options == Options(
+            batch_size=batch_size, seed=seed
+        )
+        _answer_questions(console, model, texts, device, searches=not is_plain, prompt=prompt)
+        return
+    given = texts if prompt is None else prompt
     report = Report()
     rows = generate(model, given, settings, options, device=device or "auto", precision=precision, report=report)
     console.note(f"{model} {report.arrangement}; {report.precision}")
@@ -148,6 +170,27 @@ def generate(
         console.note(report.unfinished())
     for sentence in report.warnings():
         console.warn(sentence)
+
+
+def _answer_questions(
+    console: Console, run: str, questions: Texts, device: str | None, *, searches: bool, prompt: str | None
+) -> None:
+    from nlpx.data.rows.reading import RowReport
+    from nlpx.errors import UsageError
+    from nlpx.jobs.generate.questions import answer_questions
+
+    if searches or prompt is not None:
+        hint = "--set task_options.num_beams=4 and its neighbours say it to finetune"
+        raise UsageError(
+            "--task qa answers rows as its run was trained, without other options of the search", hint=hint
+        )
+    rows = answer_questions(run, questions, device=device or "auto", report=RowReport())
+    if console.mode == "json":
+        console.rows(rows)
+        return
+    for row in rows:
+        console.text(_one_line(row["generated"]))
+        sys.stdout.flush()
 
 
 def _refuse_silence(prompt: str | None, file: str | None) -> None:

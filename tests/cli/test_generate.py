@@ -121,7 +121,7 @@ def test_long_texts_are_cut_only_if_asked(nlpx):
     assert "long.txt:1: 30 tokens, and the model has positions for 21 beside an answer" in refused.err
     cut = nlpx("generate", "answers", "long.txt", "--max-length", "9", *SHORT)
     assert cut.code == 0, cut.err
-    assert "1 of 1 texts cut to --max-length" in cut.err
+    assert "1 of 1 texts cut to 9 tokens, --max-length" in cut.err
 
 
 def test_int8_gives_the_same_tokens(nlpx):
@@ -194,3 +194,15 @@ def test_a_reader_that_goes_away_is_no_error():
         process.stdout.close()
         errors = process.stderr.read().decode()
     assert (process.returncode, "Error" in errors) == (0, False)
+
+
+def test_a_run_of_another_task_is_refused(nlpx):
+    data = tiny.write_rows(Path("labelled.jsonl"), tiny.labelled(12))
+    trained = nlpx("finetune", "--task", "classify", "--data", str(data), "--model", "answers", "--steps", "1",
+                   *tiny.settings("data.max_length=16"), "--out", "run")  # fmt: skip
+    assert trained.code == 0, trained.err
+    outcome = nlpx("generate", "run", "lines.txt")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-2:] == [
+        "Error: run/checkpoints/best was trained for the task classify", "  `nlpx predict` asks it"]  # fmt: skip
+    assert nlpx("generate", "run", "lines.txt", "--task", "qa").code == 2

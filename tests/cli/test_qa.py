@@ -61,6 +61,16 @@ def test_it_learns_a_few_answers_by_heart(nlpx):
     tiny.write_rows(Path("new.jsonl"), [asked, {**asked, "context": NOTHING["passage"]}])
     outcome = nlpx("predict", "run", "new.jsonl", "--columns", "question,generated", "--format", "tsv")
     assert outcome.out.splitlines() == ["question\tgenerated", "谁从南方来\t燕子", "谁从南方来\t"], outcome.err
+    outcome = nlpx("generate", "run", data, "--task", "qa")
+    assert (outcome.code, outcome.out) == (0, "燕子\n山上\n很圆\n\n"), outcome.err
+    assert [row["generated"] for row in answers(nlpx("generate", "run", data, "--task", "qa", "--json").out)] == [
+        "燕子", "山上", "很圆", ""]  # fmt: skip
+    outcome = nlpx("generate", "run", data)
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1] == "  --task qa reads questions with their passages"
+    outcome = nlpx("generate", "run", data, "--task", "qa", "--beams", "2")
+    assert outcome.code == 2
+    assert "answers rows as its run was trained" in outcome.err
 
 
 def test_rows_of_no_known_layout(nlpx):

@@ -89,6 +89,13 @@ def test_what_is_cut_is_said(nlpx, data):
     cut = tiny.settings("task_options.max_source_length=6", "task_options.max_target_length=1")
     outcome = nlpx(*SEQ2SEQ, "--data", data, *SMALL, *cut, "--steps", "1", "--out", "run")
     assert outcome.code == 0
+    # What asks the run has its lengths: sources of 6 tokens, targets of one and the end.
+    asked = nlpx("generate", "run", data, "--field", "source", "--json", "--explain")
+    assert "5 of 8 texts cut to 6 tokens, the longest of the run's training" in asked.err
+    assert all(len(row["hypotheses"][0]["tokens"]) <= 2 for row in answers(asked.out))  # type: ignore[index]
+    asked = nlpx("generate", "run", data, "--field", "source", "--min-new-tokens", "9")
+    assert asked.code == 2
+    assert "--min-new-tokens 9 is above --max-new-tokens 2" in asked.err
     assert "sources are longer than 6 tokens and lose their end\n" in outcome.err
     assert "targets are longer than 1 tokens and lose their end\n" in outcome.err
     assert "by characters" in outcome.err

@@ -69,7 +69,7 @@ def test_it_learns_a_few_pairs_by_heart(nlpx, mt5):
     outcome = nlpx("predict", "run", data)
     assert [json.loads(line)["generated"] for line in outcome.out.splitlines()] == [row["target"] for row in PAIRS]
     Path("lines.txt").write_text("夏天常有雷雨\n秋天月亮很圆\n", encoding="utf-8")
-    for how in ((), ("--beams", "3"), ("--precision", "int8")):
+    for how in ((), ("--beams", "3"), ("--precision", "int8"), ("--restore-punctuation",)):
         outcome = nlpx("generate", "run", "lines.txt", *how)
         assert outcome.out == "夏雨\n秋月\n", outcome.err
     assert "one stack reads, another writes" in outcome.err

@@ -72,8 +72,8 @@ class Predictor:
         from nlpx.models.checkpoints.load import load_trained
         from nlpx.tokenizers.load import load_tokenizer
 
-        settings = _read_settings(directory)
-        self.task = _task_of(settings, directory / TASK_FILE)
+        settings = read_settings(directory)
+        self.task = task_of(settings, directory / TASK_FILE)
         self.max_length = settings.max_length
         self.precision = settings.precision
         self.device = device
@@ -113,7 +113,8 @@ class Predictor:
         return predict_encoded(self.task, self.model, encoded, pad, self.device, self.precision)
 
 
-def _read_settings(directory: Path) -> TaskFile:
+def read_settings(directory: Path) -> TaskFile:
+    """What `task.json` of a checkpoint says. Raises `InputError` if there is none, or another."""
     file = directory / TASK_FILE
     if not file.exists():
         raise InputError(
@@ -125,7 +126,7 @@ def _read_settings(directory: Path) -> TaskFile:
         raise _not_a_task(file, error) from None
 
 
-def _task_of(settings: TaskFile, file: Path) -> Task:
+def task_of(settings: TaskFile, file: Path) -> Task:
     """The task of a checkpoint with what it settled in training."""
     module = registry.load("tasks", settings.task)
     try:

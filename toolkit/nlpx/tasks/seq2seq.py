@@ -110,7 +110,7 @@ class Task(WritingTask):
     def encode(self, rows: Sequence[SourceTarget], tokenizer: Tokenizer, max_length: int) -> EncodedRows:
         """[CLS] source [SEP] target [SEP], source and target each truncated to its own limit."""
         self.tokenizer = tokenizer  # what is predicted are ids, and what is asked for texts
-        limits = self._limits(tokenizer, max_length)
+        limits = self.limits(tokenizer, max_length)
         sources, targets = [row.source for row in rows], [row.target for row in rows]
         items = self.arrangement.encode(sources, targets, tokenizer, limits)
         lengths = [item.num_tokens for item in items]
@@ -190,7 +190,8 @@ class Task(WritingTask):
 
         return build_segmenter("rjieba")
 
-    def _limits(self, tokenizer: Tokenizer, max_length: int) -> Limits:
+    def limits(self, tokenizer: Tokenizer, max_length: int) -> Limits:
+        """Tokens of a source and of a target at most. Raises `UsageError` if rows of `max_length` cannot hold them."""
         self.arrangement.end_ids(tokenizer)
         target = self.config.max_target_length
         room = max_length - self.arrangement.room(tokenizer) - target

@@ -32,11 +32,17 @@ def generate(
     from nlpx.jobs.generate.answers import Report, Run
     from nlpx.jobs.generate.constraints import Constraints
     from nlpx.jobs.generate.model import load
+    from nlpx.jobs.generate.options import for_target
 
     options, report = options or Options(), report or Report()
     loaded = load(model, device=device, precision=precision)
     report.arrangement, report.precision = loaded.arrangement, loaded.precision
     report.trained_length = loaded.trained_length
+    report.max_length, report.cut_by = options.max_length, "--max-length"
+    if loaded.trained is not None:
+        settings = for_target(settings, loaded.trained.target)
+        if options.max_length is None:
+            report.max_length, report.cut_by = loaded.trained.source, "the longest of the run's training"
     constraints = Constraints(loaded, options, settings.max_new_tokens)
     run = Run(loaded, settings, options, constraints, report)
     return (row for batch in _batches(given, options.batch_size) for row in run.answer(batch))

@@ -34,6 +34,8 @@ class Report:
     num_unfinished: int = 0
     num_beyond_training: int = 0
     trained_length: int = 0
+    max_length: int | None = None  # tokens that a text is cut to, and what says so
+    cut_by: str = ""
 
     def add(self, num_tokens: int, answers: Sequence[Hypothesis]) -> None:
         """Count a text of so many tokens, and its answers, none if it had no text."""
@@ -53,7 +55,7 @@ class Report:
         """A sentence for each kind of text that was not simply answered."""
         for count, what in (
             (self.num_empty, "without text, answered by nothing"),
-            (self.num_shortened, "cut to --max-length"),
+            (self.num_shortened, f"cut to {self.max_length} tokens, {self.cut_by}"),
             (self.num_beyond_training, f"longer than the {self.trained_length} tokens the model was made for"),
         ):
             if count:
@@ -100,7 +102,7 @@ class Run:
     def _body(self, text: Text) -> list[int]:
         """The ids of a text. Raises `InputError` if it is longer than the model's positions."""
         body = self.model.body_of(text.text)
-        limit, room = self.options.max_length, self._room()
+        limit, room = self.report.max_length, self._room()
         if limit is not None and len(body) > limit:
             # What is continued is the end of a prompt; what is answered begins at its beginning.
             body = body[len(body) - limit :] if self.model.continues else body[:limit]
@@ -139,4 +141,7 @@ class Run:
         return found
 
     def _text(self, answer: Hypothesis) -> str:
-        return self.model.tokenizer.decode(answer.token_ids)
+        from nlpx.tokenizers.punctuation import restore_punctuation
+
+        text = self.model.tokenizer.decode(answer.token_ids)
+        return restore_punctuation(text) if self.options.restore_punctuation else text

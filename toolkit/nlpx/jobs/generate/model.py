@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError, UsageError
 from nlpx.jobs.generate.options import Precision
+from nlpx.jobs.generate.trained import TrainedLengths, trained_lengths
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,7 @@ class GeneratingModel:
     arrangement: str
     precision: str
     trained_length: int  # tokens that the model was made for, source and answer together
+    trained: TrainedLengths | None  # of the run that made it, if one did
     device: torch.device
 
     @property
@@ -56,7 +58,7 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
     """Load a model by directory, run, shipped or hub name.
 
     Raises `InputError` for one without a language-model head, with the command that makes one, and `UsageError` for
-    int8 on an accelerator.
+    a run of a task that writes nothing, and for int8 on an accelerator.
     """
     import torch
 
@@ -69,6 +71,7 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
     resolved = _format(precision, chosen)
     where = str(checkpoint_of(Path(name))) if Path(name).is_dir() else name
     tokenizer = load_tokenizer(where)
+    trained = trained_lengths(where, tokenizer)
     model = _with_head(where, name)
     tokenizer.require_rows(model.config.vocab_size, name=name)
     decoder, arrangement = _arranged(ready_to_decode(model.to(chosen), resolved), tokenizer.vocab_size)
@@ -78,18 +81,23 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
         end_ids=_end_ids(tokenizer, model.config),
         arrangement=arrangement,
         precision=resolved,
-        trained_length=model.config.max_position_embeddings,
+        trained_length=model.config.max_position_embeddings if trained is None else trained.row,
+        trained=trained,
         device=chosen,
     )
 
 
 def _with_head(where: str, name: str) -> Any:
-    from nlpx.models.checkpoints.load import load_model
+    from nlpx.models.checkpoints.load import describe, load_model
+    from nlpx.models.checkpoints.resolve import resolve
     from nlpx.models.encoder_decoder import EncoderDecoder
     from nlpx.models.transformer import Transformer
 
+    described = describe(resolve(where))
+    has_decoder = described is not None and described.config.is_encoder_decoder
     try:
-        model = load_model(where, head="mlm")
+        # The head `lm` would make an encoder causal.
+        model = load_model(where, head="lm" if has_decoder else "mlm")
     except InputError as error:
         if "lm_head" not in error.message and "masked-language-model head" not in error.message:
             raise

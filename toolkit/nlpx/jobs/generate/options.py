@@ -25,9 +25,10 @@ class Options:
     allowed: str | None = None  # a file
     prefix: str = ""
     explain: bool = False
-    max_length: int | None = None  # tokens of a source; None: those that are too long are refused
+    max_length: int | None = None  # tokens of a source; None: as the run was trained, else too long ones are refused
     batch_size: int = 16
     seed: int = 7
+    restore_punctuation: bool = False  # full-width marks, where the tokenizer has none
 
 
 def settings_of(*, temperature: float | None, **given: Any) -> GenerationSettings:
@@ -52,6 +53,17 @@ def settings_of(*, temperature: float | None, **given: Any) -> GenerationSetting
         return GenerationSettings(temperature=temperature, **chosen)
     except ValidationError as error:
         raise UsageError(_sentence(error.errors(include_url=False)[0])) from None
+
+
+def for_target(settings: GenerationSettings, num_tokens: int) -> GenerationSettings:
+    """The settings with room for a target of so many tokens and its end, unless they say how long an answer may be.
+
+    Raises `UsageError` if the shortest answer that they ask for is longer.
+    """
+    if "max_new_tokens" in settings.model_fields_set:
+        return settings
+    chosen = {name: getattr(settings, name) for name in settings.model_fields_set} | {"max_new_tokens": num_tokens + 1}
+    return settings_of(**chosen)
 
 
 def _sentence(details: Any) -> str:
