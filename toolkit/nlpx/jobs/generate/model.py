@@ -64,17 +64,18 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
 
     from nlpx.decode.generation.formats import ready_to_decode
     from nlpx.device import choose
-    from nlpx.models.checkpoints.hub.of_run import checkpoint_of
     from nlpx.tokenizers.load import load_tokenizer
 
     chosen = torch.device(choose(device).device)
     resolved = _format(precision, chosen)
-    where = str(checkpoint_of(Path(name))) if Path(name).is_dir() else name
+    where = _checkpoint(name)
     tokenizer = load_tokenizer(where)
     trained = trained_lengths(where, tokenizer)
     model = _with_head(where, name)
     tokenizer.require_rows(model.config.vocab_size, name=name)
     decoder, arrangement = _arranged(ready_to_decode(model.to(chosen), resolved), tokenizer.vocab_size)
+    if trained is None and not decoder.reads_source:
+        arrangement += "; one that was not trained to answer writes nonsense"
     return GeneratingModel(
         decoder=decoder,
         tokenizer=tokenizer,
@@ -85,6 +86,17 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
         trained=trained,
         device=chosen,
     )
+
+
+def _checkpoint(name: str) -> str:
+    """The directory of a checkpoint or of a run's best one; a run in `runs` is known by its name, or as `last`."""
+    from nlpx.jobs.predict import find_checkpoint
+    from nlpx.models.checkpoints.hub.of_run import checkpoint_of
+
+    if Path(name).is_dir():
+        return str(checkpoint_of(Path(name)))
+    is_run = name == "last" or (Path("runs") / name).is_dir()
+    return str(find_checkpoint(name)) if is_run else name
 
 
 def _with_head(where: str, name: str) -> Any:
@@ -123,8 +135,7 @@ def _arranged(model: Any, num_tokens: int) -> tuple[Decoder, str]:
     if model.config.mask == "causal":
         return CausalDecoder(model, num_tokens), "continues its prompt: the model reads from left to right (causal)"
     return PrefixDecoder(model, num_tokens), (
-        "answers its source: the model reads both ways, so source and answer go in as two segments (UniLM); "
-        "one that was not trained so writes nonsense"
+        "answers its source: the model reads both ways, so source and answer go in as two segments (UniLM)"
     )
 
 
