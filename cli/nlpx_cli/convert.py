@@ -11,7 +11,7 @@ from nlpx_cli.console import Console
 from nlpx_cli.inspect import Checkpoint, Family
 from nlpx_cli.options import Json, Quiet, complete_overrides, writable
 
-Format = Literal["hf", "nlpx", "onnx"]
+Format = Literal["hf", "nlpx", "onnx", "ctranslate2"]
 StoredType = Literal["float32", "bfloat16", "float16", "int8"]
 
 
@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
 def convert(
     source: Checkpoint,
     target: Annotated[Path, typer.Argument(help="The directory to write.", metavar="DST", callback=writable)],
-    to: Annotated[Format, typer.Option("--to", help="hf: transformers; nlpx: everything; onnx: a graph.")] = "hf",
+    to: Annotated[
+        Format,
+        typer.Option("--to", help="hf: transformers; nlpx: everything; onnx: a graph; ctranslate2: for generate."),
+    ] = "hf",
     family: Family = None,
     set_: Annotated[
         list[str] | None,
@@ -38,7 +41,9 @@ def convert(
         list[str] | None,
         typer.Option("--allow-partial", help="Parameters that may be missing. Repeatable.", metavar="PATTERN"),
     ] = None,
-    dtype: Annotated[StoredType, typer.Option("--dtype", help="How weights are stored; int8 with onnx.")] = "float32",
+    dtype: Annotated[
+        StoredType, typer.Option("--dtype", help="How weights are stored; int8 with onnx and ctranslate2.")
+    ] = "float32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST if it exists.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -47,7 +52,8 @@ def convert(
 
     With --to hf, transformers computes the same outputs from it. A model that
     transformers cannot hold is refused with the feature it lacks. With --to
-    onnx, embed, similar and evaluate sts run it by ONNX Runtime.
+    onnx, embed, similar and evaluate sts run it by ONNX Runtime; with --to
+    ctranslate2, generate runs a causal model or a T5 by CTranslate2.
 
     \b
     Examples:

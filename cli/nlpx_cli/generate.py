@@ -69,6 +69,14 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of what is drawn.", min=
 PrecisionName = Literal["auto", "float32", "bfloat16", "int8"]
 Precision = Annotated[PrecisionName, typer.Option("--precision", help="Number format; int8 is for CPUs.")]
 
+EngineName = Literal["auto", "nlpx", "ctranslate2"]
+Engine = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine", help="ctranslate2 runs what convert --to ctranslate2 wrote.  [default: auto]", show_default=False
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add `nlpx generate`."""
@@ -112,6 +120,7 @@ def generate(
     batch_size: BatchSize = 16,
     seed: Seed = 7,
     precision: Precision = "auto",
+    engine: Engine = "auto",
     device: Device = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -160,7 +169,9 @@ def generate(
         return
     given = texts if prompt is None else prompt
     report = Report()
-    rows = generate(model, given, settings, options, device=device or "auto", precision=precision, report=report)
+    rows = generate(
+        model, given, settings, options, device=device or "auto", precision=precision, engine=engine, report=report
+    )
     console.note(f"{model} {report.arrangement}; {report.precision}")
     if console.mode == "json":
         console.rows(rows)

@@ -206,3 +206,50 @@ def test_a_run_of_another_task_is_refused(nlpx):
     assert outcome.err.splitlines()[-2:] == [
         "Error: run/checkpoints/best was trained for the task classify", "  `nlpx predict` asks it"]  # fmt: skip
     assert nlpx("generate", "run", "lines.txt", "--task", "qa").code == 2
+
+
+@pytest.fixture
+def gpt2() -> str:
+    """A small GPT-2 over the vocabulary of `answers`."""
+    tiny.checkpoint(Path("gpt2"), "GPT2Config", "GPT2LMHeadModel", n_embd=32, n_layer=2, n_head=2, n_positions=40,
+                    eos_token_id=3, bos_token_id=2)  # fmt: skip
+    return "gpt2"
+
+
+def test_ctranslate2_runs_what_was_converted_for_it(nlpx, gpt2):
+    pytest.importorskip("ctranslate2")
+    for dtype in ("float32", "int8"):
+        outcome = nlpx("convert", gpt2, f"ct-{dtype}", "--to", "ctranslate2", "--dtype", dtype)
+        assert outcome.code == 0, outcome.err
+        for how in ((), ("--beams", "3")):
+            ours = nlpx("generate", gpt2, "lines.txt", *SHORT, *how)
+            theirs = nlpx("generate", f"ct-{dtype}", "lines.txt", *SHORT, *how)
+            assert theirs.code == 0, theirs.err
+            assert "continues its prompt (causal), by CTranslate2; the format of its file" in theirs.err
+            assert theirs.out == ours.out or dtype == "int8"
+            assert theirs.out.count("\n") == len(TEXTS)
+    drawn = [nlpx("generate", "ct-float32", "lines.txt", *SHORT, "--temperature", "1", "--seed", seed).out
+             for seed in ("1", "1", "2")]  # fmt: skip
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_what_ctranslate2_cannot_is_refused(nlpx, gpt2):
+    pytest.importorskip("ctranslate2")
+    outcome = nlpx("convert", "answers", "ct", "--to", "ctranslate2")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "no part of CTranslate2 is" in outcome.err
+    assert not Path("ct").exists()
+    assert nlpx("convert", gpt2, "ct", "--to", "ctranslate2").code == 0
+    for options, said in (
+        (("--copy-source",), "--copy-source is no option of CTranslate2's search"),
+        (("--explain",), "--explain is no option of CTranslate2's search"),
+        (("--precision", "int8"), "--precision int8: CTranslate2 computes in what its file holds"),
+        (("--engine", "nlpx"), "ct was written for CTranslate2"),
+        (("--typical", "0.5"), "typical tokens are not drawn by CTranslate2"),
+    ):
+        outcome = nlpx("generate", "ct", "lines.txt", *SHORT, *options)
+        assert outcome.code == 2, outcome.err
+        assert said in outcome.err
+    outcome = nlpx("generate", gpt2, "lines.txt", "--engine", "ctranslate2")
+    assert outcome.code == 3
+    assert "nlpx convert gpt2 DST --to ctranslate2" in outcome.err

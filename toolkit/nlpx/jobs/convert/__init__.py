@@ -13,10 +13,15 @@ if TYPE_CHECKING:
     from nlpx.models.checkpoints.save import StoredType
     from nlpx.models.transformer import Transformer
 
-Format = Literal["hf", "nlpx", "onnx"]
+Format = Literal["hf", "nlpx", "onnx", "ctranslate2"]
 
 WEIGHT_TYPES = ("float32", "bfloat16", "float16")
-DTYPES = {"hf": WEIGHT_TYPES, "nlpx": WEIGHT_TYPES, "onnx": ("float32", "int8")}
+DTYPES = {
+    "hf": WEIGHT_TYPES,
+    "nlpx": WEIGHT_TYPES,
+    "onnx": ("float32", "int8"),
+    "ctranslate2": ("float32", "bfloat16", "float16", "int8"),
+}
 
 
 def convert(
@@ -32,8 +37,8 @@ def convert(
 ) -> dict[str, Any]:
     """Write `target` with every head the source holds, none in an ONNX graph; returns what was written.
 
-    Raises `InputError` naming the feature that transformers or ONNX has no counterpart for, `UsageError` if `target`
-    exists or the form has no such `dtype`, `MachineError` without the extra `onnx` where it is needed.
+    Raises `InputError` naming the feature that transformers, ONNX or CTranslate2 has no counterpart for, `UsageError`
+    if `target` exists or the form has no such `dtype`, `MachineError` without an extra where it is needed.
     """
     from nlpx.io import replace_directory
     from nlpx.models.checkpoints.head_evidence import refusal
@@ -60,8 +65,11 @@ def convert(
         path, family, allow_partial=allow_partial, allow_unexplained=True, **(kept | dict(choices or {}))
     )
     with replace_directory(target) as temporary:
-        _write(model, temporary, to=to, dtype=dtype)
-        tokenizer = _copy_tokenizer(path, temporary)
+        if to == "ctranslate2":
+            tokenizer: str | None = _write_for_ctranslate2(model, path, temporary, dtype)
+        else:
+            _write(model, temporary, to=to, dtype=dtype)
+            tokenizer = _copy_tokenizer(path, temporary)
         _copy_whitening(root, temporary)
         copy_modules(root, temporary)
     return {
@@ -83,6 +91,17 @@ def _write(model: Transformer, directory: Path, *, to: Format, dtype: str) -> No
     from nlpx.models.checkpoints.save import export_model, save_model
 
     (export_model if to == "hf" else save_model)(model, directory, dtype=cast("StoredType", dtype))
+
+
+def _write_for_ctranslate2(model: Any, source: Path, directory: Path, dtype: str) -> str:
+    from nlpx.decode.generation.ctranslate2.export import Weights, export
+    from nlpx.tokenizers.load import load_tokenizer
+
+    tokenizer = load_tokenizer(source if source.is_dir() else source.parent)
+    tokenizer.require_rows(model.config.vocab_size, name=source)
+    export(model, tokenizer.vocab.tokens, directory, weights=cast("Weights", dtype))
+    tokenizer.save(directory)
+    return tokenizer.kind
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from nlpx.jobs.generate.options import Options, Precision
+from nlpx.errors import UsageError
+from nlpx.jobs.generate.options import EngineName, Options, Precision
 
 if TYPE_CHECKING:
     from nlpx.data.rows.texts import Text, Texts
@@ -22,6 +23,7 @@ def generate(
     *,
     device: str = "auto",
     precision: Precision = "auto",
+    engine: EngineName = "auto",
     report: Report | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Each line or row of `given` in order, or the one text that it is, with `generated`, `score` and `hypotheses`.
@@ -29,13 +31,14 @@ def generate(
     A text without a token gets an empty answer and no score. Nothing is read before the model is loaded and all
     options are checked. Raises `UsageError` and `InputError`.
     """
+    from nlpx.decode.generation.ctranslate2.engine import Engine
     from nlpx.jobs.generate.answers import Report, Run
     from nlpx.jobs.generate.constraints import Constraints
     from nlpx.jobs.generate.model import load
     from nlpx.jobs.generate.options import for_target
 
     options, report = options or Options(), report or Report()
-    loaded = load(model, device=device, precision=precision)
+    loaded = load(model, device=device, precision=precision, engine=engine, seed=options.seed)
     report.arrangement, report.precision = loaded.arrangement, loaded.precision
     report.trained_length = loaded.trained_length
     report.max_length, report.cut_by = options.max_length, "--max-length"
@@ -43,6 +46,9 @@ def generate(
         settings = for_target(settings, loaded.trained.target)
         if options.max_length is None:
             report.max_length, report.cut_by = loaded.trained.source, "the longest of the run's training"
+    option = options.only_of_ours()
+    if option is not None and isinstance(loaded.decoder, Engine):
+        raise UsageError(f"{option} is no option of CTranslate2's search", hint="the model it was written from has it")
     constraints = Constraints(loaded, options, settings.max_new_tokens)
     run = Run(loaded, settings, options, constraints, report)
     return (row for batch in _batches(given, options.batch_size) for row in run.answer(batch))

@@ -44,7 +44,7 @@ class Report:
             self.num_empty += 1
             return
         self.num_unfinished += not answers[0].is_finished
-        self.num_beyond_training += num_tokens + len(answers[0].log_probabilities) > self.trained_length
+        self.num_beyond_training += num_tokens + len(answers[0].token_ids) > self.trained_length
 
     def unfinished(self) -> str:
         """How many answers stopped without an end, which continuations do as a rule."""
@@ -81,17 +81,13 @@ class Run:
 
     def answer(self, batch: Sequence[Text]) -> Iterator[dict[str, Any]]:
         """The texts of a batch in order, with their answers."""
-        from nlpx.decode.generation.generate import generate
-
         bodies = [self._body(text) for text in batch]
         asked = [index for index, body in enumerate(bodies) if body or batch[index].place == PROMPT]
-        found = generate(
-            self.model.decoder,
+        found = self.model.write(
             [self.model.frame(bodies[index]) for index in asked],
             self.settings,
-            end_ids=self.model.end_ids,
-            processors=self.constraints.processors([bodies[index] for index in asked]),
-            generator=self._generator,
+            self.constraints.processors([bodies[index] for index in asked]),
+            self._generator,
         )
         answers = dict(zip(asked, found, strict=True))
         for index, text in enumerate(batch):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.generate.model import GeneratingModel
+from nlpx.jobs.generate.model import GeneratingModel, unwritten_ids
 from nlpx.jobs.generate.options import Options
 
 if TYPE_CHECKING:
@@ -45,10 +45,8 @@ def _writable(model: GeneratingModel) -> Tensor:
     """True (V,) for ids that may be written: not what only frames a text or hides a token."""
     import torch
 
-    tokenizer = model.tokenizer
-    is_allowed = torch.ones(tokenizer.vocab_size, dtype=torch.bool)
-    special = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.mask_token_id)
-    is_allowed[[token_id for token_id in special if token_id is not None and token_id not in model.end_ids]] = False
+    is_allowed = torch.ones(model.tokenizer.vocab_size, dtype=torch.bool)
+    is_allowed[sorted(unwritten_ids(model))] = False
     return is_allowed
 
 

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpx.errors import InputError, UsageError
-from nlpx.jobs.generate.options import Precision
+from nlpx.jobs.generate.options import EngineName, Precision
 from nlpx.jobs.generate.trained import TrainedLengths, trained_lengths
 
 if TYPE_CHECKING:
     import torch
 
+    from nlpx.decode.generation.ctranslate2.engine import Engine
     from nlpx.decode.generation.decoders import Decoder
     from nlpx.decode.generation.formats import Format
+    from nlpx.decode.generation.hypothesis import Hypothesis
+    from nlpx.decode.generation.processors import Processor
+    from nlpx.decode.generation.settings import GenerationSettings
     from nlpx.tokenizers.base import Tokenizer
+
+LONGEST = 1 << 30  # tokens, where nothing says how long texts may be
 
 MADE_BY = (
     "`nlpx pretrain --model {} --objective unilm` makes one that answers, --objective lm one that continues; "
@@ -28,7 +34,7 @@ MADE_BY = (
 class GeneratingModel:
     """A decoder with its tokenizer. `arrangement` says in a sentence which decoder was chosen, and why."""
 
-    decoder: Decoder
+    decoder: Decoder | Engine
     tokenizer: Tokenizer
     end_ids: frozenset[int]
     arrangement: str
@@ -42,6 +48,24 @@ class GeneratingModel:
         """Whether an answer goes on where its source ends."""
         return self.decoder.reads_source
 
+    def write(
+        self,
+        sources: Sequence[Sequence[int]],
+        settings: GenerationSettings,
+        processors: Sequence[Processor],
+        generator: torch.Generator,
+    ) -> list[list[Hypothesis]]:
+        """The answers to framed sources, best first."""
+        from nlpx.decode.generation import generate
+        from nlpx.decode.generation.ctranslate2.engine import Engine
+
+        if not isinstance(self.decoder, Engine):
+            return generate(
+                self.decoder, sources, settings, end_ids=self.end_ids, processors=processors, generator=generator
+            )
+        unwritten = sorted(unwritten_ids(self)) + list(range(self.tokenizer.vocab_size, self.decoder.num_rows))
+        return self.decoder.answer(sources, settings, end_ids=sorted(self.end_ids), banned=unwritten)
+
     def frame(self, body: Sequence[int]) -> list[int]:
         """A source as the decoder reads it, from the ids of its text."""
         frame = self.tokenizer.frame
@@ -54,8 +78,17 @@ class GeneratingModel:
         return token_ids[len(frame.start) : len(token_ids) - len(frame.end)]
 
 
-def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> GeneratingModel:
-    """Load a model by directory, run, shipped or hub name.
+def unwritten_ids(model: GeneratingModel) -> set[int]:
+    """Ids that no answer has: of what only frames a text or hides a token."""
+    tokenizer = model.tokenizer
+    special = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.mask_token_id)
+    return {token_id for token_id in special if token_id is not None} - model.end_ids
+
+
+def load(
+    name: str, *, device: str = "auto", precision: Precision = "auto", engine: EngineName = "auto", seed: int = 0
+) -> GeneratingModel:
+    """Load a model by directory, run, shipped or hub name; `seed` is for the draws of an engine that has its own.
 
     Raises `InputError` for one without a language-model head, with the command that makes one, and `UsageError` for
     a run of a task that writes nothing, and for int8 on an accelerator.
@@ -69,6 +102,8 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
     chosen = torch.device(choose(device).device)
     resolved = _format(precision, chosen)
     where = _checkpoint(name)
+    if _is_for_ctranslate2(where, engine):
+        return _for_ctranslate2(where, precision, chosen, seed)
     tokenizer = load_tokenizer(where)
     trained = trained_lengths(where, tokenizer)
     model = _with_head(where, name)
@@ -85,6 +120,42 @@ def load(name: str, *, device: str = "auto", precision: Precision = "auto") -> G
         trained_length=model.config.max_position_embeddings if trained is None else trained.row,
         trained=trained,
         device=chosen,
+    )
+
+
+def _is_for_ctranslate2(where: str, engine: EngineName) -> bool:
+    from nlpx.decode.generation.ctranslate2.export import facts_of
+
+    is_written_for_it = facts_of(Path(where)) is not None
+    if engine == "nlpx" and is_written_for_it:
+        raise UsageError(f"{where} was written for CTranslate2", hint="--engine ctranslate2, or the model it is from")
+    return is_written_for_it if engine == "auto" else engine == "ctranslate2"
+
+
+def _for_ctranslate2(where: str, precision: Precision, device: torch.device, seed: int) -> GeneratingModel:
+    import torch
+
+    from nlpx.decode.generation.ctranslate2.engine import Engine
+    from nlpx.tokenizers.load import load_tokenizer
+
+    if precision != "auto":
+        raise UsageError(
+            f"--precision {precision}: CTranslate2 computes in what its file holds",
+            hint="`nlpx convert --to ctranslate2 --dtype int8` writes another",
+        )
+    engine = Engine(Path(where), num_threads=torch.get_num_threads(), seed=seed)
+    tokenizer = load_tokenizer(where)
+    what = "continues its prompt (causal)" if engine.reads_source else "answers its source (encoder-decoder)"
+    longest = engine.max_length or LONGEST
+    return GeneratingModel(
+        decoder=engine,
+        tokenizer=tokenizer,
+        end_ids=_end_ids(tokenizer, engine),
+        arrangement=f"{what}, by CTranslate2",
+        precision="the format of its file",
+        trained_length=longest,
+        trained=None,
+        device=device,
     )
 
 

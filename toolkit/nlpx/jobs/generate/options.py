@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nlpx.decode.generation.settings import GenerationSettings
 
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
+EngineName = Literal["auto", "nlpx", "ctranslate2"]
 
 # What the options are called whose settings have longer names.
 _FLAGS = {"num_beams": "--beams", "num_return": "--n-best", "typical_p": "--typical"}
@@ -29,6 +30,16 @@ class Options:
     batch_size: int = 16
     seed: int = 7
     restore_punctuation: bool = False  # full-width marks, where the tokenizer has none
+
+    def only_of_ours(self) -> str | None:
+        """The option, if one is given, that needs our own search."""
+        given = {
+            "--copy-source": self.copy_source,
+            "--allowed": self.allowed is not None,
+            "--prefix": self.prefix,
+            "--explain": self.explain,
+        }
+        return next((option for option, value in given.items() if value), None)
 
 
 def settings_of(*, temperature: float | None, **given: Any) -> GenerationSettings:
