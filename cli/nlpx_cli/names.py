@@ -35,6 +35,8 @@ _DATA_AS_ARGUMENTS = frozenset(
         ("chess-lm", "evaluate"),
     ]
 )
+# Groups that do their main work without being told: what that is called, and the other commands of the group.
+_UNSAID: Mapping[str, tuple[str, Collection[str]]] = {"summarize": ("write", ("write", "train", "evaluate"))}
 # What other programs, or other commands, call a thing: the name that it has here, and what that is.
 _MEANT = {
     "--format": ("--input-format", "names the format of the input"),
@@ -47,6 +49,7 @@ _MEANT = {
 
 def with_new_names(words: Sequence[str]) -> list[str]:
     """The words of a command line with every option under its name of today."""
+    words = _with_unsaid(words)
     command = next((known for known in _commands() if tuple(words[: len(known)]) == known), ())
     renamed, as_argument, is_of_pairs = _EARLIER.get(command, {}), command in _DATA_AS_ARGUMENTS, command in _PAIRS
     if not renamed and not as_argument:
@@ -66,6 +69,14 @@ def with_new_names(words: Sequence[str]) -> list[str]:
         else:
             kept.append(renamed.get(name, name) + equals + value)
     return kept + data
+
+
+def _with_unsaid(words: Sequence[str]) -> Sequence[str]:
+    """`summarize FILE` as `summarize write FILE`; help, and no words at all, are those of the group."""
+    main, commands = _UNSAID.get(words[0] if words else "", ("", ()))
+    if not main or len(words) == 1 or words[1] in (*commands, "--help", "-h"):
+        return words
+    return [words[0], main, *words[1:]]
 
 
 def way_out(name: str, options: Collection[str]) -> str | None:

@@ -54,6 +54,7 @@ FORBIDDEN = {
     "report": (ABOVE_MODELS - {"runs"}) | {"models", "tokenizers"},
     "embed": ABOVE_MODELS - {"train"} | {"report"},
     "decode": ABOVE_MODELS - {"train"} | {"report", "embed"},
+    "spaces": (ABOVE_MODELS - {"train"}) | {"report"},
     "xiangqi": RUNNING | {"jobs", "tasks", "train", "tricks", "optim", "report", "embed"},
     "configuration": EVERYTHING_ABOVE | {"metrics"},
     "": EVERYTHING_ABOVE | {"metrics", "xiangqi"},
