@@ -53,7 +53,7 @@ def test_each_variant_has_its_share(splits: Splits) -> None:
         assert {row["pairs"] for row in table} == {NUM_PAIRS[name]}  # type: ignore[index]
         assert all(0.35 <= row["positive_share"] <= 0.5 for row in table)
     (taken,) = splits.notes
-    assert taken.endswith("sample.jsonl: train 1,560, dev 360, test 360")
+    assert taken.endswith("sample.jsonl: train 2,400, dev 720, test 1,080")
     assert NUM_PAIRS["train"] >= 100
 
 
