@@ -24,7 +24,7 @@ from nlpx.io import write_text
 FOLDER = Path(__file__).resolve().parent
 SAMPLE = FOLDER / "sample.jsonl"
 SEED = 2021
-NUM_PAIRS: dict[Split, int] = {"train": 400, "dev": 120, "test": 180}  # a variant
+NUM_PAIRS: dict[Split, int] = {"train": 260, "dev": 90, "test": 180}  # a variant
 POSITIVE_SHARE = {"A": 0.45, "B": 0.4}
 # How the negatives and the loose positives of each criterion are made, with their shares.
 RELATIONS: dict[tuple[str, int], tuple[tuple[str, float], ...]] = {
