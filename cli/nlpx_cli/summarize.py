@@ -12,6 +12,7 @@ import typer
 
 from nlpx_cli.console import Console
 from nlpx_cli.options import Encoding, Field, InputFormat, Json, Quiet, writable_file
+from nlpx_cli.summarize_evaluate import evaluate
 
 if TYPE_CHECKING:
     from nlpx.jobs.summarize import Summary
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add `nlpx summarize`; without a command of the group its words are those of `write`, see `names.py`."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
     group.command("write")(write)
+    group.command("evaluate")(evaluate)
     app.add_typer(group, name="summarize")
 
 
