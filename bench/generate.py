@@ -1,8 +1,9 @@
 """Generation: tokens per CPU second, one thread, against transformers' `generate` with its cache.
 
 GPT-2's kind with 4 layers x 256 and a vocabulary of 8,000, random weights, the same for all; prompts of 8 tokens and 32
-new ones, greedy and by 4 beams, one text and 16 at once. Before anything is timed the answers are compared: float32
-must give the peer's tokens, the others print how many agree.
+new ones, greedy and by 4 beams, one text and 16 at once. CTranslate2 runs the same model as `convert` writes it, if the
+extra is there. Before anything is timed the answers are compared: float32 must give the peer's tokens, the others print
+how many agree.
 
     python bench/generate.py [--batches 1 16] [--beams 1 4] [--rounds 7] [--json FILE]
 """
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,17 +44,44 @@ def peer() -> Any:
     return model
 
 
-def decoders(theirs: Any) -> dict[str, CausalDecoder]:
-    """Ours by number format."""
+Answers = Callable[[list[list[int]], GenerationSettings], list[list[int]]]
+
+
+def writers(theirs: Any) -> dict[str, Answers]:
+    """What answers prompts by variant: our decoder in each number format, and CTranslate2."""
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         model = load_model(folder, head="lm")
-    return {name: CausalDecoder(ready_to_decode(copy.deepcopy(model), name)) for name in get_args(Format)}
+    found = {
+        f"nlpx, {name}": _ours(CausalDecoder(ready_to_decode(copy.deepcopy(model), name))) for name in get_args(Format)
+    }
+    if find_spec("ctranslate2") is not None:
+        found |= {f"CTranslate2, {name}": _by_ctranslate2(model, name) for name in ("float32", "int8")}
+    return found
 
 
-def measure(
-    theirs: Any, found: dict[str, CausalDecoder], batch: int, beams: int, rounds: int
-) -> dict[str, list[float]]:
+def _ours(decoder: CausalDecoder) -> Answers:
+    return lambda prompts, settings: [best[0].token_ids for best in generate(decoder, prompts, settings, end_ids=())]
+
+
+def _by_ctranslate2(model: Any, weights: Any) -> Answers:
+    from nlpx.decode.generation.ctranslate2.engine import Engine
+    from nlpx.decode.generation.ctranslate2.export import export
+
+    with tempfile.TemporaryDirectory() as folder:
+        export(model, [f"t{index}" for index in range(VOCABULARY)], Path(folder), weights=weights)
+        engine = Engine(Path(folder), num_threads=1, seed=0)
+
+    def answers(prompts: list[list[int]], settings: GenerationSettings) -> list[list[int]]:
+        # Its end is one of the vocabulary: no answer may come to it, so that all have the same length.
+        longest = settings.model_copy(update={"min_new_tokens": settings.max_new_tokens})
+        found = engine.answer(prompts, longest, end_ids=[0], banned=[])
+        return [best[0].token_ids for best in found]
+
+    return answers
+
+
+def measure(theirs: Any, found: dict[str, Answers], batch: int, beams: int, rounds: int) -> dict[str, list[float]]:
     """New tokens per CPU second of each variant in each round."""
     prompts = torch.randint(1, VOCABULARY, (batch, PROMPT), generator=torch.Generator().manual_seed(batch))
     settings = GenerationSettings(max_new_tokens=NEW, num_beams=beams)
@@ -62,10 +91,10 @@ def measure(
         with torch.inference_mode():
             return theirs.generate(prompts, attention_mask=torch.ones_like(prompts), **options)[:, PROMPT:].tolist()
 
-    def ours(decoder: CausalDecoder) -> Callable[[], Any]:
-        return lambda: [answers[0].token_ids for answers in generate(decoder, prompts.tolist(), settings, end_ids=())]
+    def asked(answers: Answers) -> Callable[[], Any]:
+        return lambda: answers(prompts.tolist(), settings)
 
-    variants = {PEER: of_peer} | {f"nlpx, {name}": ours(decoder) for name, decoder in found.items()}
+    variants = {PEER: of_peer} | {name: asked(answers) for name, answers in found.items()}
     expected = of_peer()
     for name, work in variants.items():
         same = sum(one == other for one, other in zip(work(), expected, strict=True))
@@ -86,7 +115,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     theirs = peer()
-    found, rows, figures = decoders(theirs), [], {}
+    found, rows, figures = writers(theirs), [], {}
     for batch in options.batches:
         for beams in options.beams:
             speeds = measure(theirs, found, batch, beams, options.rounds)
