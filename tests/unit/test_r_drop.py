@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from nlpx.errors import UsageError
 from nlpx.objectives import ObjectiveOutput
+from nlpx.tricks._divergence import both_ways, check_logits, each_way
 from nlpx.tricks.r_drop import Config, Trick, symmetric_divergence
 from writing import batch_of, model, task
 
@@ -19,7 +20,7 @@ P, Q = (torch.tensor([row]).log() for row in ((0.5, 0.2, 0.3), (0.5, 0.3, 0.2)))
 BATCH = {"labels": torch.tensor([0]), "num_targets": 1}
 
 
-def wrapped(*logits: torch.Tensor, alpha: float = 4.0) -> Any:
+def wrapped(*logits: torch.Tensor, **settings: Any) -> Any:
     """The trick around an objective that gives these logits one after the other."""
     given = iter(logits)
 
@@ -27,7 +28,7 @@ def wrapped(*logits: torch.Tensor, alpha: float = 4.0) -> Any:
         found = next(given)
         return ObjectiveOutput(functional.cross_entropy(found, batch["labels"]), {"logits": found})
 
-    return Trick(Config(alpha=alpha)).wrap(objective)
+    return Trick(Config(**settings)).wrap(objective)
 
 
 def test_the_worked_example():
@@ -106,3 +107,34 @@ def test_the_two_passes_have_dropout_of_their_own():
 def test_logits_that_are_no_distribution_are_refused():
     with pytest.raises(UsageError, match=r"the logits are \(4,\)"):
         symmetric_divergence(torch.zeros(4), torch.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("normalization", "wanted"), [("code", 0.774240), ("paper", 1.548480), ("repository", 0.855333)]
+)
+def test_the_three_normalizations_of_the_worked_example(normalization, wanted):
+    objective = wrapped(P, Q, normalization=normalization)
+    assert float(objective(nn.Identity().train(), BATCH).loss) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_numbers_are_compared_by_their_squared_difference():
+    first, second = torch.tensor([1.0, 3.0]), torch.tensor([2.0, 1.0])
+    given = iter((first, second))
+
+    def objective(_: Any, __: Any) -> ObjectiveOutput:
+        return ObjectiveOutput(torch.zeros(()), {"logits": next(given)})
+
+    found = Trick(Config(alpha=4, divergence="mse")).wrap(objective)(nn.Identity().train(), BATCH)
+    assert float(found.loss) == pytest.approx(4 / 4 * 2 * (1 + 4) / 2)  # alpha / 4 of both ways, mean of the rows
+
+
+def test_several_labels_are_coins_each():
+    scores = torch.tensor([[0.3, -1.2, 2.0]]), torch.tensor([[1.0, 0.4, 1.5]])
+    coins = [torch.distributions.Bernoulli(logits=each) for each in scores]
+    wanted = sum(torch.distributions.kl_divergence(one, other).sum() for one, other in (coins, coins[::-1]))
+    assert torch.allclose(both_ways(*scores, "bernoulli"), torch.as_tensor(wanted))
+    one_way = torch.distributions.kl_divergence(*coins).sum()
+    assert torch.allclose(each_way(*scores, "bernoulli"), one_way)
+    batch = BATCH | {"labels": torch.zeros(1, 3)}
+    with pytest.raises(UsageError, match="the rows have several labels"):
+        check_logits(scores[0], batch, "kl", trick="r_drop")

@@ -80,6 +80,10 @@ class Encoder(nn.Module):
         """The word table; its output (B, T, E) is what perturbations of the input are added to."""
         raise NotImplementedError
 
+    def head_modules(self) -> dict[str, nn.Module]:
+        """The modules that make `ModelOutput.heads`, by head."""
+        return {}
+
     def save(self, directory: Path) -> None:
         """Write configuration and weights; `load_model` reads them."""
         raise NotImplementedError

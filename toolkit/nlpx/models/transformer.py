@@ -138,6 +138,10 @@ class Transformer(Encoder):
         """The word table."""
         return self.embeddings.word_embeddings
 
+    def head_modules(self) -> dict[str, nn.Module]:
+        """The heads of the configuration, by name."""
+        return {name: getattr(self, HEADS[name].attribute) for name in self.config.heads}
+
     def save(self, directory: Path) -> None:
         """Write our own form of a checkpoint."""
         from nlpx.models.checkpoints.save import save_model

@@ -34,3 +34,4 @@ class ObjectiveOutput:
 
     loss: Tensor  # 0-d, float32, with its graph
     outputs: dict[str, Any] = field(default_factory=dict)
+    shares: dict[str, Tensor] = field(default_factory=dict)  # what each trick has added to the loss, 0-d, by name

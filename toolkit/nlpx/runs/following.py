@@ -56,6 +56,8 @@ class Follower:
         evaluation, training = None, self.training
         for warning in warnings_for(training, self.optim) if training.step == 0 else ():
             self.messages.warn(warning)
+        if training.tricks:
+            self.messages.note(f"tricks, innermost first: {', '.join(named.name for named in training.tricks)}")
         announce = "finishing this step and saving; press Ctrl-C again to leave at once"
         with (
             InterruptGuard(lambda: self.messages.note(announce)) as guard,
@@ -99,6 +101,8 @@ class Follower:
             "tokens": info.num_tokens,
             "seconds": round(info.seconds, 4),
         }
+        if info.shares:
+            record["shares"] = info.shares
         self._record(record | self.facts(info))
 
     def _evaluate(self) -> Evaluation:

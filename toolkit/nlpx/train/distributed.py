@@ -55,9 +55,9 @@ class _Computation(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, objective: Callable[[nn.Module, Any], Any], batch: Any) -> Tensor:
-        loss: Tensor = objective(self.model, batch).loss
-        return loss
+    def forward(self, objective: Callable[[nn.Module, Any], Any], batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        found = objective(self.model, batch)
+        return found.loss, found.shares
 
 
 @contextmanager
@@ -176,10 +176,15 @@ def replicate(model: nn.Module) -> nn.Module:
     return replica
 
 
-def loss_of(model: nn.Module, objective: Callable[[nn.Module, Any], Any], batch: Any) -> Tensor:
-    """The loss of an objective on the model that `replicate` gave."""
-    loss: Tensor = model(objective, batch) if isinstance(model, Replica) else objective(model, batch).loss
-    return loss
+def loss_of(
+    model: nn.Module, objective: Callable[[nn.Module, Any], Any], batch: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of an objective on the model that `replicate` gave, and what each trick has added to it."""
+    if isinstance(model, Replica):
+        found: tuple[Tensor, dict[str, Tensor]] = model(objective, batch)
+        return found
+    output = objective(model, batch)
+    return output.loss, output.shares
 
 
 def averaging_gradients(model: nn.Module, *, shared: bool) -> AbstractContextManager[Any]:

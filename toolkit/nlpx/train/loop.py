@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nlpx.configuration import registry
 from nlpx.configuration.section import Section
 from nlpx.data.batches.bucketing import BatchRows, BucketedBatches
+from nlpx.errors import UsageError
 from nlpx.optim.config import OptimConfig
 from nlpx.optim.derived import DerivedOptimizer
 from nlpx.optim.groups import build_optimizer
@@ -67,6 +69,7 @@ class StepInfo:
     warning: str | None
     loss_tensor: Tensor
     norm_tensor: Tensor
+    share_tensors: Mapping[str, Tensor]
 
     @property
     def loss(self) -> float:
@@ -77,6 +80,11 @@ class StepInfo:
     def gradient_norm(self) -> float:
         """The gradient norm before clipping."""
         return float(self.norm_tensor)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What each trick has added to the loss, in nats."""
+        return {name: float(share) for name, share in self.share_tensors.items()}
 
     @property
     def is_last(self) -> bool:
@@ -173,7 +181,17 @@ class _Parts:
 
 
 def _arrange(model: nn.Module, config: TrainConfig, tricks: Iterable[str]) -> None:
-    """Compile inside, checkpoint around it, shard around both: each then works as it does alone."""
+    """Compile inside, checkpoint around it, shard around both: each then works as it does alone.
+
+    Raises `UsageError` where a trick differentiates twice, which compiled and recomputed blocks cannot be.
+    """
+    for name in tricks if config.compile or config.activation_checkpointing else ():
+        if getattr(registry.load("tricks", name), "SECOND_ORDER", False):
+            key = "compile" if config.compile else "activation_checkpointing"
+            raise UsageError(
+                f"the trick `{name}` differentiates twice, and `train.{key}` allows it once",
+                hint="leave one of them out",
+            )
     if config.compile:
         compile_blocks(model)
     if config.activation_checkpointing:
@@ -237,6 +255,7 @@ def _one_update(training: Training, parts: _Parts, collate: Collate, config: Tra
         warning=training.watch.take_warning(),
         loss_tensor=losses.loss,
         norm_tensor=norm,
+        share_tensors=losses.shares,
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -41,6 +41,7 @@ class StepLoss:
 
     loss: Tensor  # 0-d, on the model's device, without a graph
     num_targets: int
+    shares: dict[str, Tensor] = field(default_factory=dict)  # what each trick has added to the loss, 0-d
 
 
 Objective = Callable[[Any, Batch], ObjectiveOutput]  # of an `Encoder`, or of any module in its place
@@ -127,14 +128,18 @@ def accumulating_backward(objective: Objective) -> Backward:
     def backward(model: nn.Module, batches: list[Batch]) -> StepLoss:
         num_targets = distributed.total(sum(_counted(batch) for batch in batches))
         mean = torch.zeros(())
+        shares: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
             fraction = _counted(batch) / max(num_targets, 1)
             with distributed.averaging_gradients(model, shared=index == len(batches) - 1):
-                loss = distributed.loss_of(model, objective, batch)
+                loss, of_batch = distributed.loss_of(model, objective, batch)
                 # Replicas are averaged, not summed, hence the factor.
                 (loss * (fraction * distributed.world_size())).backward()
             mean = mean.to(loss.device) + loss.detach() * fraction
-        return StepLoss(distributed.add_up(mean), num_targets)
+            for name, share in of_batch.items():
+                shares[name] = shares.get(name, 0.0) + share.to(loss.device) * fraction
+        added = {name: distributed.add_up(share) for name, share in shares.items()}
+        return StepLoss(distributed.add_up(mean), num_targets, added)
 
     return backward
 
@@ -158,14 +163,17 @@ def accumulated_gradients(gradients: Gradients, optimizer: DerivedOptimizer, *, 
         parts = [batches[start : start + batches_each] for start in range(0, len(batches), batches_each)]
         num_targets = distributed.total(sum(_counted(batch) for batch in batches))
         found = []
+        shares: dict[str, Tensor] = {}
         for part in parts:
             loss, norm = gradients(model, part)
             fraction = loss.num_targets / max(num_targets, 1)
             optimizer.accumulate(fraction)
             optimizer.zero_grad(set_to_none=True)
             found.append((loss.loss * fraction, norm))
+            for name, share in loss.shares.items():
+                shares[name] = shares.get(name, 0.0) + share * fraction
         losses, norms = (torch.stack(values) for values in zip(*found, strict=True))
-        return StepLoss(losses.sum(), num_targets), norms.max()
+        return StepLoss(losses.sum(), num_targets, shares), norms.max()
 
     return accumulated
 

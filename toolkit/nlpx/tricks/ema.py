@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WRAPS = "update"
 NEEDS: frozenset[str] = frozenset()
 CONFLICTS: frozenset[str] = frozenset()
+SOURCE = "bert4keras, extend_with_exponential_moving_average"
+COST = "1.0 times the time, one more copy of the weights"
 
 
 class Config(Section):

@@ -126,6 +126,10 @@ class Backbone(Encoder):
         """The encoder's word table."""
         return cast(nn.Embedding, self.model.get_input_embeddings())
 
+    def head_modules(self) -> dict[str, nn.Module]:
+        """Our classifier, if it has one; the vocabulary product is the encoder's own."""
+        return {} if self.classifier is None else {"classification": self.classifier}
+
     def _heads(
         self,
         output: Any,
