@@ -158,7 +158,7 @@ def finetune(
     )
     flags = {
         "task": task,
-        "data.path": Flag(_one_or_several([*(data or []), *(more or [])]), "--data"),
+        "data.path": Flag(one_or_several([*(data or []), *(more or [])]), "--data"),
         "data.dev": Flag(dev or None, "--dev"),
         "data.test": Flag(test or None, "--test"),
         "data.format": Flag(input_format, "--input-format"),
@@ -171,7 +171,7 @@ def finetune(
     }
     command = Command(
         schema=Config,
-        default_preset=lambda: _default_preset(task, model or overridden(options.overrides, "model.name")),
+        default_preset=lambda: default_preset(task, model or overridden(options.overrides, "model.name")),
         plan=plan,
         run=run,
         score="best dev score",
@@ -180,7 +180,8 @@ def finetune(
     train(command, options, flags, console)
 
 
-def _one_or_several(paths: list[str]) -> str | list[str] | None:
+def one_or_several(paths: list[str]) -> str | list[str] | None:
+    """The value of `data.path` for what --data was given."""
     return paths[0] if len(paths) == 1 else paths or None
 
 
@@ -199,7 +200,8 @@ def _fields(names: list[str] | None, task: str | None) -> dict[str, Any]:
     return {f"task_options.{key}": Flag(name, "--field") for key, name in zip(options, names, strict=False)}
 
 
-def _default_preset(task: str | None, model: str | None) -> str:
+def default_preset(task: str | None, model: str | None) -> str:
+    """The preset of a task and a model. Raises UsageError for an unknown task."""
     from nlpx.configuration import registry
     from nlpx.errors import UsageError
     from nlpx.jobs.finetune import preset_for

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # Which presets a command takes. What `presets show` was given the shell does not tell, so its keys are those of all.
 _GROUPS = {
     "finetune": ("finetune",),
+    "compare": ("finetune",),
     "pretrain": ("pretrain",),
     "chess-lm train": ("chess-lm",),
     "presets show": ("finetune", "pretrain", "chess-lm"),

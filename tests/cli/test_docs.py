@@ -82,6 +82,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     address = f"{tempfile.mkdtemp(prefix='nlpx-')}/socket"  # pytest's own folders may be too deep for a socket
     settings = {
         "finetune": ["--model", "new", *SMALL],
+        "compare": ["--model", "new", *SMALL],
         "pretrain": SMALL_PRETRAIN,
         "chess-lm train": tiny.settings(*xiangqi_games.SMALL_MOVES),
     }
