@@ -27,6 +27,7 @@ from nlpx_cli.options import (
     Task,
     Verbose,
     complete_models,
+    complete_tricks,
 )
 from nlpx_cli.training import Command, Options, overridden, train
 
@@ -72,6 +73,15 @@ Require = Annotated[
     float | None, typer.Option("--require", help="Exit with 5 if the best dev score is lower.", metavar="SCORE")
 ]
 
+Tricks = Annotated[
+    str | None,
+    typer.Option(
+        "--tricks",
+        help="Names with commas, such as rdrop,ema, in place of the preset's; none for none.",
+        metavar="NAMES",
+        autocompletion=complete_tricks,
+    ),
+]
 Teacher = Annotated[
     str | None, typer.Option("--teacher", help="Of similarity: vectors, a row a text.", metavar="VECTORS.npy")
 ]
@@ -110,6 +120,7 @@ def finetune(
     resume: Resume = None,
     overwrite: Overwrite = False,
     require: Require = None,
+    tricks: Tricks = None,
     teacher: Teacher = None,
     baseline: Baseline = None,
     dry_run: DryRun = False,
@@ -130,7 +141,7 @@ def finetune(
     Examples:
       nlpx finetune --task sohu
       nlpx finetune --task sohu --data rows.jsonl --model path/to/checkpoint
-      nlpx finetune --task classify --data titles.jsonl
+      nlpx finetune --task classify --data titles.jsonl --tricks rdrop,ema
       nlpx finetune --task seq2seq --data rows.jsonl --max-length 256
       nlpx finetune --resume last --set train.epochs=5
       run=$(nlpx finetune --task sohu --quiet) && nlpx predict "$run" rows.jsonl
@@ -167,6 +178,7 @@ def finetune(
         "model.name": Flag(model, "--model"),
         "task_options.teacher": Flag(teacher, "--teacher"),
         "baseline": baseline,
+        "tricks": Flag(tricks, "--tricks", yields=True),
         **_fields(field, task),
     }
     command = Command(

@@ -25,6 +25,12 @@ def complete_tasks(incomplete: str) -> list[str]:
     return [name for name in registry.plugins("tasks") if name.startswith(incomplete)]
 
 
+def complete_tricks(incomplete: str) -> list[str]:
+    """Names of tricks behind those that are there."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in registry.plugins("tricks") if name.startswith(last)]
+
+
 def complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
     """Keys of the command's configuration, and behind a `=` the values of a choice."""
     from nlpx_cli.set_keys import completions

@@ -228,26 +228,39 @@ def _with_mappings(node: Node, schema: type[Section]) -> Node:
         mark = marker(schema, key)
         inner = section_of(schema.model_fields[key].annotation) if key in schema.model_fields else None
         if isinstance(mark, Plugins):
-            child = _plugin_mapping(child)
+            child = _plugin_mapping(child, mark.folder)
         elif inner is not None:
             child = _with_mappings(child, inner)
         children[key] = child
     return replace(node, value=children)
 
 
-def _plugin_mapping(node: Node) -> Node:
+def _plugin_mapping(node: Node, folder: str) -> Node:
+    """Names and settings of plug-ins as a mapping; a word is a list with commas, and `none` an empty one."""
     from nlpx.configuration.tree import Node
 
-    if node.is_mapping or node.value is None:
+    if node.value is None:
         return node
     children: dict[str, Node] = {}
-    for item in node.value if isinstance(node.value, list) else [node]:
+    for item in _plugin_items(node):
         single = item.value if item.is_mapping else {str(item.value): Node({}, item.place)}
-        if len(single) != 1 or next(iter(single)) in children or isinstance(item.value, list):
+        name = registry.spelt_out(folder, next(iter(single))) if len(single) == 1 else None
+        if name is None or name in children or isinstance(item.value, list):
             hint = "write `- name` or `- name: {key: value}`, each name once"
             raise UsageError(f"{item.place}: not one name, or a name given twice", hint=hint)
-        children |= single
-    return Node(children, node.place, whole=True)
+        children[name] = next(iter(single.values()))
+    return Node(children, node.place, whole=not node.is_mapping)
+
+
+def _plugin_items(node: Node) -> list[Node]:
+    from nlpx.configuration.tree import Node
+
+    if node.is_mapping:
+        return [Node({key: child}, child.place) for key, child in node.value.items()]
+    if isinstance(node.value, list):
+        return list(node.value)
+    words = [word.strip() for word in str(node.value).replace("+", ",").split(",")]
+    return [Node(word, node.place) for word in words if words != ["none"]]
 
 
 def _validated(schema: type[Section], *, tree: Node, show: str | None) -> tuple[Section | None, list[Problem]]:

@@ -48,6 +48,16 @@ def load(folder: str, name: str) -> ModuleType:
     return importlib.import_module(f"nlpx.{folder.replace('/', '.')}.{name}")
 
 
+def spelt_out(folder: str, name: str) -> str:
+    """The plug-in of a folder that `name` means: `rdrop`, `R-Drop` and `r_drop` are one. Unknown names stay."""
+
+    def plain(word: str) -> str:
+        return word.lower().replace("_", "").replace("-", "")
+
+    known = plugins(folder)
+    return name if name in known else next((other for other in known if plain(other) == plain(name)), name)
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
     """A question naming what looks like `name`, such as "did you mean `rdrop`?"; None if nothing is near."""
     originals = {candidate.lower(): candidate for candidate in names}

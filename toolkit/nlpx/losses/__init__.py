@@ -5,7 +5,11 @@ A loss's file has
     OUTPUTS             names of the task's outputs that it reads, such as `logits`
     TARGETS             what it is a loss of: `classes`, ... the task says which targets it has
     class Config(Section)
+    SOURCE              where it was published; empty for what every textbook has
     class Loss          built from its config and `LossFacts`; `loss(outputs, batch)` is the mean over the batch
+
+`Loss` may have `state_dict()` and `load_state_dict(state)`, which a run then saves, and `decision_shift`, numbers that
+are to be added to the logits before an answer is chosen.
 
 `finetune` finds it by its file's name: `--set loss=NAME --set loss_options.KEY=VALUE`. A task without one in its
 `losses` computes its own.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("vectors",)
 TARGETS = "vectors"
+SOURCE = "kexue.fm/archives/8454"
 
 
 class Config(Section):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("logits",)
 TARGETS = "tokens"
+SOURCE = "kexue.fm/archives/8046"
 
 
 class Config(Section):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("logits",)
 TARGETS = "tokens"
+SOURCE = ""
 
 
 class Config(Section):

@@ -21,6 +21,9 @@ FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
+SOURCE = "arXiv 1711.05101"
+COST = "two copies of the weights"
+
 
 class Config(Section):
     """What only AdamW has."""

@@ -67,6 +67,9 @@ class OptimConfig(Section):
     wrappers: Annotated[dict[str, Any], Plugins("optim")] = Field(
         default={}, description="what derives another optimizer from it, innermost first, such as `layer_adaptation`"
     )
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="factor on the rate from each block to the one below it; 1: none"
+    )
     rules: tuple[ParameterRule, ...] = Field(default=(), description="exceptions by parameter name, first match wins")
     schedule: ScheduleConfig = ScheduleConfig()
 

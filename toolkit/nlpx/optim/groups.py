@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlpx.configuration import registry
 from nlpx.optim.config import OptimConfig, ParameterRule
+from nlpx.optim.layers import layer_scales
 
 if TYPE_CHECKING:
     import torch
@@ -39,9 +40,11 @@ def parameter_groups(named_parameters: Iterable[tuple[str, torch.Tensor]], confi
     The loop sets `lr` before every update to the scheduled rate times `learning_rate_scale`.
     """
     groups: dict[tuple[float, float], list[tuple[str, torch.Tensor]]] = {}
-    for name, parameter in named_parameters:
+    named = list(named_parameters)
+    of_layers = layer_scales([name for name, _ in named], config.layer_decay)
+    for (name, parameter), of_layer in zip(named, of_layers, strict=True):
         rule = matching_rule(name, config.rules)
-        scale = 1.0 if rule is None else rule.learning_rate_scale
+        scale = of_layer * (1.0 if rule is None else rule.learning_rate_scale)
         decay = 0.0 if is_exempt(name, parameter) else config.weight_decay
         if rule is not None and rule.weight_decay is not None:
             decay = rule.weight_decay

@@ -19,6 +19,9 @@ from nlpx.configuration.section import Section
 if TYPE_CHECKING:
     from nlpx.optim.derived import Proposal
 
+SOURCE = "kexue.fm/archives/8634"
+COST = "one copy of the weights less than a buffer"
+
 
 class Config(Section):
     """How many gradients make an update."""

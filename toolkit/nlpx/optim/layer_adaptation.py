@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SMALLEST_RATE = 1e-7  # bert4keras' floor, so that a rate of 0 divides nothing by 0
 
+SOURCE = "arXiv 1904.00962"
+COST = "no fused kernel"
+
 
 class Config(Section):
     """Which parameters keep the change as it was proposed."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from nlpx.optim.derived import Proposal
 
+SOURCE = ""
+COST = "one copy of the weights"
+
 
 class Config(Section):
     """What only SGD has."""

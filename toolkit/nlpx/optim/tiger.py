@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from nlpx.optim.derived import Proposal
 
+SOURCE = "kexue.fm/archives/9512"
+COST = "one copy of the weights"
+
 
 class Config(Section):
     """What only Tiger has."""

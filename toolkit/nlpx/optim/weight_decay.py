@@ -14,6 +14,9 @@ from nlpx.configuration.section import Section
 if TYPE_CHECKING:
     from nlpx.optim.derived import Proposal
 
+SOURCE = "arXiv 1711.05101"
+COST = "no fused kernel"
+
 
 class Config(Section):
     """Nothing but the place in the order."""

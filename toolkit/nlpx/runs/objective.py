@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlpx.configuration.section import plugin_config
 from nlpx.errors import UsageError
-from nlpx.losses import LossFacts, build_loss
+from nlpx.losses import Loss, LossFacts, build_loss
 from nlpx.objectives import ObjectiveOutput
-from nlpx.tasks import LabelledTask, OwnLoss, Task
+from nlpx.tasks import LabelledTask, OwnLoss, ShiftedTask, Task
 
 if TYPE_CHECKING:
     from nlpx.train.step import Objective
+
+
+@dataclass(frozen=True)
+class TaskObjective:
+    """The outputs of a task under a loss of `losses/`."""
+
+    task: Task
+    loss: Loss
+
+    def __call__(self, model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
+        """The loss of one batch, and what it was computed from."""
+        outputs = self.task.forward(model, batch)
+        return ObjectiveOutput(self.loss(outputs, batch), dict(outputs))
 
 
 def task_objective(task: Task, rows: Iterable[Any] = (), *, loss: str | None = None, options: Any = None) -> Objective:
@@ -30,9 +44,11 @@ def task_objective(task: Task, rows: Iterable[Any] = (), *, loss: str | None = N
     counts = task.label_counts(rows) if isinstance(task, LabelledTask) else ()
     settings = plugin_config("losses", chosen)() if loss is None or options is None else options
     criterion = build_loss(chosen, settings, LossFacts(counts), outputs=task.outputs, targets=task.targets)
-
-    def objective(model: Any, batch: dict[str, Any]) -> ObjectiveOutput:
-        outputs = task.forward(model, batch)
-        return ObjectiveOutput(criterion(outputs, batch), dict(outputs))
-
-    return objective
+    shift = getattr(criterion, "decision_shift", None)
+    if shift is not None:
+        if not isinstance(task, ShiftedTask):
+            raise UsageError(
+                f"loss `{chosen}` changes how answers are chosen, and the task chooses them in its own way"
+            )
+        task.decision_shift = list(shift)
+    return TaskObjective(task, criterion)

@@ -34,6 +34,7 @@ __all__ = [
     "OwnLoss",
     "PublishingTask",
     "SelectiveTask",
+    "ShiftedTask",
     "Table",
     "Task",
 ]
@@ -157,6 +158,13 @@ class SelectiveTask(Protocol):
     def check_model(self, config: ModelConfig | None) -> None:
         """Raise `UsageError` for a model that it cannot be, by its stored configuration; None: a new one."""
         ...
+
+
+@runtime_checkable
+class ShiftedTask(Protocol):
+    """What a task adds whose answers are the largest logits, to which a loss may want something added."""
+
+    decision_shift: list[float] | None  # by class; `state` carries it
 
 
 @runtime_checkable

@@ -80,6 +80,7 @@ class Task:
         texts = tuple(name for name in (config.text_field, config.second_field) if name is not None)
         self.fields = Fields(texts, config.label_field)
         self.labels: list[Label] = []
+        self.decision_shift: list[float] | None = None  # added to the logits of an answer, by class
         self.with_probabilities = False  # of all classes; many rows of many classes would fill the memory
 
     def read(
@@ -164,7 +165,10 @@ class Task:
 
     def predict(self, model: Encoder, batch: dict[str, Any]) -> list[Prediction]:
         """The likeliest class of each row."""
-        every = self.forward(model, batch)["logits"].float().softmax(-1)  # (B, C)
+        logits = self.forward(model, batch)["logits"].float()  # (B, C)
+        if self.decision_shift is not None:
+            logits = logits + logits.new_tensor(self.decision_shift)
+        every = logits.softmax(-1)  # (B, C)
         probabilities, labels = every.max(-1)  # (B,) each
         columns = [labels.tolist(), probabilities.tolist()]
         return list(map(Prediction, *columns, *([every.tolist()] if self.with_probabilities else [])))
@@ -223,14 +227,16 @@ class Task:
         return given | row.row | added
 
     def state(self) -> dict[str, Any]:
-        """The classes in the order of the logits, and the fields the texts came in."""
-        return {"labels": self.labels, "text_fields": self.fields.texts}
+        """The classes in the order of the logits, what is added to these, and the fields the texts came in."""
+        shift = {} if self.decision_shift is None else {"decision_shift": self.decision_shift}
+        return {"labels": self.labels, "text_fields": self.fields.texts, **shift}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The classes and fields of a finished run."""
         if not isinstance(state["labels"], list) or not all(isinstance(label, str | int) for label in state["labels"]):
             raise ValueError("`labels` is no list of classes")
         self.labels = list(state["labels"])
+        self.decision_shift = state.get("decision_shift")
         self.fields = Fields(tuple(state["text_fields"]), self.config.label_field)
 
 

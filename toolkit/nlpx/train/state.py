@@ -48,6 +48,7 @@ class Training:
     batches: BucketedBatches
     total_steps: int
     tricks: Sequence[NamedTrick] = ()
+    loss: Any = None  # one with a `state_dict`, such as a loss that averages over batches
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     watch: LossWatch = field(default_factory=LossWatch)
     step: int = 0  # updates made
@@ -117,6 +118,7 @@ class Training:
             "step": self.step,
             "optimizer": self.optimizer.state_dict(),
             "tricks": {named.name: named.trick.state_dict() for named in self.tricks},
+            "loss": None if self.loss is None else self.loss.state_dict(),
             "batches": self.batches.state_dict(),
             "early_stopping": self.early_stopping.state_dict(),
             "collapse": None if self.watch.collapse is None else self.watch.collapse.state_dict(),
@@ -141,6 +143,8 @@ class Training:
             self.watch.collapse.load_state_dict(state["collapse"])
         for named in self.tricks:
             named.trick.load_state_dict(state["tricks"][named.name])
+        if self.loss is not None:
+            self.loss.load_state_dict(state["loss"])
         # With another number of processes no generator has a saved state of its own: the run's seed stands.
         if len(state["random"]) == distributed.world_size():
             _restore_random_state(state["random"][distributed.rank()])

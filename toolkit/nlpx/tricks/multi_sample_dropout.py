@@ -54,8 +54,9 @@ class Trick(Stateless):
                 return inner(model, batch)
             self._check(model)
             with ExitStack() as stack:
-                for head in model.head_modules().values() if config.rate is not None else ():
-                    stack.enter_context(_dropping(_last_map(head), config.rate))
+                if config.rate is not None:
+                    for head in model.head_modules().values():
+                        stack.enter_context(_dropping(_last_map(head), config.rate))
                 with _recorded(model) as calls:
                     first = inner(model, batch)
                 others = [inner(_Heads(model, calls), batch) for _ in range(config.samples - 1)]

@@ -171,7 +171,7 @@ class Job:
         from nlpx.train.loop import prepare
 
         config, counts = self.config, self._label_counts()
-        return prepare(
+        training = prepare(
             self.model,
             lengths=lengths,
             config=config.train,
@@ -180,6 +180,9 @@ class Job:
             seed=config.seed,
             label_entropy=None if counts is None else label_entropy(counts),
         )
+        loss = getattr(self.objective, "loss", None)
+        training.loss = loss if hasattr(loss, "state_dict") else None
+        return training
 
     def _objective(self) -> Objective:
         from nlpx.runs.objective import task_objective
