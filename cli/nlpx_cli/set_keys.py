@@ -39,6 +39,10 @@ def _schemas(command: str) -> list[type[BaseModel]]:
 
     if command == "convert":
         return [ModelConfig]
+    if command == "summarize train":
+        from nlpx.jobs.summarize.settings import Config
+
+        return [Config]
     return [schema_of(group) for group in _GROUPS.get(command, ())]
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import Encoding, Field, InputFormat, Json, Quiet, writable_file
+from nlpx_cli.options import Device, Encoding, Field, InputFormat, Json, Quiet, complete_runs, writable_file
 from nlpx_cli.summarize_evaluate import evaluate
+from nlpx_cli.summarize_train import train
 
 if TYPE_CHECKING:
     from nlpx.jobs.summarize import Summary
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     """Add `nlpx summarize`; without a command of the group its words are those of `write`, see `names.py`."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
     group.command("write")(write)
+    group.command("train")(train)
     group.command("evaluate")(evaluate)
     app.add_typer(group, name="summarize")
 
@@ -51,9 +53,13 @@ def write(
     file: Annotated[
         str | None, typer.Argument(help="Documents: rows, or one a line; - for stdin.", metavar="[FILE|-]")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A run of `summarize train`.", metavar="RUN", autocompletion=complete_runs),
+    ] = None,
     method: Annotated[
-        MethodName, typer.Option("--method", help="What takes the sentences: their ranks, or their order.")
-    ] = "textrank",
+        MethodName | None, typer.Option("--method", help="Without a model: by rank or by order.  [default: textrank]")
+    ] = None,
     sentences: Sentences = None,
     characters: Characters = None,
     field: Field = "text",
@@ -66,6 +72,7 @@ def write(
         Path | None,
         typer.Option("--html", callback=writable_file, help="Also write such a page here.", metavar="FILE"),
     ] = None,
+    device: Device = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -82,7 +89,7 @@ def write(
       nlpx summarize write titles.jsonl --highlight --html marked.html
     """
     from nlpx.errors import UsageError
-    from nlpx.jobs.summarize import Report, summarize
+    from nlpx.jobs.summarize import Report, by_run, summarize, without_model
     from nlpx.jobs.summarize.documents import Documents
     from nlpx.jobs.summarize.marked import page
 
@@ -92,7 +99,14 @@ def write(
         raise UsageError("no documents: stdin is a terminal", hint=hint)
     report = Report()
     given = Documents(file or "-", field, format=input_format, encoding=encoding)
-    found = summarize(given, method, size_of(sentences, characters), report)
+    size = size_of(sentences, characters)
+    if model is None:
+        take = without_model(method or "textrank", size)
+    elif method is not None:
+        raise UsageError(f"--model {model} and --method {method} both say what is taken", hint="give one of them")
+    else:
+        take = by_run(model, size if sentences or characters else None, device=device or "auto")
+    found = summarize(given, take, report)
     with nullcontext() if html is None else page(html) as marked:
         for summary in found:
             _print(console, summary, highlight=highlight)

@@ -52,7 +52,7 @@ def evaluate(
 
     \b
     Examples:
-      nlpx summarize evaluate rows.jsonl --field source --summary-field target
+      nlpx summarize evaluate articles.jsonl
     """
     from nlpx.errors import UsageError
     from nlpx.jobs.summarize.documents import Documents

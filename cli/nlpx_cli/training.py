@@ -153,7 +153,12 @@ def overridden(overrides: Sequence[str], key: str) -> str | None:
 
 def show_plan(plan: Plan, console: Console) -> None:
     """Print what `--dry-run` found."""
-    console.result(plan.facts, value="\n".join(f"{name}: {value}" for name, value in plan.facts.items()))
+    show_plan_of(plan.facts, console)
+
+
+def show_plan_of(facts: Mapping[str, Any], console: Console) -> None:
+    """The same of facts by name."""
+    console.result(facts, value="\n".join(f"{name}: {value}" for name, value in facts.items()))
 
 
 def show_finished(finished: Finished, console: Console, *, score: str, following: str) -> None:

@@ -130,6 +130,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tools: dict[str, str]) ->
     tiny.write_rows(folder / "questions.jsonl", asked)
     articles = [f"{row['text']},{row['label']}" for row in tiny.labelled(60)]
     tiny.write_rows(folder / "articles.csv", ["title,category", *articles])
+    summaries = [{"text": f"{row['source']}，{row['target']}。", "summary": row["source"]} for row in tiny.rows(40)]
+    tiny.write_rows(folder / "articles.jsonl", summaries)
     tiny.contest(folder / "sohu2021")
     tiny.write_rows(folder / "test_with_id.txt", tiny.rows(8))
     texts = [f"{row['source']}。{row['target']}" for row in tiny.rows(200, seed=1)]

@@ -90,3 +90,9 @@ def _beginning(spans: Sequence[Span], size: Size) -> list[Taken]:
 def _cut(span: Span, length: int) -> Span:
     text = span.text[:length].rstrip()
     return Span(span.start, span.start + len(text), text)
+
+
+def above(spans: Sequence[Span], probabilities: Sequence[float], threshold: float, at_least: int) -> list[Taken]:
+    """The spans whose probability is above a threshold, in order; if none is, the `at_least` most probable ones."""
+    taken = [Taken(span, found) for span, found in zip(spans, probabilities, strict=True) if found > threshold]
+    return taken or chosen(spans, probabilities, Size(sentences=at_least))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,14 +55,33 @@ class Report:
             yield f"{self.num_whole:,} of {self.num_documents:,} documents are their own summary: they are that short"
 
 
-def summarize(given: Documents, method: Method, size: Size, report: Report | None = None) -> Iterator[Summary]:
+Take = Callable[[str], "list[Taken]"]  # what a way of summarising takes from a text
+
+
+def without_model(method: Method, size: Size) -> Take:
+    """TextRank or the beginning of the text."""
+    from nlpx.spaces.extract import extract
+
+    return lambda text: extract(text, method, size)
+
+
+def by_run(reference: str, size: Size | None, *, device: str = "auto", root: Path = Path("runs")) -> Take:
+    """The extractors of a run; without a size they decide how much is taken. Raises `UsageError`, `InputError`."""
+    from nlpx.jobs.summarize.trained import TrainedExtractor
+    from nlpx.runs.folder import RunFolder
+
+    extractor = TrainedExtractor(RunFolder.open(reference, root=root).path, device)
+    return lambda text: extractor.take(text, size)
+
+
+def summarize(given: Documents, take: Take, report: Report | None = None) -> Iterator[Summary]:
     """The summary of each document as it is read. Raises `InputError` for what cannot be read, `UsageError`."""
     from nlpx.jobs.summarize.documents import read_documents
-    from nlpx.spaces.extract import extract, joined
+    from nlpx.spaces.extract import joined
 
     report = report or Report()
     for document in read_documents(given):
-        taken = extract(document.text, method, size)
+        taken = take(document.text)
         text = joined([sentence.span for sentence in taken])
         report.add(document, text)
         yield Summary(document, text, taken)
