@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +17,10 @@ from nlpx.configuration.section import plugin_config
 from nlpx.errors import UsageError
 from nlpx.losses import LossFacts
 from nlpx.losses.zlpr import dense, sparse
+from nlpx.runs.objective import TaskObjective
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import toy_run
 
 COUNTS = (6, 3, 1)
 ROWS, CLASSES = 7, 3
@@ -325,3 +332,22 @@ def test_large_logits_have_finite_losses_and_gradients(name):
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
+
+
+def test_a_run_with_a_loss_that_averages_goes_on_bit_for_bit(tmp_path):
+    def started() -> tuple[Any, Any, Any]:
+        training, config = toy_run.build(tricks={"mixout": plugin_config("tricks", "mixout")()}, steps=6)
+        training.loss = built("f1")
+        task = SimpleNamespace(
+            forward=lambda model, given: {"logits": model(given["token_ids"], given["attention_mask"])}
+        )
+        return training, config, TaskObjective(task, training.loss)
+
+    training, config, objective = started()
+    whole = toy_run.run(training, config, objective=objective)
+    training, config, objective = started()
+    first = toy_run.run(training, config, stop=3, objective=objective)
+    training.save(tmp_path / "state")
+    training, config, objective = started()
+    training.load(tmp_path / "state")
+    assert first + toy_run.run(training, config, objective=objective) == whole

@@ -171,3 +171,39 @@ def test_adamw_is_fused_and_follows_the_formula():
     old = torch.tensor([[1.0, -2.0]])
     expected = old - 0.1 * 0.5 * old - 0.1 * gradient / (gradient.abs() + 1e-3)
     assert torch.allclose(weight, expected, atol=1e-6)
+
+
+def named_block(*names):
+    return [(name, nn.Parameter(torch.ones(2, 2))) for name in names]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("embeddings.word_embeddings.weight", "layers.0.linear.weight", "layers.1.linear.weight", "classifier.weight"),
+        ("model.embeddings.w.weight", "model.encoder.layer.0.w", "model.encoder.layer.1.w", "model.pooler.weight"),
+        ("model.wte.weight", "model.h.0.attn.weight", "model.h.1.attn.weight", "model.ln_f.weight"),
+    ],
+    ids=["ours", "bert", "gpt2"],
+)
+def test_rates_fall_from_layer_to_layer(names):
+    groups = parameter_groups(named_block(*names), OptimConfig(learning_rate=0.1, layer_decay=0.5))
+    rates = {name: group["lr"] for group in groups for name, _ in group["params"]}
+    assert [rates[name] for name in names] == pytest.approx([0.1 / 8, 0.1 / 4, 0.1 / 2, 0.1])
+    assert all(group["lr"] == pytest.approx(0.1 * group["learning_rate_scale"]) for group in groups)
+
+
+def test_rules_multiply_on_top_of_layers():
+    rules = [{"pattern": "layers.0*", "learning_rate_scale": 10}]
+    named = named_block("layers.0.w", "layers.1.w", "head.w")
+    groups = parameter_groups(named, OptimConfig(learning_rate=0.1, layer_decay=0.5, rules=rules))
+    rates = {name: group["lr"] for group in groups for name, _ in group["params"]}
+    assert rates == pytest.approx({"layers.0.w": 0.1 * 10 / 4, "layers.1.w": 0.05, "head.w": 0.1})
+
+
+def test_a_model_without_numbered_blocks_has_no_layers():
+    from nlpx.errors import UsageError
+
+    with pytest.raises(UsageError, match="no parameter of this model has one"):
+        parameter_groups(named_block("linear.weight"), OptimConfig(layer_decay=0.9))
+    assert parameter_groups(named_block("linear.weight"), OptimConfig())

@@ -102,7 +102,9 @@ class Follower:
             "seconds": round(info.seconds, 4),
         }
         if info.shares:
-            record["shares"] = info.shares
+            record["shares"] = shares = info.shares
+            of_tricks = ", ".join(f"{name} {share:+.4f}" for name, share in shares.items())
+            self.messages.detail(f"step {info.step}: loss {record['loss']:.4f}, of it {of_tricks}")
         self._record(record | self.facts(info))
 
     def _evaluate(self) -> Evaluation:

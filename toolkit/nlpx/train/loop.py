@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlpx.configuration import registry
 from nlpx.configuration.section import Section
 from nlpx.data.batches.bucketing import BatchRows, BucketedBatches
-from nlpx.errors import UsageError
 from nlpx.optim.config import OptimConfig
 from nlpx.optim.derived import DerivedOptimizer
 from nlpx.optim.groups import build_optimizer
@@ -50,6 +48,7 @@ from nlpx.train.step import (
     wrapped,
 )
 from nlpx.train.watch import LossWatch, Unchecked
+from nlpx.tricks import check_joined
 
 Collate = Callable[[list[int]], Batch]
 
@@ -181,17 +180,8 @@ class _Parts:
 
 
 def _arrange(model: nn.Module, config: TrainConfig, tricks: Iterable[str]) -> None:
-    """Compile inside, checkpoint around it, shard around both: each then works as it does alone.
-
-    Raises `UsageError` where a trick differentiates twice, which compiled and recomputed blocks cannot be.
-    """
-    for name in tricks if config.compile or config.activation_checkpointing else ():
-        if getattr(registry.load("tricks", name), "SECOND_ORDER", False):
-            key = "compile" if config.compile else "activation_checkpointing"
-            raise UsageError(
-                f"the trick `{name}` differentiates twice, and `train.{key}` allows it once",
-                hint="leave one of them out",
-            )
+    """Compile inside, checkpoint around it, shard around both: each then works as it does alone."""
+    check_joined(list(tricks), config)
     if config.compile:
         compile_blocks(model)
     if config.activation_checkpointing:

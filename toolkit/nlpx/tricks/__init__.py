@@ -1,8 +1,8 @@
 """One training trick a file; each wraps the objective, the backward pass or the update.
 
 A trick's file has `class Config(Section)`; `WRAPS`, which is "objective", "backward" or "update"; `NEEDS`, the names of
-outputs that it reads of an objective, such as `logits`; `CONFLICTS`, the names of tricks it cannot join; and `class
-Trick`, built from its config, with `wrap(inner)`, `state_dict()` and `load_state_dict(state)`. It may have
+outputs that it reads of an objective, such as `logits`; `CONFLICTS`, the names of tricks it cannot join; `SOURCE` and
+`COST`, for listings; `SECOND_ORDER`, true where it differentiates the loss twice, if it does; and `class Trick`, built from its config, with `wrap(inner)`, `state_dict()` and `load_state_dict(state)`. It may have
 `evaluation_weights(model)`, a context in which the model is to be evaluated and saved. Of a model it knows what
 `nlpx.models.encoder.Encoder` promises: to change the input, it hooks into `get_input_embeddings()`. Neutral settings
 change no gradient and no weight by a single bit.
@@ -11,6 +11,7 @@ change no gradient and no weight by a single bit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from nlpx.configuration import registry
 from nlpx.errors import UsageError
@@ -24,6 +25,20 @@ def conflict(names: Sequence[str]) -> str | None:
             if other in others:
                 return f"the tricks `{name}` and `{other}` cannot be joined: leave one of them out"
     return None
+
+
+def check_joined(names: Sequence[str], train: Any) -> None:
+    """Raise `UsageError` for two tricks that cannot be joined, or one that cannot join a setting of `train`."""
+    problem = conflict(names)
+    if problem is not None:
+        raise UsageError(problem)
+    once = [key for key in ("compile", "activation_checkpointing") if getattr(train, key)]
+    for name in names if once else ():
+        if getattr(registry.load("tricks", name), "SECOND_ORDER", False):
+            raise UsageError(
+                f"the trick `{name}` differentiates twice, and `train.{once[0]}` allows it once",
+                hint="leave one of them out",
+            )
 
 
 def check_needs(names: Iterable[str], outputs: Iterable[str], *, of: str) -> frozenset[str]:

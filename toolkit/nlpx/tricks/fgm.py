@@ -23,7 +23,7 @@ WRAPS = "objective"
 NEEDS: frozenset[str] = frozenset()
 CONFLICTS = frozenset({"pgd"})
 SOURCE = "arXiv 1605.07725, kexue.fm/archives/7234"
-COST = "1.7 times the time"
+COST = "1.8 times the time"
 
 
 class Config(Section):

@@ -25,7 +25,7 @@ NEEDS: frozenset[str] = frozenset()
 CONFLICTS: frozenset[str] = frozenset()
 SECOND_ORDER = True
 SOURCE = "kexue.fm/archives/7234"
-COST = "2.1 times the time"
+COST = "2.5 times the time"
 
 
 class Config(Section):

@@ -26,7 +26,7 @@ WRAPS = "backward"
 NEEDS: frozenset[str] = frozenset()
 CONFLICTS: frozenset[str] = frozenset()
 SOURCE = "arXiv 1909.11299"
-COST = "three more copies of the weights, and a pass over them an update"
+COST = "1.1 times the time, three more copies of the weights"
 
 HEADS = ("*classifier*", "*pair_classifier*", "*_head*")
 

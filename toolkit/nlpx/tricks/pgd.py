@@ -22,7 +22,7 @@ WRAPS = "objective"
 NEEDS: frozenset[str] = frozenset()
 CONFLICTS = frozenset({"fgm"})
 SOURCE = "arXiv 1706.06083"
-COST = "3.0 times the time with 3 steps"
+COST = "3.3 times the time with 3 steps"
 
 
 class Config(Section):

@@ -31,7 +31,7 @@ WRAPS = "objective"
 NEEDS = frozenset({"logits"})
 CONFLICTS: frozenset[str] = frozenset()
 SOURCE = "arXiv 1704.03976, kexue.fm/archives/7466"
-COST = "3.0 times the time"
+COST = "3.1 times the time"
 
 
 class Config(Section):

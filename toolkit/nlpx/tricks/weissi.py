@@ -29,7 +29,7 @@ WRAPS = "objective"
 NEEDS: frozenset[str] = frozenset()
 CONFLICTS: frozenset[str] = frozenset()
 SOURCE = "kexue.fm/archives/7681"
-COST = "a pass over the weights a batch; leave out `optim.weight_decay`"
+COST = "1.0 times the time; in place of optim.weight_decay"
 
 SMALLEST = 1e-8
 

@@ -26,7 +26,7 @@ class Job:
     """The parts of one run, in the order in which they are needed."""
 
     def __init__(self, config: Config, messages: Messages, device: Any) -> None:
-        from nlpx.tricks import check_needs
+        from nlpx.tricks import check_joined, check_needs
         from nlpx.xiangqi.model.games import is_held_out
         from nlpx.xiangqi.model.objective import MoveObjective
         from nlpx.xiangqi.model.tokens import MoveVocabulary
@@ -40,6 +40,7 @@ class Job:
         self.start = StartingMoveModel(config.model, messages, vocabulary=self.vocabulary, max_length=data.max_length)
         self.start.check()
         self.objective = MoveObjective(seed=config.seed)
+        check_joined(list(config.tricks), config.train)
         self.objective.keep(check_needs(config.tricks, MoveObjective.OUTPUTS, of="learning moves"))
         games = read_complete_games(data.paths, data.encoding, messages)
         is_out = [is_held_out(game, data.held_out) for game in games]

@@ -13,7 +13,7 @@ from nlpx.report.baselines import SPLIT
 from nlpx.runs.running import Finished
 from nlpx.runs.starting_model import StartingModel
 from nlpx.tasks import EncodedRows, Evaluation, JudgedTask, LabelledTask, PublishingTask, SelectiveTask, Task
-from nlpx.tricks import check_needs
+from nlpx.tricks import check_joined, check_needs
 
 if TYPE_CHECKING:
     from nlpx.messages import Messages
@@ -42,6 +42,7 @@ class Job:
 
     def check(self) -> None:
         """Refuse what cannot work, before anything is written: vocabulary, positions, parts, lengths."""
+        check_joined(list(self.config.tricks), self.config.train)
         needs = check_needs(self.config.tricks, self.task.outputs, of=f"the task {self.name}")
         if "logits" in needs and hasattr(self.task, "keep_logits"):
             self.task.keep_logits = True

@@ -12,7 +12,7 @@ from nlpx.jobs.pretrain.mix import Mix, heads, row_facts, trains_a_pair
 from nlpx.runs.running import Finished, conclude
 from nlpx.runs.starting_model import StartingModel
 from nlpx.runs.starting_pair import StartingPair
-from nlpx.tricks import check_needs
+from nlpx.tricks import check_joined, check_needs
 
 if TYPE_CHECKING:
     from nlpx.data.batches.packing import PackedRows
@@ -48,6 +48,7 @@ class Job:
         self.special = SpecialIds.of(self.tokenizer)
         facts = row_facts(self.tokenizer, max_length=config.data.max_length)
         self.mix = Mix(config.objectives, self.special, facts, seed=config.seed)
+        check_joined(list(config.tricks), config.train)
         self.mix.keep(check_needs(config.tricks, self.mix.outputs, of=f"the objective {self.name}"))
         self.start.check()
         self._check_attention()
