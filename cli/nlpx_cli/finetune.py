@@ -72,6 +72,12 @@ Require = Annotated[
     float | None, typer.Option("--require", help="Exit with 5 if the best dev score is lower.", metavar="SCORE")
 ]
 
+MultiLabel = Annotated[
+    bool, typer.Option("--multi-label", help="Of classify: rows have several labels, or none, in a list.")
+]
+Separator = Annotated[
+    str | None, typer.Option("--label-separator", help="Between several labels in a text.", metavar="CHARACTERS")
+]
 Teacher = Annotated[
     str | None, typer.Option("--teacher", help="Of similarity: vectors, a row a text.", metavar="VECTORS.npy")
 ]
@@ -110,6 +116,8 @@ def finetune(
     resume: Resume = None,
     overwrite: Overwrite = False,
     require: Require = None,
+    multi_label: MultiLabel = False,
+    label_separator: Separator = None,
     teacher: Teacher = None,
     baseline: Baseline = None,
     dry_run: DryRun = False,
@@ -165,6 +173,8 @@ def finetune(
         "data.encoding": encoding,
         "data.on_bad_row": on_bad_row,
         "model.name": Flag(model, "--model"),
+        "task_options.multi_label": Flag(multi_label or None, "--multi-label"),
+        "task_options.label_separator": Flag(label_separator, "--label-separator"),
         "task_options.teacher": Flag(teacher, "--teacher"),
         "baseline": baseline,
         **_fields(field, task),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WRAPS = "objective"
 NEEDS = frozenset({"logits"})
+TARGETS = frozenset({"classes", "tokens"})  # of which the logits are one distribution
 CONFLICTS: frozenset[str] = frozenset()
 
 
