@@ -82,6 +82,12 @@ Tricks = Annotated[
         autocompletion=complete_tricks,
     ),
 ]
+MultiLabel = Annotated[
+    bool, typer.Option("--multi-label", help="Of classify: rows have several labels, or none, in a list.")
+]
+Separator = Annotated[
+    str | None, typer.Option("--label-separator", help="Between several labels in a text.", metavar="CHARACTERS")
+]
 Teacher = Annotated[
     str | None, typer.Option("--teacher", help="Of similarity: vectors, a row a text.", metavar="VECTORS.npy")
 ]
@@ -121,6 +127,8 @@ def finetune(
     overwrite: Overwrite = False,
     require: Require = None,
     tricks: Tricks = None,
+    multi_label: MultiLabel = False,
+    label_separator: Separator = None,
     teacher: Teacher = None,
     baseline: Baseline = None,
     dry_run: DryRun = False,
@@ -176,6 +184,8 @@ def finetune(
         "data.encoding": encoding,
         "data.on_bad_row": on_bad_row,
         "model.name": Flag(model, "--model"),
+        "task_options.multi_label": Flag(multi_label or None, "--multi-label"),
+        "task_options.label_separator": Flag(label_separator, "--label-separator"),
         "task_options.teacher": Flag(teacher, "--teacher"),
         "baseline": baseline,
         "tricks": Flag(tricks, "--tricks", yields=True),

@@ -123,6 +123,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tools: dict[str, str]) ->
     folder = tmp_path_factory.mktemp("prepared")
     tiny.write_rows(folder / "rows.jsonl", tiny.rows(60))
     tiny.write_rows(folder / "titles.jsonl", tiny.labelled(60))
+    sets = [row | {"label": [row["label"], "晴"][: number % 3]} for number, row in enumerate(tiny.labelled(60))]
+    tiny.write_rows(folder / "tagged.jsonl", sets)
+    joined = [f"{row['text']},{'|'.join(row['label'])}" for row in sets if row["label"]]
+    tiny.write_rows(folder / "tagged.csv", ["text,label", *joined])
     asked = [
         {"id": row["id"], "question": "谁来", "context": row["text"], "answers": [row["text"][:2]]}
         for row in tiny.labelled(40)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nlpx.data.opening.refusals import SKIP_HINT
 from nlpx.data.opening.tables import LABELLED, Forms
+from nlpx.data.rows.label_sets import LabelSet, labels_in, read_label_set
 from nlpx.data.rows.label_spelling import Label, note_of_classes, note_of_spellings, spellings
 from nlpx.data.rows.reading import OnBadRow, Row, RowReport, Shape, bad_row, read_rows
 from nlpx.data.rows.splits import (
@@ -38,11 +40,13 @@ _MAX_SHOWN = 5
 class Fields:
     """Names of fields: of one or two texts (none: those of FORMS that the first row has), and of the label.
 
-    `label=None` leaves labels unread.
+    `label=None` leaves labels unread. `many` reads sets of them, by `separator` where they are texts.
     """
 
     texts: tuple[str, ...] = ()
     label: str | None = "label"
+    many: bool = False
+    separator: str | None = None
 
     def settled(self, row: Row) -> Fields:
         """Return names for the texts as well. Raises InputError if the row has none of the forms."""
@@ -66,11 +70,11 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One text or two; `second`, `label` and `split` are None if not given."""
+    """One text or two; `second`, `label` and `split` are None if not given. Of several labels `label` is a tuple."""
 
     text: str
     second: str | None
-    label: Label | None
+    label: Label | LabelSet | None
     place: str
     split: Split | None
     row: dict[str, Any]
@@ -139,7 +143,7 @@ def read_labelled(
 
 def labels_of(rows: Iterable[Labelled]) -> list[Label]:
     """Return the labels that occur: numbers by size, then texts by code point. 1 and "1" are the same label."""
-    known = {str(row.label): row.label for row in rows if row.label is not None}
+    known = {str(label): label for row in rows for label in labels_in(row.label)}
     order: Any = lambda label: (isinstance(label, str), label)  # noqa: E731 - numbers and texts have no order
     return sorted(known.values(), key=order)
 
@@ -179,7 +183,7 @@ def _labelled(row: Row, fields: Fields, file: SplitFile, require_label: bool) ->
     return Labelled(
         texts[0],
         texts[1] if len(texts) > 1 else None,
-        label=None if fields.label is None else _label(row, fields.label, require_label and split != "test"),
+        label=None if fields.label is None else _read_label(row, fields, require_label and split != "test"),
         place=row.place,
         split=split,
         row=row.values,
@@ -195,6 +199,13 @@ def _text(row: Row, name: str) -> str:
     return value
 
 
+def _read_label(row: Row, fields: Fields, needed: bool) -> Label | LabelSet | None:
+    assert fields.label is not None
+    if fields.many:
+        return read_label_set(row, fields.label, separator=fields.separator, needed=needed)
+    return _label(row, fields.label, needed)
+
+
 def _label(row: Row, name: str, needed: bool) -> Label | None:
     value = row.values.get(name)
     if isinstance(value, float) and value.is_integer():  # as a table of numbers with a gap writes it
@@ -205,7 +216,9 @@ def _label(row: Row, name: str, needed: bool) -> Label | None:
             raise bad_row(row.place, f"lacks a label in `{name}`", row=row.values, hint=hint)
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise bad_row(row.place, f"field `{name}` is {value!r}, expected a text or a whole number", row=row.values)
+        hint = "--multi-label reads several labels of a row" if isinstance(value, list) else SKIP_HINT
+        what = f"field `{name}` is {value!r}, expected a text or a whole number"
+        raise bad_row(row.place, what, row=row.values, hint=hint)
     return value
 
 
@@ -216,16 +229,20 @@ def _its_fields(row: Row) -> str:
 def _spell_alike(splits: Splits[Labelled]) -> None:
     """Give every label the spelling that stands for its class, and note where that changed something."""
     parts = (splits.train, splits.dev, splits.test)
-    counts = Counter(row.label for part in parts for row in part if row.label is not None)
+    counts = Counter(label for part in parts for row in part for label in labels_in(row.label))
     same = spellings(counts.elements())
     for part in parts:
-        part[:] = [row if row.label is None else replace(row, label=same[row.label]) for row in part]
+        part[:] = [row if row.label is None else replace(row, label=_respelt(row.label, same)) for row in part]
     sentence = note_of_spellings(same, counts)
     splits.notes += [sentence] if sentence else []
 
 
+def _respelt(label: Label | LabelSet, same: Mapping[Label, Label]) -> Label | LabelSet:
+    return tuple(dict.fromkeys(same[one] for one in label)) if isinstance(label, tuple) else same[label]
+
+
 def _notes(splits: Splits[Labelled]) -> Iterator[str]:
-    yield note_of_classes(Counter(str(row.label) for row in splits.train))
+    yield note_of_classes(Counter(str(label) for row in splits.train for label in labels_in(row.label)))
     num_empty = sum(not (row.text.strip() and (row.second is None or row.second.strip())) for row in splits.train)
     if num_empty:
         yield f"{num_empty:,} of {len(splits.train):,} training rows have no text"
@@ -243,7 +260,10 @@ def _known_texts(splits: Splits[Labelled]) -> Iterator[str]:
 
 def _refuse_one_class(rows: Sequence[Labelled], name: str) -> None:
     labels = labels_of(rows)
-    if len(labels) == 1:
+    if any(isinstance(row.label, tuple) for row in rows):
+        if not labels:
+            raise InputError(f"{name}: no training row has a label", hint="are the labels in another field?")
+    elif len(labels) == 1:
         hint = "a classifier needs rows of two classes at least; were the rows sorted and split?"
         raise InputError(f"{name}: all {len(rows)} training rows have label {labels[0]}", hint=hint)
 
@@ -251,7 +271,8 @@ def _refuse_one_class(rows: Sequence[Labelled], name: str) -> None:
 def _unknown_labels(splits: Splits[Labelled]) -> Iterator[str]:
     known = set(map(str, labels_of(splits.train)))
     for name, rows in (("dev", splits.dev), ("test", splits.test)):
-        unknown = Counter(str(row.label) for row in rows if row.label is not None and str(row.label) not in known)
+        given = (str(label) for row in rows for label in labels_in(row.label))
+        unknown = Counter(label for label in given if label not in known)
         if unknown:
             shown = ", ".join(f"{label} ({count})" for label, count in unknown.most_common(_MAX_SHOWN))
             more = ", …" if len(unknown) > _MAX_SHOWN else ""

@@ -43,7 +43,9 @@ class Job:
     def check(self) -> None:
         """Refuse what cannot work, before anything is written: vocabulary, positions, parts, lengths."""
         check_joined(list(self.config.tricks), self.config.train)
-        needs = check_needs(self.config.tricks, self.task.outputs, of=f"the task {self.name}")
+        needs = check_needs(
+            self.config.tricks, self.task.outputs, of=f"the task {self.name}", targets=self.task.targets
+        )
         if "logits" in needs and hasattr(self.task, "keep_logits"):
             self.task.keep_logits = True
         if self.start.is_ours and isinstance(self.task, SelectiveTask):
@@ -192,7 +194,10 @@ class Job:
         return task_objective(self.task, self.splits.train, loss=config.loss, options=config.loss_options)
 
     def _label_counts(self) -> list[int] | None:
-        return self.task.label_counts(self.splits.train) if isinstance(self.task, LabelledTask) else None
+        """Of a task whose loss can be compared with the labels' entropy."""
+        if self.task.targets == "label_sets" or not isinstance(self.task, LabelledTask):
+            return None
+        return self.task.label_counts(self.splits.train)
 
     def _note_truncated(self, encoded: EncodedRows) -> None:
         if encoded.truncated is not None:
