@@ -86,7 +86,8 @@ MultiLabel = Annotated[
     bool, typer.Option("--multi-label", help="Of classify: rows have several labels, or none, in a list.")
 ]
 Separator = Annotated[
-    str | None, typer.Option("--label-separator", help="Between several labels in a text.", metavar="CHARACTERS")
+    str | None,
+    typer.Option("--label-separator", help="Between several labels in a text.", metavar="CHARACTERS", hidden=True),
 ]
 Teacher = Annotated[
     str | None, typer.Option("--teacher", help="Of similarity: vectors, a row a text.", metavar="VECTORS.npy")

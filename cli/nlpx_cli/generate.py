@@ -73,7 +73,7 @@ EngineName = Literal["auto", "nlpx", "ctranslate2"]
 Engine = Annotated[
     EngineName,
     typer.Option(
-        "--engine", help="ctranslate2 runs what convert --to ctranslate2 wrote.  [default: auto]", show_default=False
+        "--engine", help="ctranslate2 runs what convert --to ctranslate2 wrote.  [default: auto]", hidden=True
     ),
 ]
 
