@@ -180,6 +180,34 @@ def test_so_it_is_where_texts_are_written(name, settings, loss_name):
     check(name, settings, network, objective, writing.batch_of(given), step)
 
 
+@pytest.mark.parametrize(("name", "settings"), PENALTIES[::2], ids=[n for n, _ in PENALTIES[::2]])
+def test_so_it_is_through_an_encoder_of_transformers(name, settings):
+    """Its attention is torch's fused one, which has no second derivative."""
+    check(name, settings, foreign_encoder(hidden_act="gelu_new").double().train(), cross_entropy, batch())
+
+
+@pytest.mark.parametrize("name", ["fgm", "pgd", "r_drop", "vat", "flooding", "weissi", "multi_sample_dropout"])
+def test_an_encoder_of_transformers_takes_every_trick(name):
+    model, given = foreign_encoder(hidden_dropout_prob=0.1).train(), batch()
+    settings = {"rate": 0.3} if name == "multi_sample_dropout" else {}  # its classifier has no dropout
+    found = trick(name, **settings).wrap(cross_entropy)(model, given)
+    found.loss.backward()
+    assert list(found.shares) == [name]
+    assert model.classifier.weight.grad.abs().sum() > 0
+
+
+def foreign_encoder(**choices: Any) -> Any:
+    from transformers import BertConfig, BertModel
+
+    from nlpx.models.checkpoints.backbone import Backbone
+
+    torch.manual_seed(4)
+    sizes = {"vocab_size": 12, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    others = {"intermediate_size": 8, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = BertConfig(**(sizes | others | {"initializer_range": 0.4, "attn_implementation": "sdpa"} | choices))
+    return Backbone(BertModel(config), num_labels=NUM_CLASSES)
+
+
 def check(
     name: str, settings: dict[str, Any], model: Transformer, objective: Any, given: dict[str, Any], step: float = 3e-3
 ) -> None:
