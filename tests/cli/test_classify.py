@@ -51,6 +51,15 @@ def test_it_learns_and_predicts(nlpx, data):
     assert sum(right) > 20
 
 
+def test_mistakes_are_kept_the_surest_first(nlpx, data):
+    assert nlpx(*CLASSIFY, "--data", data, *SMALL, *tiny.settings("optim.learning_rate=1e-4"), "--out", "run").code == 0
+    predicted = answers(Path("run/predictions/dev.jsonl").read_text(encoding="utf-8"))
+    mistakes = answers(Path("run/predictions/errors.jsonl").read_text(encoding="utf-8"))
+    wrong = [row for row in predicted if row["label"] != row["given_label"]]
+    assert mistakes == sorted(wrong, key=lambda row: -row["probability"])
+    assert 0 < len(mistakes) < len(predicted)
+
+
 def test_the_report_speaks_of_classes(nlpx, data):
     outcome = nlpx(*CLASSIFY, "--data", data, *SMALL, "--out", "run", "--json")
     table = json.loads(outcome.out)["table"]
