@@ -63,7 +63,7 @@ def test_mistakes_are_kept_the_surest_first(nlpx, data):
 def test_the_report_speaks_of_classes(nlpx, data):
     outcome = nlpx(*CLASSIFY, "--data", data, *SMALL, "--out", "run", "--json")
     table = json.loads(outcome.out)["table"]
-    assert [row["label"] for row in table] == [*sorted(LABELS), "mean of the labels"]
+    assert [row["label"] for row in table] == [*sorted(LABELS), "mean by rows", "mean of the labels"]
     report = Path("run/report.md").read_text(encoding="utf-8")
     assert report.startswith(f"# finetune classify: score {table[-1]['accuracy']:.4f} on dev (accuracy), step ")
     assert "| label              |     F1 | precision | recall | accuracy | rows |" in report
