@@ -51,10 +51,19 @@ def test_it_learns_and_predicts(nlpx, data):
     assert sum(right) > 20
 
 
+def test_mistakes_are_kept_the_surest_first(nlpx, data):
+    assert nlpx(*CLASSIFY, "--data", data, *SMALL, *tiny.settings("optim.learning_rate=1e-4"), "--out", "run").code == 0
+    predicted = answers(Path("run/predictions/dev.jsonl").read_text(encoding="utf-8"))
+    mistakes = answers(Path("run/predictions/errors.jsonl").read_text(encoding="utf-8"))
+    wrong = [row for row in predicted if row["label"] != row["given_label"]]
+    assert mistakes == sorted(wrong, key=lambda row: -row["probability"])
+    assert 0 < len(mistakes) < len(predicted)
+
+
 def test_the_report_speaks_of_classes(nlpx, data):
     outcome = nlpx(*CLASSIFY, "--data", data, *SMALL, "--out", "run", "--json")
     table = json.loads(outcome.out)["table"]
-    assert [row["label"] for row in table] == [*sorted(LABELS), "mean of the labels"]
+    assert [row["label"] for row in table] == [*sorted(LABELS), "mean by rows", "mean of the labels"]
     report = Path("run/report.md").read_text(encoding="utf-8")
     assert report.startswith(f"# finetune classify: score {table[-1]['accuracy']:.4f} on dev (accuracy), step ")
     assert "| label              |     F1 | precision | recall | accuracy | rows |" in report

@@ -37,6 +37,8 @@ def test_the_figures_are_those_of_scikit_learn(count: int, unknown: bool) -> Non
         score = getattr(metrics, f"{name}_score")
         macro = score(truth, answers, average="macro", zero_division=0)
         assert record[f"macro_{figure}"] == pytest.approx(macro, abs=1e-12)
+        weighted = score(truth, answers, average="weighted", zero_division=0)
+        assert record[f"weighted_{figure}"] == pytest.approx(weighted, abs=1e-12)
         each = score(truth, answers, average=None, labels=list(record["classes"]), zero_division=0)
         assert [values[figure] for values in record["classes"].values()] == pytest.approx(list(each), abs=1e-12)
     assert sum(values["support"] for values in record["classes"].values()) == count
@@ -74,7 +76,8 @@ def test_the_tables_of_the_report() -> None:
     assert lines[0] == "| label              |     F1 | precision | recall | accuracy | rows |"
     assert lines[2].startswith("| 甲                 | 0.6667 |    0.5000 | 1.0000 |        – |    1 |")
     assert lines[3].startswith("| 乙\\|")
-    assert lines[4].startswith("| mean of the labels | 0.3333 |    0.2500 | 0.5000 |   0.5000 |    2 |")
+    assert lines[4].startswith("| mean by rows       | 0.3333 |    0.2500 | 0.5000 |        – |    2 |")
+    assert lines[5].startswith("| mean of the labels | 0.3333 |    0.2500 | 0.5000 |   0.5000 |    2 |")
     assert lines[-1] == "| 乙\\|  | 甲     |    1 |"
     right = shown(evaluate(["甲"], [0.9], ["甲"], known=["甲"]))
     assert "mistakes" not in right

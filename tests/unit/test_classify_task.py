@@ -102,7 +102,7 @@ def test_evaluation_leaves_rows_without_a_label_out_and_counts_unknown_ones_as_w
     rows = [row("春", "诗"), row("夏", 2), row("秋", "新"), row("冬", None)]
     found = task.evaluate(rows, [Prediction(2, 0.9), Prediction(1, 0.5), Prediction(0, 0.5), Prediction(0, 0.5)])
     assert found.score == pytest.approx(1 / 3)
-    assert [line["label"] for line in found.table] == ["2", "词", "诗", "新", "mean of the labels"]
+    assert [line["label"] for line in found.table] == ["2", "词", "诗", "新", "mean by rows", "mean of the labels"]
     assert found.record["rows"] == 3
     assert not task.is_labelled(rows)
     assert task.is_labelled(rows[:3])

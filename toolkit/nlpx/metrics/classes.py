@@ -7,7 +7,7 @@ as a common one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nlpx.metrics.binary import calibration_error, reliability
@@ -25,7 +25,8 @@ def evaluate(
     """Return all metrics of one evaluation as JSON values; the first three are parallel, one entry a row.
 
     `known` orders the classes; labels beyond them follow. `probabilities` are those of the predictions. Keys: `score`
-    (accuracy, which `score_is` says), `macro_f1`, `macro_precision`, `macro_recall`, `rows`, `classes` by name,
+    (accuracy, which `score_is` says), `macro_f1`, `macro_precision`, `macro_recall`, the same three
+    as `weighted_` by the rows of each class, `rows`, `classes` by name,
     `confused` (the most frequent mistakes), `confusion_matrix` (labels, and counts
     by label and answer), `reliability` (fraction of right predictions by probability),
     `calibration_error`.
@@ -39,6 +40,7 @@ def evaluate(
         "score": _mean(right),
         "score_is": SCORE,
         **{f"macro_{name}": _mean([found[name] for found in present]) for name in MACRO},
+        **{f"weighted_{name}": _weighted(classes, name) for name in MACRO},
         "rows": len(labels),
         "classes": classes,
         "confused": _confused(predictions, labels),
@@ -66,6 +68,11 @@ def _by_class(predictions: Sequence[str], labels: Sequence[str], names: Sequence
         }
         for name, precision, recall, f1, support in zip(names, *parts, strict=True)
     }
+
+
+def _weighted(classes: Mapping[str, Mapping[str, Any]], name: str) -> float:
+    total = sum(found["support"] for found in classes.values())
+    return sum(found[name] * found["support"] for found in classes.values()) / total if total else 0.0
 
 
 def _confused(predictions: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:

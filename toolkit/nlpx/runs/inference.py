@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from nlpx.data.batches.bucketing import in_row_order, sequential_batches
 from nlpx.data.rows.writing import RowWriter
 from nlpx.errors import InputError
 from nlpx.io import write_atomically, write_json
-from nlpx.tasks import EncodedRows, Evaluation, Task
+from nlpx.tasks import ConfidentTask, EncodedRows, Evaluation, Task
 from nlpx.train.config import Precision
 from nlpx.train.precision import autocast, resolve_precision
 
@@ -96,14 +96,16 @@ class Predictor:
         for row, prediction in zip(rows, self.predictions(rows), strict=True):
             yield self.task.predicted_row(row, prediction)
 
-    def answer(self, rows: Sequence[Any], file: Path) -> Evaluation:
-        """Write the rows with their predictions as JSON lines, and compare them with the labels they have."""
+    def answer(self, rows: Sequence[Any], file: Path, *, mistakes: Path | None = None) -> Evaluation:
+        """Write the rows with their predictions as JSON lines, and compare them with the labels they have.
+
+        `mistakes` is a file for those that are wrong, of a task that tells how sure it was of them.
+        """
         predictions = self.predictions(rows)
-        file.parent.mkdir(exist_ok=True)
-        with write_atomically(file) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            writer = RowWriter(stream)
-            pairs = zip(rows, predictions, strict=True)
-            writer.write_all(self.task.predicted_row(row, prediction) for row, prediction in pairs)
+        pairs = zip(rows, predictions, strict=True)
+        _write_rows(file, (self.task.predicted_row(row, prediction) for row, prediction in pairs))
+        if mistakes is not None and isinstance(self.task, ConfidentTask):
+            _write_rows(mistakes, self.task.mistakes(rows, predictions))
         return self.task.evaluate(rows, predictions)
 
     def predictions(self, rows: Sequence[Any]) -> list[Any]:
@@ -111,6 +113,12 @@ class Predictor:
         encoded = self.task.encode(rows, self.tokenizer, self.max_length)
         pad = self.tokenizer.pad_token_id or 0
         return predict_encoded(self.task, self.model, encoded, pad, self.device, self.precision)
+
+
+def _write_rows(file: Path, rows: Iterable[dict[str, Any]]) -> None:
+    file.parent.mkdir(exist_ok=True)
+    with write_atomically(file) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        RowWriter(stream).write_all(rows)
 
 
 def read_settings(directory: Path) -> TaskFile:

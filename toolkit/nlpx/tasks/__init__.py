@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ComparedTask",
+    "ConfidentTask",
     "EncodedRows",
     "Evaluation",
     "JudgedTask",
@@ -182,6 +183,15 @@ class JudgedTask(Protocol):
 
     def is_labelled(self, rows: Iterable[Any]) -> bool:
         """Whether every row says it."""
+        ...
+
+
+@runtime_checkable
+class ConfidentTask(JudgedTask, Protocol):
+    """What a task adds that tells its mistakes by how sure it was of them."""
+
+    def mistakes(self, rows: Sequence[Any], predictions: Sequence[Any]) -> list[dict[str, Any]]:
+        """The rows that were answered wrongly, with the answers, the surest first."""
         ...
 
 

@@ -238,6 +238,19 @@ class Task:
         )
         return Evaluation(record["score"], record, classes.rows(record), classes.FIELDS)
 
+    def mistakes(self, rows: Sequence[Labelled], predictions: Sequence[Any]) -> list[dict[str, Any]]:
+        """Rows with another label than the likeliest, by its probability; none of several labels, which have no one."""
+        if self.config.multi_label:
+            return []
+        pairs = zip(rows, predictions, strict=True)
+        wrong = [
+            (row, found)
+            for row, found in pairs
+            if row.label is not None and str(row.label) != str(self.labels[found.label])
+        ]
+        wrong.sort(key=lambda pair: -pair[1].probability)
+        return [self.predicted_row(row, found) | {"given_label": row.label} for row, found in wrong]
+
     def tables(self, record: Mapping[str, Any]) -> list[Table]:
         """Figures of each class, and the most frequent mistakes."""
         return label_sets.tables(record) if self.config.multi_label else classes.tables(record)

@@ -130,7 +130,9 @@ class Job:
         from nlpx.runs.inference import Predictor
 
         predictor = Predictor(run.best_checkpoint, self.device)
-        evaluation = predictor.answer(self.splits.dev, run.predictions / "dev.jsonl")
+        evaluation = predictor.answer(
+            self.splits.dev, run.predictions / "dev.jsonl", mistakes=run.predictions / "errors.jsonl"
+        )
         best, tested = evaluation.score, None
         if self.splits.test:
             answered = predictor.answer(self.splits.test, run.predictions / "test.jsonl")
