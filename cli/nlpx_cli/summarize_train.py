@@ -7,10 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nlpx_cli.console import Console
-from nlpx_cli.options import DryRun, Encoder, Epochs, Json, Out, Overwrite, Quiet, Resume, Seed, Set
+from nlpx_cli.options import (
+    DryRun,
+    Encoder,
+    Encoding,
+    Epochs,
+    InputFormat,
+    Json,
+    Out,
+    Overwrite,
+    Quiet,
+    Resume,
+    Seed,
+    Set,
+)
 
 if TYPE_CHECKING:
     from nlpx.configuration.presets import Resolved
+
+DEFAULT_MODEL, DEFAULT_ENCODING = "sim-tiny", "utf-8"
 
 StageName = Literal["label", "vectorize", "extract", "build"]
 
@@ -25,7 +40,9 @@ def train(
     summary_field: Annotated[
         str | None, typer.Option("--summary-field", help="That of the summary.  [default: summary]", metavar="NAME")
     ] = None,
-    model: Encoder = "sim-tiny",
+    input_format: InputFormat = None,
+    encoding: Encoding = DEFAULT_ENCODING,
+    model: Encoder = DEFAULT_MODEL,
     folds: Annotated[
         int | None, typer.Option("--folds", help="Extractors, a fold each.  [default: 15]", min=2, metavar="N")
     ] = None,
@@ -66,6 +83,7 @@ def train(
         "data": data,
         "text_field": field,
         "summary_field": summary_field,
+        "format": input_format,
         "folds": folds,
         "epochs": epochs,
         "seed": seed,
@@ -73,11 +91,11 @@ def train(
     resolved: Resolved
     if resume is not None:
         refuse_beside_resume(preset=None, out=out, overwrite=overwrite)
-        resolved = resolve_resumed(Config, resume, set_ or (), flags, changeable=())
+        resolved = resolve_resumed(Config, resume, set_ or (), flags | _given(model, encoding), changeable=())
     else:
         if data is None:
             raise UsageError("no documents to train on", hint="--data FILE names rows with a text and its summary")
-        resolved = resolve(Config, overrides=set_ or (), flags=flags | {"model": model})
+        resolved = resolve(Config, overrides=set_ or (), flags=flags | {"model": model, "encoding": encoding})
     options = RunOptions(out=out, overwrite=overwrite, resume=resume)
     if dry_run:
         show_plan_of(plan(resolved, options, console), console)
@@ -87,3 +105,11 @@ def train(
         console.note(f"main ROUGE of the extracts {found['score']:.4f}; rows for a generator: {found['rows']}")
         console.hint(f"nlpx summarize write FILE --model {found['run']}")
     console.result(found, value=found["run"])
+
+
+def _given(model: str, encoding: str) -> dict[str, str | None]:
+    """What a resumed run is asked to have: where an option has its default, the run decides."""
+    return {
+        "model": None if model == DEFAULT_MODEL else model,
+        "encoding": None if encoding == DEFAULT_ENCODING else encoding,
+    }

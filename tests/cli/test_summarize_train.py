@@ -162,6 +162,11 @@ def test_mistakes_get_one_sentence(nlpx):
         ),
         (("train", "--data", "rows.jsonl", "--set", "fold=3"), 2, "fold"),
         (("train", "--resume", "parts", "--folds", "3"), 2, "`folds` is 2 in the run to resume and 3 here"),
+        (
+            ("train", "--resume", "parts", "--model", "other"),
+            2,
+            "`model` is encoder in the run to resume and other here",
+        ),
         (("rows.jsonl", "--model", "parts"), 3, "is no finished run of `nlpx summarize train`"),
         (("rows.jsonl", "--model", "nowhere"), 2, "no run at nowhere"),
         (("rows.jsonl", "--model", "parts", "--method", "lead"), 2, "both say what is taken"),
