@@ -1,4 +1,4 @@
-"""What holds of every trick: neutral settings change nothing, evaluation is left alone, shares add up; then each by itself.
+"""What holds of every trick: neutral settings, evaluations, shares of the loss; then each trick by itself.
 
 Each runs on a small encoder, through the protocol every encoder has.
 """
