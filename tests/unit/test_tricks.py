@@ -1,4 +1,4 @@
-"""What holds of every trick: neutral settings change nothing, evaluation is left alone, second derivatives are right.
+"""What holds of every trick: neutral settings, evaluations, shares of the loss; then each trick by itself.
 
 Each runs on a small encoder, through the protocol every encoder has.
 """
@@ -14,18 +14,14 @@ import torch
 
 from nlpx.configuration import registry
 from nlpx.configuration.section import plugin_config
-from nlpx.losses import LossFacts
-from nlpx.models.config import ModelConfig
-from nlpx.models.transformer import Transformer
 from nlpx.objectives import ObjectiveOutput
 from nlpx.tricks import _inputs
 from nlpx.tricks._shares import Stateless
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import toy_run
-import writing
+from trick_models import batch, cross_entropy, encoder, gradients, trick
 
-NUM_CLASSES = 3
 NEUTRAL: dict[str, dict[str, Any]] = {
     "ema": {},
     "fgm": {"epsilon": 0},
@@ -41,65 +37,6 @@ NEUTRAL: dict[str, dict[str, Any]] = {
     "weight_noise": {"scale": 0},
     "weissi": {"norm_weight": 0, "direction_weight": 0},
 }
-PENALTIES: list[tuple[str, dict[str, Any]]] = [
-    ("gradient_penalty", {"epsilon": 1.0, "on": "output"}),
-    ("gradient_penalty", {"epsilon": 1.0, "on": "table"}),
-    ("parameter_gradient_penalty", {"weight": 0.1}),
-]
-CLASS_LOSSES = [name for name in registry.plugins("losses") if registry.load("losses", name).TARGETS == "classes"]
-
-
-def encoder(**choices: Any) -> Transformer:
-    torch.manual_seed(4)
-    values: dict[str, Any] = {
-        "vocab_size": 12,
-        "hidden_size": 8,
-        "num_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 8,
-        "position": "rotary",
-        "initializer_range": 0.4,
-        "hidden_dropout": 0.0,
-        "attention_dropout": 0.0,
-        "heads": ("classification",),
-        "classification_pooling": "mean",
-        "classification_transform": "none",
-        "pooler": "none",
-        "num_labels": NUM_CLASSES,
-    }
-    return Transformer(ModelConfig(**(values | choices)))
-
-
-def batch() -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(6)
-    token_ids = torch.randint(1, 12, (4, 5), generator=generator)
-    token_ids[0, 1] = token_ids[0, 2]  # a token that occurs twice
-    mask = torch.ones_like(token_ids)
-    mask[1, 3:] = 0
-    labels = torch.tensor([0, 1, 2, 1])
-    return {"token_ids": token_ids, "attention_mask": mask, "labels": labels, "num_targets": 4}
-
-
-def objective_of(loss: Any) -> Any:
-    def objective(model: Any, given: dict[str, Any]) -> ObjectiveOutput:
-        logits = model(given["token_ids"], None, given["attention_mask"]).heads["classification"]
-        return ObjectiveOutput(loss({"logits": logits}, given), {"logits": logits})
-
-    return objective
-
-
-cross_entropy = objective_of(
-    lambda outputs, given: torch.nn.functional.cross_entropy(outputs["logits"], given["labels"])
-)
-
-
-def trick(name: str, **settings: Any) -> Any:
-    return registry.load("tricks", name).Trick(plugin_config("tricks", name)(**settings))
-
-
-def gradients(model: Transformer, loss: torch.Tensor) -> list[torch.Tensor]:
-    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
-    return [torch.zeros(()) if part is None else part for part in found]
 
 
 def test_the_table_of_neutral_settings_names_every_trick():
@@ -142,136 +79,6 @@ def test_shares_say_what_was_added(name):
     plain = cross_entropy(model, given).loss
     assert float(found.shares[name]) == pytest.approx(float((found.loss - plain).detach()), abs=1e-6)
     assert float(found.shares[name]) != 0 or name == "r_drop"
-
-
-@pytest.mark.parametrize("loss_name", CLASS_LOSSES)
-@pytest.mark.parametrize(("name", "settings"), PENALTIES, ids=[f"{n}-{s.get('on', '')}" for n, s in PENALTIES])
-def test_the_gradient_of_a_penalty_is_that_of_finite_differences(name, settings, loss_name):
-    chosen = {"window": 10**9} if loss_name == "f1" else {}  # its F1 is a constant: it must not move with the weights
-    loss = registry.load("losses", loss_name).Loss(plugin_config("losses", loss_name)(**chosen), LossFacts((5, 3, 2)))
-    model, objective = encoder(hidden_act="tanh").double().train(), objective_of(loss)
-    objective(model, batch())
-    check(name, settings, model, objective, batch())
-
-
-@pytest.mark.parametrize("choices", [{"norm": "rms"}, {"position": "relative"}, {"feed_forward": "gated"}], ids=str)
-@pytest.mark.parametrize(("name", "settings"), PENALTIES[::2], ids=[n for n, _ in PENALTIES[::2]])
-def test_so_it_is_through_other_parts(name, settings, choices):
-    check(name, settings, encoder(**choices).double().train(), cross_entropy, batch())
-
-
-@pytest.mark.parametrize(("name", "settings"), PENALTIES[::2], ids=[n for n, _ in PENALTIES[::2]])
-@pytest.mark.parametrize("loss_name", ["none", "token_cross_entropy", "sparse_softmax"])
-def test_so_it_is_where_texts_are_written(name, settings, loss_name):
-    """`none` is the loss in slices, whose gradient is written by hand."""
-    given = writing.task()
-    if loss_name == "none":
-        objective = given.objective
-    else:
-        given.keep_logits = True
-        loss = registry.load("losses", loss_name).Loss(plugin_config("losses", loss_name)())
-
-        def objective(network: Any, rows: dict[str, Any]) -> ObjectiveOutput:
-            found = given.forward(network, rows)
-            return ObjectiveOutput(loss(found, rows), dict(found))
-
-    network = writing.model(num_layers=1, hidden_act="tanh").double().train()
-    step = 3e-4 if loss_name == "sparse_softmax" else 3e-3  # a longer one changes which logits are the largest
-    check(name, settings, network, objective, writing.batch_of(given), step)
-
-
-@pytest.mark.parametrize(("name", "settings"), PENALTIES[::2], ids=[n for n, _ in PENALTIES[::2]])
-def test_so_it_is_through_an_encoder_of_transformers(name, settings):
-    """Its attention is torch's fused one, which has no second derivative."""
-    check(name, settings, foreign_encoder(hidden_act="gelu_new").double().train(), cross_entropy, batch())
-
-
-@pytest.mark.parametrize("name", ["fgm", "pgd", "r_drop", "vat", "flooding", "weissi", "multi_sample_dropout"])
-def test_an_encoder_of_transformers_takes_every_trick(name):
-    model, given = foreign_encoder(hidden_dropout_prob=0.1).train(), batch()
-    settings = {"rate": 0.3} if name == "multi_sample_dropout" else {}  # its classifier has no dropout
-    found = trick(name, **settings).wrap(cross_entropy)(model, given)
-    found.loss.backward()
-    assert list(found.shares) == [name]
-    assert model.classifier.weight.grad.abs().sum() > 0
-
-
-def foreign_encoder(**choices: Any) -> Any:
-    from transformers import BertConfig, BertModel
-
-    from nlpx.models.checkpoints.backbone import Backbone
-
-    torch.manual_seed(4)
-    sizes = {"vocab_size": 12, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    others = {"intermediate_size": 8, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config = BertConfig(**(sizes | others | {"initializer_range": 0.4, "attn_implementation": "sdpa"} | choices))
-    return Backbone(BertModel(config), num_labels=NUM_CLASSES)
-
-
-def check(
-    name: str, settings: dict[str, Any], model: Transformer, objective: Any, given: dict[str, Any], step: float = 3e-3
-) -> None:
-    """The slope of the penalty along its own gradient, and along random directions of all weights.
-
-    Losses are float32: with values of order one and a step h, rounding leaves 1e-7 / h, and curvature h^2.
-    """
-    penalised = trick(name, **settings).wrap(objective)
-    found = gradients(model, penalised(model, given).loss)
-    plain = gradients(model, objective(model, given).loss)
-    weights = list(model.parameters())
-    own = [(one - other).expand_as(weight) for one, other, weight in zip(found, plain, weights, strict=True)]
-    generator = torch.Generator().manual_seed(8)
-    random = [torch.randn(weight.shape, generator=generator, dtype=weight.dtype) for weight in weights]
-    assert norm(own) > 1e-3  # a penalty that were taken for a constant would have none
-    for direction in (own, random):
-        unit = [part / norm(direction) for part in direction]
-        slope = sum(float((one * part).sum()) for one, part in zip(own, unit, strict=True))
-        ahead, behind = (penalty_at(model, penalised, given, unit, sign * step) for sign in (1, -1))
-        assert slope == pytest.approx((ahead - behind) / (2 * step), rel=0.02, abs=5e-4)
-
-
-def norm(parts: list[torch.Tensor]) -> float:
-    return sum(float(part.detach().square().sum()) for part in parts) ** 0.5
-
-
-def penalty_at(
-    model: Transformer, penalised: Any, given: dict[str, Any], direction: list[torch.Tensor], step: float
-) -> float:
-    """The share of the trick where the weights are moved along a direction."""
-    weights = list(model.parameters())
-    before = [weight.detach().clone() for weight in weights]
-    with torch.no_grad():
-        for weight, part in zip(weights, direction, strict=True):
-            weight.add_(step * part)
-    (share,) = penalised(model, given).shares.values()
-    with torch.no_grad():
-        for weight, value in zip(weights, before, strict=True):
-            weight.copy_(value)
-    return float(share)
-
-
-def test_the_penalty_is_the_square_of_the_gradient_at_each_occurrence():
-    model, given = encoder().train(), batch()
-    vectors = model.get_input_embeddings()(given["token_ids"]).detach().requires_grad_()  # (B, T, E)
-    logits = model(inputs_embeds=vectors, attention_mask=given["attention_mask"]).heads["classification"]
-    (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, given["labels"]), vectors)
-    found = trick("gradient_penalty", epsilon=0.8).wrap(cross_entropy)(model, given)
-    assert float(found.shares["gradient_penalty"]) == pytest.approx(0.4 * float(gradient.square().sum()), rel=1e-4)
-
-
-def test_on_the_table_it_is_the_square_of_the_tables_gradient():
-    model, given = encoder().train(), batch()
-    table = model.get_input_embeddings().weight
-    (gradient,) = torch.autograd.grad(cross_entropy(model, given).loss, table)
-    found = trick("gradient_penalty", epsilon=0.8, on="table").wrap(cross_entropy)(model, given)
-    assert float(found.shares["gradient_penalty"]) == pytest.approx(0.4 * float(gradient.square().sum()), rel=1e-4)
-
-
-def test_the_penalty_on_the_weights_is_the_square_of_their_gradient():
-    model, given = encoder().train(), batch()
-    square = sum(float(part.square().sum()) for part in gradients(model, cross_entropy(model, given).loss))
-    found = trick("parameter_gradient_penalty", weight=0.3).wrap(cross_entropy)(model, given)
-    assert float(found.shares["parameter_gradient_penalty"]) == pytest.approx(0.3 * square, rel=1e-4)
 
 
 def test_fgm_on_the_table_is_a_step_of_the_table():
