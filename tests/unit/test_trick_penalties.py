@@ -154,7 +154,7 @@ def test_the_penalty_on_the_weights_is_the_square_of_their_gradient():
 
 
 @pytest.mark.parametrize(("name", "settings"), PENALTIES[::2], ids=[n for n, _ in PENALTIES[::2]])
-@pytest.mark.parametrize("loss_name", ["zlpr", "cosent", "distillation"])
+@pytest.mark.parametrize("loss_name", ["binary_cross_entropy", "zlpr", "cosent", "distillation"])
 def test_so_it_is_through_losses_of_other_targets(name, settings, loss_name):
     loss = registry.load("losses", loss_name).Loss(plugin_config("losses", loss_name)(), LossFacts())
     targets = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]])
@@ -171,5 +171,13 @@ def test_so_it_is_through_losses_of_other_targets(name, settings, loss_name):
 
 
 def test_no_loss_is_left_out():
-    tried = {*CLASS_LOSSES, "token_cross_entropy", "sparse_softmax", "zlpr", "cosent", "distillation"}
+    tried = {
+        *CLASS_LOSSES,
+        "token_cross_entropy",
+        "sparse_softmax",
+        "binary_cross_entropy",
+        "zlpr",
+        "cosent",
+        "distillation",
+    }
     assert tried == set(registry.plugins("losses"))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("logits",)
 TARGETS = "label_sets"
+SOURCE = ""
 
 
 class Config(Section):
