@@ -1,10 +1,9 @@
 """One training trick a file; each wraps the objective, the backward pass or the update.
 
 A trick's file has `class Config(Section)`; `WRAPS`, which is "objective", "backward" or "update"; `NEEDS`, the names of
-outputs that it reads of an objective, such as `logits`; `TARGETS`, if what it reads means something else for other
-targets than these; `CONFLICTS`, the names of tricks it cannot join; `SOURCE` and `COST`, for listings; `SECOND_ORDER`,
-true, if it differentiates the loss twice; and `class Trick`, built from its config, with `wrap(inner)`, `state_dict()`
-and `load_state_dict(state)`. It may have `evaluation_weights(model)`, a context in which the model is to be evaluated
+outputs that it reads of an objective, such as `logits`; `CONFLICTS`, the names of tricks it cannot join; `SOURCE` and
+`COST`, for listings; `SECOND_ORDER`, true, if it differentiates the loss twice; and `class Trick`, built from its
+config, with `wrap(inner)`, `state_dict()` and `load_state_dict(state)`. It may have `evaluation_weights(model)`, a context in which the model is to be evaluated
 and saved. Of a model it knows what `nlpx.models.encoder.Encoder` promises: to change the input, it hooks into
 `get_input_embeddings()`. Neutral settings change no gradient and no weight by a single bit.
 """
@@ -42,20 +41,13 @@ def check_joined(names: Sequence[str], train: Any) -> None:
             )
 
 
-def check_needs(names: Iterable[str], outputs: Iterable[str], *, of: str, targets: str | None = None) -> frozenset[str]:
+def check_needs(names: Iterable[str], outputs: Iterable[str], *, of: str) -> frozenset[str]:
     """The outputs that these tricks read of `of`, an objective or task that can give `outputs`.
 
-    Raises `UsageError` naming the first trick that reads another, or reads them as what they are not: `targets` is the
-    kind that a task has, such as `classes`.
+    Raises `UsageError` naming the first trick that reads another.
     """
     given = set(outputs)
     for name in names:
-        kinds = getattr(registry.load("tricks", name), "TARGETS", None)
-        if targets and kinds is not None and targets not in kinds:
-            raise UsageError(
-                f"the trick `{name}` does not fit {of}: its targets are {targets}",
-                hint=f"it is one for {' and '.join(sorted(kinds))}; leave the trick out",
-            )
         missing = sorted(registry.load("tricks", name).NEEDS - given)
         if missing:
             raise UsageError(

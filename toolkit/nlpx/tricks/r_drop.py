@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 WRAPS = "objective"
 NEEDS = frozenset({"logits"})
-TARGETS = frozenset({"classes", "tokens"})  # of which the logits are one distribution
 CONFLICTS: frozenset[str] = frozenset()
 SOURCE = "arXiv 2106.14448, kexue.fm/archives/8496"
 COST = "2.0 times the time"

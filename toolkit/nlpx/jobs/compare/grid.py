@@ -136,7 +136,7 @@ def _resolved(column: Column, resolve: Resolve, seed: int) -> Resolved:
     if problem is not None:
         raise UsageError(f"--grid {column.name}: {problem}")
     task = registry.load("tasks", config.task).Task(config.task_options)
-    check_needs(config.tricks, task.outputs, of=f"the task {config.task}", targets=task.targets)
+    check_needs(config.tricks, task.outputs, of=f"the task {config.task}")
     if config.loss is not None and config.loss not in fitting(task.targets):
         raise UsageError(
             f"--grid {column.name}: the loss `{config.loss}` does not fit the task {config.task}",

@@ -43,9 +43,7 @@ class Job:
     def check(self) -> None:
         """Refuse what cannot work, before anything is written: vocabulary, positions, parts, lengths."""
         check_joined(list(self.config.tricks), self.config.train)
-        needs = check_needs(
-            self.config.tricks, self.task.outputs, of=f"the task {self.name}", targets=self.task.targets
-        )
+        needs = check_needs(self.config.tricks, self.task.outputs, of=f"the task {self.name}")
         if "logits" in needs and hasattr(self.task, "keep_logits"):
             self.task.keep_logits = True
         if self.start.is_ours and isinstance(self.task, SelectiveTask):
