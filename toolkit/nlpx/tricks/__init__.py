@@ -3,9 +3,10 @@
 A trick's file has `class Config(Section)`; `WRAPS`, which is "objective", "backward" or "update"; `NEEDS`, the names of
 outputs that it reads of an objective, such as `logits`; `CONFLICTS`, the names of tricks it cannot join; `SOURCE` and
 `COST`, for listings; `SECOND_ORDER`, true, if it differentiates the loss twice; and `class Trick`, built from its
-config, with `wrap(inner)`, `state_dict()` and `load_state_dict(state)`. It may have `evaluation_weights(model)`, a context in which the model is to be evaluated
-and saved. Of a model it knows what `nlpx.models.encoder.Encoder` promises: to change the input, it hooks into
-`get_input_embeddings()`. Neutral settings change no gradient and no weight by a single bit.
+config, with `wrap(inner)`, `state_dict()` and `load_state_dict(state)`. It may have `evaluation_weights(model)`, a
+context in which the model is to be evaluated and saved. Of a model it knows what `nlpx.models.encoder.Encoder`
+promises: to change the input, it hooks into `get_input_embeddings()`. Neutral settings change no gradient and no weight
+by a single bit.
 """
 
 from __future__ import annotations
