@@ -79,17 +79,18 @@ $(BUNDLED)/char-vocab: $(BUNDLED)/char.tsv
 $(BUNDLED)/word-vocab: $(BUNDLED)/word.tsv
 	$(BIN)/nlpx vocab build $< --kind word --size 16000 -o $@
 
-$(BUNDLED)/%-tiny: $(BUNDLED)/%-vocab
-	$(BIN)/nlpx pretrain --preset pretrain/$*-tiny --tokenizer $< --out $@ $(CORPUS)
+# A run writes its report last.
+$(BUNDLED)/%-tiny/report.md: $(BUNDLED)/%-vocab
+	$(BIN)/nlpx pretrain --preset pretrain/$*-tiny --tokenizer $< --out $(@D) $(CORPUS)
 
 # char-tiny has a second run, with another optimizer.
-$(BUNDLED)/char-tiny-more: $(BUNDLED)/char-tiny
-	$(BIN)/nlpx pretrain --preset pretrain/char-tiny-more --model $< --out $@ $(CORPUS)
+$(BUNDLED)/char-tiny-more/report.md: $(BUNDLED)/char-tiny/report.md
+	$(BIN)/nlpx pretrain --preset pretrain/char-tiny-more --model $(<D) --out $(@D) $(CORPUS)
 
-$(BUNDLED)/char.published: $(BUNDLED)/char-tiny-more
-$(BUNDLED)/word.published: $(BUNDLED)/word-tiny
+$(BUNDLED)/char.published: $(BUNDLED)/char-tiny-more/report.md
+$(BUNDLED)/word.published: $(BUNDLED)/word-tiny/report.md
 $(BUNDLED)/char.published $(BUNDLED)/word.published: $(BUNDLED)/%.published:
-	$(BIN)/nlpx convert $</checkpoints/best $(BUNDLED)/published/$*-tiny --to nlpx --dtype bfloat16 --overwrite
+	$(BIN)/nlpx convert $(<D)/checkpoints/best $(BUNDLED)/published/$*-tiny --to nlpx --dtype bfloat16 --overwrite
 	cp $(BUNDLED)/published/$*-tiny/* toolkit/nlpx/bundled/$*-tiny/
 	touch $@
 
