@@ -62,14 +62,8 @@ class _CachedDecoder:
 
     def start(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, KeyValueCache]:
         """See `Decoder`. Raises `InputError` for an empty source."""
-        lengths = [len(source) for source in sources]
-        if not all(lengths):
-            raise InputError(f"source {lengths.index(0) + 1} is empty: there is nothing to begin with")
-        token_ids = torch.zeros(len(sources), max(lengths), dtype=torch.long)
-        for row, source in enumerate(sources):
-            token_ids[row, : len(source)] = torch.as_tensor(source)
-        sizes = torch.tensor(lengths)[:, None]  # (B, 1)
-        attention_mask = torch.arange(max(lengths)) < sizes  # (B, T)
+        token_ids, attention_mask = padded(sources)  # (B, T) each
+        sizes = attention_mask.sum(dim=1, keepdim=True)  # (B, 1)
         cache = KeyValueCache(self.model.config, len(sources))
         output = self.model(
             token_ids.to(self._device),
@@ -90,6 +84,20 @@ class _CachedDecoder:
         output = self.model(token_ids[:, None], segment_ids=segments, mask="causal", heads=("lm",), cache=cache)
         logits: Tensor = output.heads["lm"][:, 0, : self.num_tokens].float()
         return logits
+
+
+def padded(sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) of sources with zeros behind the shorter ones, and which are real (B, T), on the CPU.
+
+    Raises `InputError` for an empty source.
+    """
+    lengths = [len(source) for source in sources]
+    if not all(lengths):
+        raise InputError(f"source {lengths.index(0) + 1} is empty: there is nothing to begin with")
+    token_ids = torch.zeros(len(sources), max(lengths), dtype=torch.long)
+    for row, source in enumerate(sources):
+        token_ids[row, : len(source)] = torch.as_tensor(source)
+    return token_ids, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
 class CausalDecoder(_CachedDecoder):

@@ -9,8 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from nlpx.decode.generation.decoders import State
-from nlpx.errors import InputError
+from nlpx.decode.generation.decoders import State, padded
 from nlpx.models.cache import KeyValueCache
 from nlpx.models.encoder_decoder import EncoderDecoder, Source
 
@@ -33,15 +32,8 @@ class EncoderDecoderDecoder:
 
         Raises `InputError` for an empty source.
         """
-        lengths = [len(source) for source in sources]
-        if not all(lengths):
-            raise InputError(f"source {lengths.index(0) + 1} is empty: there is nothing to begin with")
-        token_ids = torch.zeros(len(sources), max(lengths), dtype=torch.long)
-        for row, source in enumerate(sources):
-            token_ids[row, : len(source)] = torch.as_tensor(source)
-        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # (B, S)
-        is_even = min(lengths) == max(lengths)
-        encoded = self.model.encode(token_ids.to(self._device), None if is_even else mask.to(self._device))
+        token_ids, mask = padded(sources)  # (B, S) each
+        encoded = self.model.encode(token_ids.to(self._device), None if bool(mask.all()) else mask.to(self._device))
         state = SourceState(encoded, KeyValueCache(self.model.decoder_config(), len(sources)))
         first = torch.full((len(sources),), self.start_ids[0], device=self._device)
         return self.step(first, state), state
