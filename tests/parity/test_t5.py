@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nlpx import load_model
-from nlpx.decode.generation.encoder_decoder import EncoderDecoderDecoder
+from nlpx.decode.generation import EncoderDecoderDecoder, GenerationSettings, generate
 from nlpx.errors import InputError
 from nlpx.models.checkpoints.names import written_name
 from nlpx.models.checkpoints.save import export_model, save_model, unfused
@@ -260,3 +260,35 @@ def test_greedy_tokens_equal(name: str, tmp_path: Path) -> None:
             while len(found) < length:
                 found.append(decoder.step(found[-1], state).argmax(-1))
         assert torch.equal(torch.stack(found, 1), wanted)
+
+
+@pytest.mark.parametrize("name", ["t5", "mt5"])
+@pytest.mark.parametrize("num_beams", [2, 4])
+def test_beams_equal(name: str, num_beams: int, tmp_path: Path) -> None:
+    """The best answer to sources of different lengths, and its score, the plain sum of log probabilities."""
+    theirs, decoder = reference(name, tmp_path), EncoderDecoderDecoder(load_model(tmp_path, head="lm"))
+    values, end = batch(), 1
+    expected = theirs.generate(
+        values["source_ids"],
+        attention_mask=values["source_mask"],
+        max_new_tokens=12,
+        do_sample=False,
+        num_beams=num_beams,
+        length_penalty=0.0,
+        eos_token_id=end,
+        pad_token_id=0,
+        decoder_start_token_id=0,
+        use_cache=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    pairs = zip(values["source_ids"], values["source_mask"], strict=True)
+    sources = [token_ids[mask.bool()].tolist() for token_ids, mask in pairs]
+    settings = GenerationSettings(max_new_tokens=12, num_beams=num_beams)
+    found = generate(decoder, sources, settings, end_ids=[end])
+    rows = zip(found, expected.sequences[:, 1:].tolist(), expected.sequences_scores.tolist(), strict=True)
+    for (best, *_), tokens, score in rows:
+        written = [*best.token_ids, *[end] * best.is_finished]
+        assert tokens[: len(written)] == written
+        assert set(tokens[len(written) :]) <= {0}
+        assert best.score == pytest.approx(score, abs=1e-3)  # float32 sums of 12 terms in another order
