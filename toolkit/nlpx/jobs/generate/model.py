@@ -41,7 +41,6 @@ class GeneratingModel:
     precision: str
     trained_length: int  # tokens that the model was made for, source and answer together
     trained: TrainedLengths | None  # of the run that made it, if one did
-    device: torch.device
 
     @property
     def continues(self) -> bool:
@@ -103,7 +102,7 @@ def load(
     resolved = _format(precision, chosen)
     where = _checkpoint(name)
     if _is_for_ctranslate2(where, engine):
-        return _for_ctranslate2(where, precision, chosen, seed)
+        return _for_ctranslate2(where, precision, seed)
     tokenizer = load_tokenizer(where)
     trained = trained_lengths(where, tokenizer)
     model = _with_head(where, name)
@@ -119,7 +118,6 @@ def load(
         precision=resolved,
         trained_length=model.config.max_position_embeddings if trained is None else trained.row,
         trained=trained,
-        device=chosen,
     )
 
 
@@ -132,7 +130,7 @@ def _is_for_ctranslate2(where: str, engine: EngineName) -> bool:
     return is_written_for_it if engine == "auto" else engine == "ctranslate2"
 
 
-def _for_ctranslate2(where: str, precision: Precision, device: torch.device, seed: int) -> GeneratingModel:
+def _for_ctranslate2(where: str, precision: Precision, seed: int) -> GeneratingModel:
     import torch
 
     from nlpx.decode.generation.ctranslate2.engine import Engine
@@ -155,7 +153,6 @@ def _for_ctranslate2(where: str, precision: Precision, device: torch.device, see
         precision="the format of its file",
         trained_length=longest,
         trained=None,
-        device=device,
     )
 
 
@@ -200,9 +197,8 @@ def _arranged(model: Any, num_tokens: int) -> tuple[Decoder, str]:
     from nlpx.decode.generation import CausalDecoder, EncoderDecoderDecoder, PrefixDecoder
 
     if model.config.is_encoder_decoder:
-        return EncoderDecoderDecoder(
-            model, num_tokens
-        ), "answers its source: one stack reads, another writes (encoder-decoder)"
+        arrangement = "answers its source: one stack reads, another writes (encoder-decoder)"
+        return EncoderDecoderDecoder(model, num_tokens), arrangement
     if model.config.mask == "causal":
         return CausalDecoder(model, num_tokens), "continues its prompt: the model reads from left to right (causal)"
     return PrefixDecoder(model, num_tokens), (
