@@ -52,6 +52,15 @@ class Recognised:
     reason: str
 
 
+# Our size, GPT's key, and the key of TensorFlow releases.
+_GPT_SIZES = {
+    "vocab_size": ("vocab_size", "vocab_size"),
+    "hidden_size": ("n_embd", "hidden_size"),
+    "num_layers": ("n_layer", "num_hidden_layers"),
+    "num_attention_heads": ("n_head", "num_attention_heads"),
+}
+
+
 def get_family(name: str) -> Family:
     """The family of that name; an unknown one raises `UsageError` with near names."""
     return cast(Family, load("models/families", name))
@@ -247,6 +256,18 @@ def known_activation(name: str, tensors: NameMap) -> str:
     if known not in get_args(Activation):
         raise InputError(f"{tensors.checkpoint.path}: unknown hidden_act `{name}` in the configuration")
     return known
+
+
+def gpt_sizes(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, int]:
+    """Sizes by our names, where GPTs call them `n_*`, and their releases for TensorFlow as BERT does.
+
+    Raises `InputError` naming those that are missing.
+    """
+    sizes = {ours: raw.get(theirs, raw.get(bert)) for ours, (theirs, bert) in _GPT_SIZES.items()}
+    missing = [_GPT_SIZES[key][0] for key, value in sizes.items() if not isinstance(value, int)]
+    if missing:
+        raise InputError(f"{tensors.checkpoint.path}: the configuration lacks {', '.join(missing)}")
+    return cast("dict[str, int]", sizes)
 
 
 def _require_keys(raw: Mapping[str, Any], tensors: NameMap, *keys: str) -> None:

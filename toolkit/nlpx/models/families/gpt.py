@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlpx.errors import InputError
 from nlpx.models.checkpoints.checkpoint import Checkpoint
 from nlpx.models.checkpoints.family import (
     by_model_type,
+    gpt_sizes,
     has_no_model_type,
     known_activation,
     no_counterpart,
@@ -44,14 +44,6 @@ NAMES = {
     "lm_head.decoder": Names(("lm_head.weight",)),
 }
 
-# Our size, GPT's key, and the key of TensorFlow releases.
-_SIZES = {
-    "vocab_size": ("vocab_size", "vocab_size"),
-    "hidden_size": ("n_embd", "hidden_size"),
-    "num_layers": ("n_layer", "num_hidden_layers"),
-    "num_attention_heads": ("n_head", "num_attention_heads"),
-}
-
 
 def recognise(checkpoint: Checkpoint) -> str | None:
     """By `model_type`, else by the names of its tables, or by variables that start with `gpt` and have no last norm."""
@@ -66,10 +58,7 @@ def recognise(checkpoint: Checkpoint) -> str | None:
 
 def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
     """`gelu` of its configuration is the tanh approximation there, and the exact form in releases for TensorFlow."""
-    sizes = {ours: raw.get(theirs, raw.get(bert)) for ours, (theirs, bert) in _SIZES.items()}
-    missing = [_SIZES[key][0] for key, value in sizes.items() if not isinstance(value, int)]
-    if missing:
-        raise InputError(f"{tensors.checkpoint.path}: the configuration lacks {', '.join(missing)}")
+    sizes = gpt_sizes(raw, tensors)
     inner = tensors.shape("layers.0.feed_forward.input.weight")
     segments = tensors.shape("embeddings.token_type_embeddings.weight")
     is_torch = tensors.checkpoint.layout == "torch"

@@ -9,6 +9,7 @@ from nlpx.errors import InputError
 from nlpx.models.checkpoints.checkpoint import Checkpoint
 from nlpx.models.checkpoints.family import (
     by_model_type,
+    gpt_sizes,
     has_no_model_type,
     known_activation,
     no_counterpart,
@@ -41,15 +42,6 @@ NAMES = {
 }
 
 
-# Our size, GPT-2's key, and the key of TensorFlow releases.
-_SIZES = {
-    "vocab_size": ("vocab_size", "vocab_size"),
-    "hidden_size": ("n_embd", "hidden_size"),
-    "num_layers": ("n_layer", "num_hidden_layers"),
-    "num_attention_heads": ("n_head", "num_attention_heads"),
-}
-
-
 def recognise(checkpoint: Checkpoint) -> str | None:
     """By `model_type`, else by its fused attention map."""
     if has_no_model_type(checkpoint):
@@ -67,10 +59,7 @@ def read_config(raw: Mapping[str, Any], tensors: NameMap) -> dict[str, Any]:
     for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
         if raw.get(key):
             raise InputError(f"{tensors.checkpoint.path}: {key} true is not supported")
-    sizes = {ours: raw.get(theirs, raw.get(bert)) for ours, (theirs, bert) in _SIZES.items()}
-    missing = [_SIZES[key][0] for key, value in sizes.items() if not isinstance(value, int)]
-    if missing:
-        raise InputError(f"{tensors.checkpoint.path}: the configuration lacks {', '.join(missing)}")
+    sizes = gpt_sizes(raw, tensors)
     return sizes | {
         "intermediate_size": raw.get("n_inner") or raw.get("intermediate_size") or 4 * sizes["hidden_size"],
         "position": "learned",
